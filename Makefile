@@ -1,0 +1,39 @@
+# Everything runs in .venv, made from a bare Python 3.11 or newer on first use.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help book test baselines benchmarks clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 18
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; \
+	  v < (3, 11) and sys.exit("needs Python 3.11 or newer, got %d.%d: make PYTHON=..." % v[:2])'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	@touch $@
+
+book: $(READY)  ## build the book into book/_build/html
+	$(BIN)/jupyter-book build book/ -W --keep-going
+
+# One kernel a notebook, and one cell after another: the slowest cells are listed.
+test: $(READY)  ## lint; unit, property and claim tests; chapters against their baselines
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg \
+	  --durations=10 tests/baselines
+
+baselines: $(READY)  ## execute the chapters again and store their outputs in tests/baselines
+	$(BIN)/python tests/baselines.py
+
+benchmarks: $(READY)  ## speed against peers
+	$(BIN)/python -m benchmarks
+
+clean:  ## remove the built book and the caches; the environment stays
+	rm -rf book/_build .pytest_cache .ruff_cache .hypothesis
+	find src tests benchmarks book -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

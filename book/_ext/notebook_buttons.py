@@ -1,0 +1,46 @@
+"""Every notebook chapter: a download as `.ipynb`, and Binder and Colab buttons that open it.
+
+The theme's buttons open the chapter's source. Colab cannot open Markdown, so here they open the
+executed notebook that the repository keeps of each chapter, `tests/baselines/<chapter>.ipynb`,
+and the download is that same file.
+"""
+
+from pathlib import Path
+
+import notebooks
+
+
+def at_baseline(url: str, page: str, book: str) -> str:
+    """A launch URL of the chapter's source, turned to its baseline."""
+    source = f"{book}/{page}.md"
+    if source not in url:
+        raise ValueError(f"launch button of {page}: no {source} in {url}")
+    return url.replace(source, notebooks.baseline(page).relative_to(notebooks.ROOT).as_posix())
+
+
+def retarget(app, pagename, templatename, context, doctree):
+    """Turns the launch buttons of one page."""
+    book = app.config.html_theme_options["path_to_docs"]
+    for group in context["header_buttons"]:
+        if group.get("label") == "launch-buttons":
+            for button in group["buttons"]:
+                button["url"] = at_baseline(button["url"], pagename, book)
+
+
+def write_downloads(app, exception):
+    """Writes what the download buttons link to.
+
+    After every build, since a renewed baseline leaves the pages as they are.
+    """
+    if exception is None and app.builder.format == "html":
+        for page in notebooks.chapters():
+            path = Path(app.outdir) / "_sources" / f"{page}.ipynb"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(notebooks.to_download(page), encoding="utf-8")
+
+
+def setup(app):
+    # The theme makes its buttons at 501.
+    app.connect("html-page-context", retarget, priority=600)
+    app.connect("build-finished", write_downloads)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

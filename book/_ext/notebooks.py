@@ -1,0 +1,115 @@
+"""The book's chapters as notebooks: which there are, what runs in them, what is downloaded.
+
+Shared by the Sphinx extensions beside it, by `tests/baselines.py` and by the tests.
+"""
+
+from pathlib import Path
+
+import jupytext
+import nbformat
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+BOOK = ROOT / "book"
+BASELINES = ROOT / "tests" / "baselines"
+
+# The first cell of every notebook that leaves the book. Does nothing where the package is there.
+SETUP = """\
+# Installs the package where it is missing, as on Colab.
+import importlib.util
+
+if importlib.util.find_spec("tokensphere") is None:
+    %pip install -q "tokensphere[book] @ git+{url}"
+"""
+
+
+def repository_url() -> str:
+    """The repository that the launch buttons and the setup cell point at."""
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    return config["repository"]["url"]
+
+
+def pages() -> list[str]:
+    """Every page of `_toc.yml` in reading order, as a path below `book/` without its suffix."""
+
+    def walk(node):
+        if isinstance(node, dict):
+            for key, value in node.items():
+                if key in ("root", "file"):
+                    yield value.removesuffix(".md")
+                else:
+                    yield from walk(value)
+        elif isinstance(node, list):
+            for value in node:
+                yield from walk(value)
+
+    return list(walk(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))))
+
+
+def source(page: str) -> Path:
+    """The MyST file of a page."""
+    return BOOK / f"{page}.md"
+
+
+def read(page: str) -> nbformat.NotebookNode:
+    """A page as jupytext reads it."""
+    return jupytext.read(source(page))
+
+
+def is_notebook(page: str) -> bool:
+    """Whether a page is a notebook: a MyST file whose header names a kernel."""
+    path = source(page)
+    return path.exists() and "kernelspec" in read(page).metadata
+
+
+def chapters() -> list[str]:
+    """The pages of `_toc.yml` that are notebooks."""
+    return [page for page in pages() if is_notebook(page)]
+
+
+def baseline(page: str) -> Path:
+    """Where the executed notebook of a chapter is kept."""
+    return BASELINES / f"{page}.ipynb"
+
+
+def code(notebook: nbformat.NotebookNode) -> list[tuple[str, list[str]]]:
+    """Source and tags of each code cell but the setup cell."""
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    tagged = [(cell.source, list(cell.metadata.get("tags", []))) for cell in cells]
+    return [(source, tags) for source, tags in tagged if "setup" not in tags]
+
+
+def to_notebook(page: str) -> nbformat.NotebookNode:
+    """A chapter as a notebook that also runs away from this repository.
+
+    The same chapter gives the same bytes: cells are numbered, and of the metadata only what a
+    notebook service reads is kept.
+    """
+    chapter = read(page)
+    setup = nbformat.v4.new_code_cell(
+        SETUP.format(url=repository_url()).rstrip(), metadata={"tags": ["setup"]}
+    )
+    cells = [setup, *chapter.cells]
+    for number, cell in enumerate(cells):
+        cell.id = f"cell-{number}"
+    metadata = {"kernelspec": chapter.metadata["kernelspec"], "language_info": {"name": "python"}}
+    return nbformat.from_dict(
+        {"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": cells}
+    )
+
+
+def same_code(page: str, notebook: nbformat.NotebookNode) -> bool:
+    """Whether a notebook runs what the chapter runs, on the same kernel."""
+    chapter = read(page)
+    kernel = chapter.metadata["kernelspec"]["name"]
+    return notebook.metadata["kernelspec"]["name"] == kernel and code(notebook) == code(chapter)
+
+
+def to_download(page: str) -> str:
+    """What a reader downloads: the executed baseline if it is up to date, else the bare chapter."""
+    path = baseline(page)
+    if path.exists():
+        notebook = nbformat.read(path, as_version=4)
+        if same_code(page, notebook):
+            return path.read_text(encoding="utf-8")
+    return nbformat.writes(to_notebook(page)) + "\n"

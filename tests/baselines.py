@@ -1,0 +1,69 @@
+"""Executes chapters at their default parameters and stores them for nbval, Binder and Colab.
+
+python tests/baselines.py            # every notebook chapter of _toc.yml
+python tests/baselines.py setting/flow
+"""
+
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
+import notebooks
+
+
+def execute(page: str) -> nbformat.NotebookNode:
+    """A chapter with its outputs. The same outputs give the same bytes."""
+    notebook = notebooks.to_notebook(page)
+    with tempfile.TemporaryDirectory() as folder:  # a chapter must not depend on where it runs
+        client = NotebookClient(
+            notebook,
+            timeout=600,
+            kernel_name=notebook.metadata["kernelspec"]["name"],
+            resources={"metadata": {"path": folder}},
+            record_timing=False,
+            coalesce_streams=True,
+        )
+        client.execute()
+    notebook.metadata["language_info"] = {"name": "python"}  # without Python's own version
+    return notebook
+
+
+def renew(page: str) -> None:
+    """Writes the baseline of one chapter, whole or not at all."""
+    path = notebooks.baseline(page)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = nbformat.writes(execute(page)) + "\n"
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+        file.write(text)
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, path)
+
+
+def main(names: list[str]) -> int:
+    known = notebooks.chapters()
+    for name in names:
+        if name not in known:
+            print(f"no notebook chapter {name!r} in _toc.yml; there are: {', '.join(known)}")
+            return 2
+    failed = 0
+    for page in names or known:
+        start = time.perf_counter()
+        # One process a notebook: several executions in one process can race for ports.
+        process = multiprocessing.get_context("spawn").Process(target=renew, args=(page,))
+        process.start()
+        process.join()
+        failed += bool(process.exitcode)
+        outcome = "failed" if process.exitcode else "written"
+        print(f"{outcome} {page} ({time.perf_counter() - start:.1f} s)", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,210 @@
+"""Chapters of the book: find one by name, run one with other parameters.
+
+A chapter is a MyST notebook. `run` converts it in memory and executes it as the book does, in its
+own folder. Needs the extra `book`.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import nbformat
+
+
+class ChapterError(ValueError):
+    """A chapter, a parameter or an output that cannot be used, named in one line."""
+
+
+class ChapterFailed(RuntimeError):
+    """A chapter that started and did not end well, with its exception in one line."""
+
+
+def find(name: str | os.PathLike[str], book: str | os.PathLike[str] | None = None) -> Path:
+    """The file of a chapter.
+
+    name: its path within the book without suffix ("setting/flow"), its last part where only one
+        chapter has it ("flow"), or the path of a file that ends in .md.
+    book: the book's folder; by default the nearest `book/` with a `_toc.yml` above the working
+        directory, or else the one of the package's own checkout.
+
+    Raises ChapterError where nothing, or more than one thing, has that name.
+    """
+    name = os.fspath(name)
+    if name.endswith(".md"):
+        if not Path(name).is_file():
+            raise ChapterError(f"{name}: no such chapter file")
+        return Path(name).resolve()
+    folder = _book() if book is None else Path(book)
+    chapters = _chapters(folder)
+    if name in chapters:
+        return chapters[name]
+    matches = [chapter for chapter in chapters if chapter.rpartition("/")[2] == name]
+    if len(matches) == 1:
+        return chapters[matches[0]]
+    if matches:
+        raise ChapterError(f"{name!r} names several chapters: {', '.join(matches)}")
+    # Close to the path or to its last part, said as the path.
+    names = {chapter.rpartition("/")[2]: chapter for chapter in chapters} | {c: c for c in chapters}
+    close = dict.fromkeys(names[match] for match in difflib.get_close_matches(name, names))
+    hint = (
+        f"did you mean {' or '.join(close)}?"
+        if close
+        else f"there are {', '.join(chapters) or 'none'}"
+    )
+    raise ChapterError(f"no chapter {name!r} in {folder}; {hint}")
+
+
+def run(
+    chapter: str | os.PathLike[str],
+    parameters: Mapping[str, Any],
+    output: str | os.PathLike[str],
+    kernel: str | None = None,
+) -> Path:
+    """Execute a chapter with some of its parameters replaced, and return the path of the notebook.
+
+    chapter: as `find` takes it.
+    parameters: values for names of the chapter's `parameters` cell, of the type of the default.
+    output: the executed notebook, .ipynb. It appears only once every cell has run; a notebook with
+        a failing cell is left as `<stem>.failed.ipynb` beside it.
+    kernel: the Jupyter kernel; by default the one the chapter names, or else python3.
+
+    Raises ChapterError for what cannot be started, ChapterFailed for what did not end well.
+    """
+    import papermill
+    from jupyter_client.kernelspec import NoSuchKernel
+    from nbclient.exceptions import DeadKernelError
+
+    source = find(chapter)
+    target = Path(output).absolute()
+    if target.suffix != ".ipynb":
+        raise ChapterError(f"output {target.name!r} does not end in .ipynb")
+    if not target.parent.is_dir():
+        raise ChapterError(f"output folder {target.parent} does not exist")
+    notebook = _notebook(source)
+    kernel = kernel or notebook.metadata.get("kernelspec", {}).get("name", "python3")
+    values = _checked(parameters, _declared(notebook), source.stem)
+
+    # Beside the output, because a rename is atomic only within one file system.
+    draft = target.with_name(f".{target.stem}.{os.getpid()}.ipynb")
+    failed = target.with_name(f"{target.stem}.failed.ipynb")
+    try:
+        papermill.execute_notebook(
+            notebook,
+            # papermill fills in {name}s in a path.
+            str(draft).replace("{", "{{").replace("}", "}}"),
+            parameters=values,
+            kernel_name=kernel,
+            language="python",
+            progress_bar=True,
+            cwd=source.parent,
+        )
+        _sign(draft, source, target)
+        os.replace(draft, target)
+        failed.unlink(missing_ok=True)
+    except NoSuchKernel:
+        raise ChapterError(f"no Jupyter kernel {kernel!r} is installed") from None
+    except papermill.PapermillExecutionError as error:
+        _sign(draft, source, failed)
+        os.replace(draft, failed)
+        what = f"{error.ename}: {error.evalue}".strip().splitlines()[0]
+        raise ChapterFailed(
+            f"{source.stem}: cell [{error.exec_count}] raised {what} (see {failed.name})"
+        ) from None
+    except DeadKernelError:
+        raise ChapterFailed(f"{source.stem}: the kernel died; was memory short?") from None
+    finally:
+        draft.unlink(missing_ok=True)
+    return target
+
+
+def _book() -> Path:
+    here = Path.cwd()
+    # From src/tokensphere/ up to the checkout; in an installed copy there is no book there.
+    for folder in (here, *here.parents, Path(__file__).resolve().parents[2]):
+        if (folder / "book" / "_toc.yml").is_file():
+            return folder / "book"
+    raise ChapterError(f"no book: neither {here} nor a folder above it has a book/_toc.yml")
+
+
+def _chapters(book: Path) -> dict[str, Path]:
+    """Name -> file of every page in the book's folder, without what tools leave there."""
+    return {
+        path.relative_to(book).with_suffix("").as_posix(): path.resolve()
+        for path in sorted(book.rglob("*.md"))
+        if not any(part.startswith(("_", ".")) for part in path.relative_to(book).parts)
+    }
+
+
+def _notebook(source: Path) -> nbformat.NotebookNode:
+    import jupytext
+    import yaml
+    from jupytext.myst import MystMetadataParsingError
+
+    try:
+        notebook = jupytext.read(source)
+    except (UnicodeDecodeError, yaml.YAMLError, MystMetadataParsingError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ChapterError(f"{source} cannot be read as a notebook: {reason}") from None
+    if not any(cell.cell_type == "code" for cell in notebook.cells):
+        raise ChapterError(f"chapter {source.stem!r} holds no code to run")
+    # papermill asks for the language, which jupytext leaves to the kernel.
+    notebook.metadata.setdefault("kernelspec", {"name": "python3", "display_name": "Python 3"})
+    notebook.metadata["kernelspec"].setdefault("language", "python")
+    return notebook
+
+
+def _declared(notebook: nbformat.NotebookNode) -> dict[str, Any]:
+    """Name -> type of each parameter, None for a type that the cell does not tell."""
+    import papermill
+
+    declared = {}
+    for name, parameter in papermill.inspect_notebook(notebook).items():
+        # An annotation, or else the type of the default where that is a literal.
+        kind = getattr(builtins, parameter["inferred_type_name"], None)
+        if not isinstance(kind, type):
+            try:
+                kind = type(ast.literal_eval(parameter["default"]))
+            except (ValueError, SyntaxError):
+                kind = None
+        declared[name] = None if kind is type(None) else kind
+    return declared
+
+
+def _sign(draft: Path, source: Path, target: Path) -> None:
+    """Name the chapter and the output in the notebook's metadata.
+
+    papermill, given a notebook and not a path, stores all of it there as the input's "path".
+    """
+    import nbformat
+
+    notebook = nbformat.read(draft, nbformat.NO_CONVERT)
+    notebook.metadata["papermill"] |= {"input_path": source.name, "output_path": target.name}
+    nbformat.write(notebook, draft)
+
+
+def _checked(
+    values: Mapping[str, Any], declared: Mapping[str, Any], chapter: str
+) -> dict[str, Any]:
+    checked = {}
+    for name, value in values.items():
+        if name not in declared:
+            exist = f"it has {', '.join(declared)}" if declared else "it has none"
+            raise ChapterError(f"chapter {chapter!r} has no parameter {name!r}; {exist}")
+        kind = declared[name]
+        if kind is float and type(value) is int:
+            value = float(value)
+        # Exact types: to Python True is an int, to a reader `-p seed yes` is a mistake.
+        if kind is not None and type(value) is not (list if kind is tuple else kind):
+            raise ChapterError(
+                f"parameter {name!r} of chapter {chapter!r} takes {kind.__name__}, "
+                f"got {type(value).__name__} {value!r}"
+            )
+        checked[name] = value
+    return checked

@@ -1,0 +1,263 @@
+"""The command `tokensphere`: run a chapter, show the ledger, check its claims.
+
+Exit codes: 0 done; 1 a claim not confirmed, or a chapter that failed; 2 bad input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib.metadata
+import json
+import math
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+
+class InputError(ValueError):
+    """What was typed cannot be used."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        # argparse would print its usage above the message: the one line that matters, second.
+        raise InputError(message)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; `argv` defaults to the process's arguments."""
+    try:
+        arguments = _parser().parse_args(argv)
+        code = arguments.command(arguments)
+        # Here, so that a closed pipe shows while it can be caught.
+        sys.stdout.flush()
+        return code
+    except InputError as error:
+        return _complain(error, 2)
+    except BrokenPipeError:
+        # Python flushes stdout once more on its way out; let it do so into nothing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # as a shell reports a program that SIGPIPE ended
+    except OSError as error:  # a file that cannot be read or written; its text names it
+        return _complain(error, 2)
+    except KeyboardInterrupt:
+        return _complain("interrupted", 130)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="tokensphere", description="Run the chapters and check the claims of the book."
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+
+    run = commands.add_parser("run", help="execute a chapter, with parameters of your own")
+    run.add_argument("chapter", metavar="CHAPTER", help="such as setting/flow, flow, or a file.md")
+    run.add_argument(
+        "-p",
+        dest="parameters",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="replace a value of the chapter's parameters cell; VALUE is a YAML scalar",
+    )
+    run.add_argument(
+        "--out", metavar="FILE", help="executed notebook (default: CHAPTER's last part.ipynb)"
+    )
+    run.set_defaults(command=_run)
+
+    claims = commands.add_parser("claims", help="show the ledger of statements, or check them")
+    claims.add_argument(
+        "--check",
+        action="append",
+        metavar="ID",
+        help="check this statement; may be given again; 'all' checks every one",
+    )
+    claims.add_argument("--json", action="store_true", help="print one JSON document")
+    claims.add_argument("--seed", type=int, metavar="N", help="seed of the checks (default: 0)")
+    claims.set_defaults(command=_claims)
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from tokensphere import chapters
+
+    try:
+        source = chapters.find(arguments.chapter)
+        parameters = {name: _scalar(value) for name, value in arguments.parameters}
+        output = chapters.run(source, parameters, arguments.out or Path(f"{source.stem}.ipynb"))
+    except chapters.ChapterError as error:
+        raise InputError(error) from None
+    except chapters.ChapterFailed as error:
+        return _complain(error, 1)
+    except ModuleNotFoundError as error:
+        raise InputError(f"a chapter needs {error.name}: pip install 'tokensphere[book]'") from None
+    print(output)
+    return 0
+
+
+def _claims(arguments: argparse.Namespace) -> int:
+    if arguments.seed is not None and not arguments.check:
+        raise InputError("--seed is for --check, which is missing")
+
+    from tokensphere import claims
+
+    if not arguments.check:
+        ledger = list(claims.LEDGER.values())
+        if arguments.json:
+            _print_json({"claims": [_claim(claim) for claim in ledger]})
+        else:
+            _print_table(ledger)
+        return 0
+
+    seed = arguments.seed or 0
+    confirmed = True
+    reports = []
+    for identity in _progress(_selected(arguments.check, claims.LEDGER)):
+        report = _check(identity, seed)
+        confirmed = confirmed and report["confirmed"]
+        if arguments.json:
+            reports.append(report)
+        else:
+            _print_report(report)
+    if arguments.json:
+        _print_json({"seed": seed, "claims": reports})
+    return 0 if confirmed else 1
+
+
+def _selected(asked: list[str], ledger: dict[str, Any]) -> list[str]:
+    if "all" in asked:
+        return list(ledger)
+    for identity in asked:
+        if identity not in ledger:
+            close = difflib.get_close_matches(identity, ledger)
+            hint = f"; did you mean {' or '.join(close)}?" if close else ""
+            raise InputError(f"no claim {identity!r}{hint}")
+    return list(dict.fromkeys(asked))
+
+
+def _check(identity: str, seed: int) -> dict[str, Any]:
+    from tokensphere import claims
+
+    report = _claim(claims.LEDGER[identity])
+    try:
+        outcome = claims.check(identity, seed=seed)
+    except Exception as error:
+        # A check that breaks confirms nothing, and must not keep the others from being run.
+        return report | {"confirmed": False, "error": f"{type(error).__name__}: {error}"}
+    evidence = {
+        name: {"passed": bool(found.passed), "numbers": _plain(dict(found.numbers))}
+        for name, found in outcome.evidence.items()
+    }
+    return report | {
+        "confirmed": bool(outcome.confirmed),
+        "seconds": round(outcome.seconds, 3),
+        "evidence": evidence,
+    }
+
+
+def _claim(claim: Any) -> dict[str, Any]:
+    names = ("id", "where", "statement", "verdict", "correction", "remains", "chapter")
+    return {name: getattr(claim, name) for name in names}
+
+
+def _progress(identities: list[str]) -> Any:
+    from tqdm import tqdm
+
+    # disable=None: a bar on a terminal only. Printing above a bar breaks it unless it is cleared.
+    return tqdm(identities, desc="claims", unit="claim", disable=None, leave=False, file=sys.stderr)
+
+
+def _print_table(ledger: list[Any]) -> None:
+    titles = ("id", "where", "verdict")
+    rows = [titles, *((claim.id, claim.where, claim.verdict) for claim in ledger)]
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    room = max(30, shutil.get_terminal_size((120, 24)).columns - sum(widths) - 6)
+    statements = ["statement", *(_short(claim.statement, room) for claim in ledger)]
+    for row, statement in zip(rows, statements, strict=True):
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        print("  ".join([*cells, statement]))
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    from tqdm import tqdm
+
+    said = "confirmed" if report["confirmed"] else "NOT CONFIRMED"
+    if "error" in report:
+        lines = [f"{report['id']}: {report['verdict']}, {said}: {_short(report['error'], 200)}"]
+    else:
+        lines = [f"{report['id']}: {report['verdict']}, {said} ({report['seconds']:.2f} s)"]
+        for name, found in report["evidence"].items():
+            numbers = ", ".join(
+                f"{key} = {_show(value)}" for key, value in found["numbers"].items()
+            )
+            lines.append(f"  {name}: {'passed' if found['passed'] else 'failed'}; {numbers}")
+    tqdm.write("\n".join(lines), file=sys.stdout)
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    print(json.dumps(document, indent=2, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON values. A number that is not finite becomes text: JSON has none."""
+    if hasattr(value, "tolist"):  # an array, a tensor, or a scalar of either
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(_show(item) for item in value)}]"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _short(text: str, width: int) -> str:
+    return textwrap.shorten(text, width, placeholder=" ...")
+
+
+def _scalar(text: str) -> Any:
+    """A value from the command line: a number, or else what YAML reads.
+
+    YAML's own numbers are left out: to it 1e-9 is text and 12:30 is 750. So are its dates.
+    """
+    import yaml
+
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return value if isinstance(value, bool | str | list | dict | None) else text
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("tokensphere")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown (not installed)"
+
+
+def _complain(message: object, code: int) -> int:
+    print(f"tokensphere: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,388 @@
+"""Records of long runs: small JSON files that say where their numbers came from.
+
+A chapter shows numbers that took hours to compute from a record instead of computing them again.
+That is honest only while the record still describes the code beside it, so a record holds a digest
+of every module that its numbers depend on, and `load` refuses one whose code or parameters no
+longer match.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.metadata
+import importlib.util
+import io
+import json
+import math
+import os
+import platform
+import subprocess
+import time
+import tokenize
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+PACKAGE = "tokensphere"
+ROOT = Path(__file__).parent
+LIBRARIES = ("numpy", "scipy", "torch", "torchdiffeq", PACKAGE)
+
+
+class StaleRecord(ValueError):
+    """A record that the present code, or the parameters asked for, did not produce."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a long run gave, and where it came from.
+
+    parameters: what the run was called with.
+    seed: the seed of its generator, None where it drew nothing.
+    device: name of the CPU or GPU.
+    versions: versions of Python and of the libraries, None for one that is not installed.
+    seconds: wall time of the run.
+    date: when it was saved, ISO 8601, UTC.
+    commit: the commit of the package, None outside a git checkout of it.
+    dirty: whether the package's files differed from that commit, None where there is none.
+    code: digest of every module the numbers depend on; None for one edited during the run.
+    data: what was saved, as plain JSON values.
+    """
+
+    parameters: dict[str, Any]
+    seed: int | None
+    device: str
+    versions: dict[str, str | None]
+    seconds: float
+    date: str
+    commit: str | None
+    dirty: bool | None
+    code: dict[str, str | None]
+    data: Any
+
+    def provenance(self) -> str:
+        """One line of Markdown for a chapter: date, device, wall time, versions, commit."""
+        versions = ", ".join(
+            f"{name} {version}" for name, version in self.versions.items() if version
+        )
+        commit = "no commit known"
+        if self.commit is not None:
+            changed = " with uncommitted changes" if self.dirty else ""
+            commit = f"commit `{self.commit[:10]}`{changed}"
+        seed = "" if self.seed is None else f", seed {self.seed}"
+        return (
+            f"Recorded {self.date[:10]} on {self.device} in {_duration(self.seconds)}{seed} "
+            f"({versions}; {commit})."
+        )
+
+
+def save(
+    path: str | os.PathLike[str],
+    data: Any,
+    *,
+    parameters: Mapping[str, Any],
+    code: Iterable[str],
+    seconds: float,
+    seed: int | None = None,
+    device: Any = "cpu",
+) -> Record:
+    """Write the record of a run to `path`, whole or not at all, and return it.
+
+    data, parameters: JSON values; arrays, tensors and their scalars become lists and numbers.
+    code: the modules that computed the data, such as ["tokensphere.flow"]; what they import from
+        this package is added.
+    seconds: wall time of the run, up to this call.
+    device: "cpu", "cuda:0" or a torch.device; its hardware's name is recorded.
+
+    A module whose file changed within the last `seconds` may not be the code that ran. It is
+    recorded without a digest: the data are kept, and `load` refuses them.
+
+    Raises ValueError for NaN or infinity (naming the key), an unknown module or device, a module
+    without code, bad seconds or seed; TypeError for what JSON cannot hold (naming the key).
+    """
+    path = Path(path)
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise ValueError(f"seconds: got {seconds!r}, takes a finite number >= 0")
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
+        raise ValueError(f"seed: got {seed!r}, takes an int or None")
+    commit, dirty = _commit()
+    record = Record(
+        data=_plain(data, "data"),
+        parameters=_plain(dict(parameters), "parameters"),
+        seed=seed,
+        device=_device_name(device),
+        versions=_versions(),
+        seconds=round(float(seconds), 3),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        commit=commit,
+        dirty=dirty,
+        code=_digests(code, since=time.time() - seconds),
+    )
+    # One field a line: a new record then shows in a diff which of them changed.
+    lines = [
+        f"{json.dumps(f.name)}: {json.dumps(getattr(record, f.name), allow_nan=False)}"
+        for f in fields(Record)
+    ]
+    _write_whole(path, "{\n" + ",\n".join(lines) + "\n}\n")
+    return record
+
+
+def load(path: str | os.PathLike[str], *, parameters: Mapping[str, Any] | None = None) -> Record:
+    """Read a record and refuse it where it does not match.
+
+    parameters: what the caller would run with now; None leaves the recorded ones unchecked.
+
+    Raises FileNotFoundError; ValueError for a file that is not a whole record; StaleRecord, a
+    ValueError, naming each module whose code changed and each parameter that differs.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such record")
+    record = _parse(path)
+    reasons = [_staleness(module, digest) for module, digest in record.code.items()]
+    if parameters is not None:
+        asked = _plain(dict(parameters), "parameters")
+        reasons += [
+            _difference(name, record.parameters, asked)
+            for name in sorted(record.parameters.keys() | asked.keys())
+        ]
+    reasons = [reason for reason in reasons if reason]
+    if reasons:
+        raise StaleRecord(f"{path}: stale record: {'; '.join(reasons)}")
+    return record
+
+
+def digest(source: str) -> str:
+    """SHA-256 of Python source without comments, docstrings, blank lines and trailing spaces.
+
+    Works on the text, not on a dump of its syntax tree, which differs between versions of Python.
+    """
+    # Not str.splitlines: it also splits at form feeds, which ast and tokenize count as no line.
+    lines = source.replace("\r\n", "\n").split("\n")
+    text = "\n".join(lines)
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    # A comment ends its line, so cutting it moved no column before it. Last docstring first:
+    # cutting one moves only what follows it.
+    for node in sorted(_docstrings(text), key=lambda n: (n.lineno, n.col_offset), reverse=True):
+        first, last = node.lineno - 1, node.end_lineno - 1
+        # ast counts columns in bytes of UTF-8.
+        head = lines[first].encode()[: node.col_offset].decode()
+        tail = lines[last].encode()[node.end_col_offset :].decode()
+        lines[first : last + 1] = [head + tail]
+    kept = [line.rstrip() for line in lines if line.strip()]
+    return hashlib.sha256("\n".join(kept).encode()).hexdigest() if kept else ""
+
+
+def dependencies(modules: Iterable[str]) -> set[str]:
+    """`modules` and every module of this package that they import, directly or through others.
+
+    Imports are read off the source, wherever they stand in it; those by computed names are not
+    seen. Raises ValueError for a name that is no module of this package.
+    """
+    found: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module not in found:
+            found.add(module)
+            waiting.extend(_imports(module))
+    return found
+
+
+def _docstrings(source: str) -> list[ast.expr]:
+    """Strings that stand as statements: docstrings, and those under an attribute."""
+    return [
+        node.value
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    ]
+
+
+def _file(module: str) -> Path | None:
+    """The source file of a module of this package, None where there is none."""
+    head, *rest = module.split(".")
+    if head != PACKAGE:
+        return None
+    base = ROOT.joinpath(*rest)
+    return next((p for p in (base / "__init__.py", base.with_suffix(".py")) if p.is_file()), None)
+
+
+def _imports(module: str) -> list[str]:
+    file = _file(module)
+    if file is None:
+        raise ValueError(f"code: {module!r} is no module of {PACKAGE}")
+    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+    names: list[str] = []
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            origin = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            # `from package import name` takes a module, or else something the package defines.
+            names += [
+                inner if _file(inner := f"{origin}.{alias.name}") else origin
+                for alias in node.names
+            ]
+    return [name for name in names if name.split(".")[0] == PACKAGE]
+
+
+def _digests(modules: Iterable[str], since: float) -> dict[str, str | None]:
+    if isinstance(modules, str) or not (modules := list(modules)):
+        raise ValueError(f"code: got {modules!r}, takes a list of module names, not empty")
+    digests: dict[str, str | None] = {}
+    for module in sorted(dependencies(modules)):
+        file = _file(module)
+        found = digest(file.read_text("utf-8"))
+        if module in modules and not found:
+            raise ValueError(f"code: {module!r} holds no code; name the modules in it")
+        digests[module] = found if file.stat().st_mtime <= since else None
+    return digests
+
+
+def _staleness(module: str, recorded: str | None) -> str | None:
+    if recorded is None:
+        return f"{module} was edited while the run went on"
+    file = _file(module)
+    if file is None:
+        return f"{module} is gone"
+    return f"the code of {module} changed" if digest(file.read_text("utf-8")) != recorded else None
+
+
+def _show(parameters: Mapping[str, Any], name: str) -> str:
+    return json.dumps(parameters[name], sort_keys=True) if name in parameters else "absent"
+
+
+def _difference(name: str, recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> str | None:
+    # As text, so that True and 1 differ.
+    old, new = _show(recorded, name), _show(asked, name)
+    if old == new:
+        return None
+    return f"parameter {name!r} is {old[:80]} in the record, {new[:80]} was asked for"
+
+
+def _parse(path: Path) -> Record:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except ValueError as error:  # of JSON, or of UTF-8
+        raise ValueError(f"{path}: not a whole record: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: not a record: holds a {type(content).__name__}, takes an object")
+    for kind, names in {
+        "missing": [f.name for f in fields(Record) if f.name not in content],
+        "unknown": sorted(content.keys() - {f.name for f in fields(Record)}),
+    }.items():
+        if names:
+            raise ValueError(f"{path}: not a whole record: {kind} {', '.join(names)}")
+    for name, kind in {
+        "parameters": dict,
+        "device": str,
+        "versions": dict,
+        "seconds": float | int,
+        "date": str,
+        "commit": str | None,
+        "code": dict,
+    }.items():
+        if not isinstance(content[name], kind):
+            raise ValueError(f"{path}: not a record: {name} is {content[name]!r}")
+    if not content["code"]:
+        raise ValueError(f"{path}: not a record: code names no module")
+    return Record(**content)
+
+
+def _plain(value: Any, where: str) -> Any:
+    """`value` as JSON values; `where` names it in errors."""
+    if hasattr(value, "tolist"):  # an array, a tensor, or a scalar of either
+        value = value.tolist()
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{where} is {value}: a record holds finite numbers only")
+        return value
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"{where} has the key {key!r}: JSON takes text only")
+        return {key: _plain(item, f"{where}[{key!r}]") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
+    raise TypeError(f"{where} is a {type(value).__name__}: JSON has no such thing")
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file so that a reader, or a run killed half-way, never leaves or sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, because a rename is atomic only within one file system.
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with draft.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _versions() -> dict[str, str | None]:
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    return versions
+
+
+def _device_name(device: Any) -> str:
+    import torch
+
+    try:
+        device = torch.device(device)
+        if device.type == "cuda":
+            return torch.cuda.get_device_name(device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"device: got {device!s}, which cannot be used: {reason}") from None
+    return _cpu_name() if device.type == "cpu" else str(device)
+
+
+def _cpu_name() -> str:
+    # platform.processor() is empty on most Linux systems.
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> tuple[str | None, bool | None]:
+    """The commit of the package and whether its files differ from it."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        # An installed copy may lie within another project's checkout: that commit is not ours.
+        git("ls-files", "--error-unmatch", "--", ".")
+        # Only the package's folder: a record just renewed does not make its own code dirty.
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", "."))
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -182,13 +182,14 @@ def dependencies(modules: Iterable[str]) -> set[str]:
     """`modules` and every module of this package that they import, directly or through others.
 
     Imports are read off the source, wherever they stand in it; those by computed names are not
-    seen. Raises ValueError for a name that is no module of this package.
+    seen. This module is left out: it keeps numbers and makes none. Raises ValueError for a name
+    that is no module of this package.
     """
     found: set[str] = set()
     waiting = list(modules)
     while waiting:
         module = waiting.pop()
-        if module not in found:
+        if module not in found and module != __name__:
             found.add(module)
             waiting.extend(_imports(module))
     return found

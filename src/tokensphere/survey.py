@@ -1,0 +1,217 @@
+"""Counts over random parameters: where first tokens end, and whether later tokens follow.
+
+The paper's simulations draw parameters at random without saying from which law. Here S_Delta has
+independent standard Gaussian entries and S_BC has too, or is the identity; the a_d are uniform on
+[0.5, 1.5] and independent, or all 1; tokens are uniform on the sphere. Then <S_{Delta,d}, y> is
+standard Gaussian at every y whatever D, and the root mean square of <y, S_BC y> is 1 for both laws,
+so that dimensions can be compared. Every draw has parameters of its own.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from scipy.stats import binomtest
+from torch import Tensor
+from tqdm import tqdm
+
+from . import records
+from .first_token import KINDS, settle
+from .flow import MambaFlow, random_tokens, simulate
+
+__all__ = [
+    "DECAYS",
+    "ENDS",
+    "LAWS",
+    "draw",
+    "first_tokens",
+    "interval",
+    "later_tokens",
+    "run",
+    "turning",
+]
+
+LAWS = ("Gaussian", "identity")
+"""Laws of S_BC."""
+
+DECAYS = ("independent", "equal")
+"""Laws of a: a_d independent between channels, or all 1."""
+
+ENDS = ("at the first token", "at its antipode", "elsewhere at rest", "still moving")
+"""What a later token is doing at the end of a run, relative to the first token."""
+
+
+def draw(
+    law: str, dim: int, count: int, generator: torch.Generator, decays: str = "independent"
+) -> tuple[Tensor, Tensor, Tensor]:
+    """S_BC and S_Delta, (count, D, D), and a, (count, D), by the module's laws.
+
+    Raises: ValueError for a law that is not in LAWS, or decays not in DECAYS.
+    """
+    for name, value, known in (("law", law, LAWS), ("decays", decays, DECAYS)):
+        if value not in known:
+            raise ValueError(f"{name}: got {value!r}, takes one of {', '.join(known)}")
+    shape = (count, dim, dim)
+    S_BC = torch.randn(shape, generator=generator, dtype=torch.float64)
+    if law == "identity":
+        S_BC = torch.eye(dim, dtype=torch.float64).repeat(count, 1, 1)
+    S_Delta = torch.randn(shape, generator=generator, dtype=torch.float64)
+    a = 0.5 + torch.rand(count, dim, generator=generator, dtype=torch.float64)
+    return S_BC, S_Delta, torch.ones_like(a) if decays == "equal" else a
+
+
+def turning(
+    start: Tensor, other: Tensor, frequency: float = 1.0
+) -> Callable[[Tensor | float], Tensor]:
+    """A parameter that depends on depth: cos(frequency t) start + sin(frequency t) other.
+
+    For independent standard Gaussian matrices its law is the same at every t.
+    """
+
+    def parameter(t: Tensor | float) -> Tensor:
+        angle = torch.as_tensor(frequency * t, dtype=start.dtype, device=start.device)
+        return angle.cos() * start + angle.sin() * other
+
+    return parameter
+
+
+def first_tokens(
+    law: str,
+    dim: int,
+    draws: int,
+    seed: int,
+    horizon: float,
+    batch: int = 500,
+    device: str = "cpu",
+) -> dict[str, int]:
+    """How many of `draws` first tokens end at each of KINDS (see :func:`first_token.settle`).
+
+    "unresolved" is split: "still moving" counts those whose orbit's speed exceeds 1e-3.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    counts = dict.fromkeys((*KINDS, "still moving"), 0)
+    for start in tqdm(range(0, draws, batch), desc=f"first tokens, D={dim}, {law}", disable=None):
+        count = min(batch, draws - start)
+        S_BC, S_Delta, _ = (value.to(device) for value in draw(law, dim, count, generator))
+        y0 = random_tokens(count, dim, generator=generator, device=device)
+        ends = settle(S_BC, S_Delta, y0, horizon)
+        for index, kind in enumerate(KINDS):
+            counts[kind] += int((ends.kind == index).sum())
+        unresolved = ends.kind == KINDS.index("unresolved")
+        counts["still moving"] += int((unresolved & (ends.speed > 1e-3)).sum())
+    counts["unresolved"] -= counts["still moving"]
+    return counts
+
+
+def later_tokens(
+    law: str,
+    dim: int,
+    draws: int,
+    seed: int,
+    horizon: float,
+    decays: str = "independent",
+    length: int = 8,
+    batch: int = 500,
+    device: str = "cpu",
+) -> dict[str, dict[str, list[int]]]:
+    """What the tokens after the first do by time `horizon` in eq (6), by where the first one ends.
+
+    For each of KINDS and each of ENDS, a histogram: entry k is the number of sequences whose first
+    token ends so and of whose `length` - 1 later tokens k end so. Tokens are together when less
+    than 0.01 apart, and at rest when slower than 1e-4.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    table = {kind: {end: [0] * length for end in ENDS} for kind in KINDS}
+    title = f"later tokens, D={dim}, {law}, a {decays}"
+    for start in tqdm(range(0, draws, batch), desc=title, disable=None):
+        count = min(batch, draws - start)
+        S_BC, S_Delta, a = (v.to(device) for v in draw(law, dim, count, generator, decays))
+        x0 = random_tokens(count, length, dim, generator=generator, device=device)
+        flow = MambaFlow(S_BC, S_Delta, a)
+        times = torch.tensor([0.0, horizon], dtype=torch.float64)
+        x = simulate(flow, x0, times, rtol=1e-7, atol=1e-9).tokens[-1]
+        kinds = settle(S_BC, S_Delta, x0[:, 0], horizon).kind
+        first, later = x[:, :1], x[:, 1:]
+        near = (later - first).norm(dim=-1) < 0.01
+        opposite = (later + first).norm(dim=-1) < 0.01
+        resting = flow(x)[:, 1:].norm(dim=-1) < 1e-4
+        settled = near | opposite
+        for end, which in zip(
+            ENDS, (near, opposite, ~settled & resting, ~settled & ~resting), strict=True
+        ):
+            for kind, number in zip(kinds.tolist(), which.sum(-1).tolist(), strict=True):
+                table[KINDS[kind]][end][number] += 1
+    return table
+
+
+def run(
+    path: str | Path,
+    *,
+    draws: int,
+    dims: list[int],
+    seed: int,
+    horizon: float,
+    follow: float,
+    batch: int = 500,
+    device: str = "cpu",
+) -> records.Record:
+    """The whole survey, kept as a record at `path`: both counts for all laws and `dims`.
+
+    `horizon` bounds :func:`first_tokens`, `follow` bounds :func:`later_tokens`. Each finished part
+    is kept in a record beside `path`, so that a run that was killed goes on where it was.
+
+    Returns:
+        The record; ``data["first"]["Gaussian, D=3"]`` is the result of :func:`first_tokens`,
+        ``data["later"]["Gaussian, D=3, equal"]`` that of :func:`later_tokens`.
+    """
+    path = Path(path)
+    partial = path.with_suffix(".partial.json")
+    parameters = {
+        "draws": draws,
+        "dims": list(dims),
+        "horizon": horizon,
+        "follow": follow,
+        "batch": batch,
+    }
+    data: dict = {"first": {}, "later": {}}
+    seconds = 0.0
+    if partial.exists():
+        earlier = records.load(partial, parameters=parameters)
+        data, seconds = earlier.data, earlier.seconds
+
+    def keep(where: Path) -> None:
+        records.save(
+            where,
+            data,
+            parameters=parameters,
+            code=[__name__],
+            seconds=seconds + time.perf_counter() - began,
+            seed=seed,
+            device=device,
+        )
+
+    began = time.perf_counter()
+    options = {"seed": seed, "batch": batch, "device": device}
+    for dim in dims:
+        for law in LAWS:
+            key = f"{law}, D={dim}"
+            if key not in data["first"]:
+                data["first"][key] = first_tokens(law, dim, draws, horizon=horizon, **options)
+                keep(partial)
+            for decays in DECAYS:
+                key = f"{law}, D={dim}, {decays}"
+                if key not in data["later"]:
+                    data["later"][key] = later_tokens(
+                        law, dim, draws, horizon=follow, decays=decays, **options
+                    )
+                    keep(partial)
+    keep(path)
+    partial.unlink()
+    return records.load(path, parameters=parameters)
+
+
+def interval(successes: int, trials: int) -> tuple[float, float]:
+    """The 95% Wilson interval of a binomial fraction."""
+    bounds = binomtest(successes, trials).proportion_ci(method="wilson")
+    return float(bounds.low), float(bounds.high)

@@ -1,0 +1,52 @@
+"""Fields, ends and sums on a GPU against the CPU: python -m pytest tests/test_gpu.py"""
+
+import pytest
+import torch
+
+from tokensphere import first_token, flow, s6, survey
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+def test_fields_and_simulation():
+    g = torch.Generator().manual_seed(0)
+    S_BC, S_Delta, a = survey.draw("Gaussian", 5, 8, g)
+    x = flow.random_tokens(8, 100, 5, generator=g)
+    on_cpu = flow.MambaFlow(S_BC, S_Delta, a)
+    on_gpu = flow.MambaFlow(S_BC.cuda(), S_Delta.cuda(), a.cuda())
+    torch.testing.assert_close(on_gpu(x.cuda()).cpu(), on_cpu(x), rtol=0, atol=1e-12)
+    times = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    ends = [
+        flow.simulate(field, x0, times).tokens[-1].cpu()
+        for field, x0 in ((on_cpu, x), (on_gpu, x.cuda()))
+    ]
+    # The tolerance of the integration, which steps alike on both but for rounding.
+    torch.testing.assert_close(ends[1], ends[0], rtol=0, atol=1e-8)
+
+
+def test_ends_of_first_tokens():
+    g = torch.Generator().manual_seed(1)
+    S_BC, S_Delta, _ = survey.draw("Gaussian", 4, 200, g)
+    y0 = flow.random_tokens(200, 4, generator=g)
+    on_cpu = first_token.settle(S_BC, S_Delta, y0, horizon=160.0)
+    on_gpu = first_token.settle(S_BC.cuda(), S_Delta.cuda(), y0.cuda(), horizon=160.0)
+    same = on_gpu.kind.cpu() == on_cpu.kind
+    # One on the edge of a criterion may be known a check earlier on either.
+    assert int((~same).sum()) <= 2
+    torch.testing.assert_close(on_gpu.point.cpu()[same], on_cpu.point[same], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_the_s6_layer(dtype):
+    g = torch.Generator().manual_seed(2)
+    u, delta = torch.randn(2, 2, 6, 64, generator=g, dtype=torch.float64)
+    delta = torch.nn.functional.softplus(delta)
+    A = -torch.randn(6, 4, generator=g, dtype=torch.float64).exp()
+    B, C = torch.randn(2, 2, 4, 64, generator=g, dtype=torch.float64)
+    values = [value.to(dtype) for value in (u, delta, A, B, C)]
+    there = [value.cuda() for value in values]
+    tolerance = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 1e-2}[dtype]
+    for function, skip in ((s6.scan, 0), (s6.hidden_attention, 1), (s6.column_sums, 1)):
+        want = function(*values[skip:]).double()
+        got = function(*there[skip:]).cpu().double()
+        assert float((got - want).abs().max()) < tolerance * float(want.abs().max())

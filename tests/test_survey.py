@@ -1,0 +1,86 @@
+"""The survey: its laws, its counts, and that a run that was killed goes on."""
+
+import math
+
+import pytest
+import torch
+
+from tokensphere import records, survey
+from tokensphere.first_token import KINDS
+
+SMALL = {"draws": 30, "dims": [2], "seed": 0, "horizon": 80.0, "follow": 20.0, "batch": 20}
+
+
+def test_every_draw_is_counted_once():
+    counts = survey.first_tokens("Gaussian", 3, 50, seed=0, horizon=80.0, batch=20)
+    assert sum(counts.values()) == 50
+    assert set(counts) == {*KINDS, "still moving"}
+    table = survey.later_tokens("identity", 3, 25, seed=0, horizon=20.0, length=4, batch=10)
+    per_end = {end: sum(sum(table[kind][end]) for kind in KINDS) for end in survey.ENDS}
+    assert set(per_end.values()) == {25}  # each sequence has an entry in the histogram of each end
+    tokens = sum(k * n for kind in KINDS for h in table[kind].values() for k, n in enumerate(h))
+    assert tokens == 25 * 3
+
+
+def test_the_laws_are_what_the_module_says():
+    """<y, S_BC y> has root mean square 1 and <S_{Delta,d}, y> variance 1, whatever D."""
+    for dim in (2, 16):
+        g = torch.Generator().manual_seed(0)
+        S_BC, S_Delta, a = survey.draw("Gaussian", dim, 20_000, g)
+        y = torch.full((dim,), dim**-0.5, dtype=torch.float64)
+        # Standard errors: 0.01 of a variance of 20,000 normal draws.
+        assert float((y @ S_BC @ y).var()) == pytest.approx(1, abs=0.05)
+        assert float((y @ S_Delta)[:, 0].var()) == pytest.approx(1, abs=0.05)
+        assert 0.5 <= float(a.min()) < 0.51
+        assert 1.49 < float(a.max()) <= 1.5
+    g = torch.Generator().manual_seed(0)
+    S_BC, _, a = survey.draw("identity", 3, 2, g, decays="equal")
+    assert torch.equal(S_BC, torch.eye(3).double().expand(2, 3, 3))
+    assert torch.equal(a, torch.ones(2, 3).double())
+
+
+def test_turning_parameters_keep_their_law():
+    g = torch.Generator().manual_seed(0)
+    start, other = torch.randn(2, 20_000, generator=g, dtype=torch.float64)
+    at = survey.turning(start, other, frequency=2.0)
+    torch.testing.assert_close(at(0.0), start)
+    assert float(at(0.7).var()) == pytest.approx(1, abs=0.05)
+    assert float((at(0.7) * start).mean()) == pytest.approx(math.cos(1.4), abs=0.05)
+
+
+def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path, monkeypatch):
+    whole = survey.run(tmp_path / "whole.json", **SMALL)
+    calls = []
+    counted = survey.later_tokens
+
+    def killed(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return counted(*args, **kwargs)
+
+    monkeypatch.setattr(survey, "later_tokens", killed)
+    path = tmp_path / "survey.json"
+    with pytest.raises(KeyboardInterrupt):
+        survey.run(path, **SMALL)
+    assert not path.exists()
+    resumed = survey.run(path, **SMALL)
+    assert len(calls) == 5  # two kept, one killed, that one again, one more
+    assert resumed.data == whole.data
+    assert [p.name for p in tmp_path.iterdir() if "partial" in p.name] == []
+    with pytest.raises(records.StaleRecord, match="draws"):
+        records.load(path, parameters={**resumed.parameters, "draws": 31})
+
+
+def test_unknown_laws_are_named():
+    with pytest.raises(ValueError, match="^law: got 'uniform'"):
+        survey.draw("uniform", 2, 1, torch.Generator())
+    with pytest.raises(ValueError, match="^decays: got 'none'"):
+        survey.draw("identity", 2, 1, torch.Generator(), decays="none")
+
+
+def test_interval_is_wilson():
+    low, high = survey.interval(0, 100)
+    # The closed form at 0 successes: z^2 / (n + z^2).
+    assert low == 0
+    assert high == pytest.approx(1.959964**2 / (100 + 1.959964**2), rel=1e-6)

@@ -97,11 +97,12 @@ def column_sums(
     _check(delta, A, B, C)
     dtype, shape = delta.dtype, delta.shape
     if row_weights is not None:
+        got = tuple(row_weights.shape)
         try:
             row_weights = row_weights.expand(shape)
         except RuntimeError:
             raise ValueError(
-                f"row_weights: shape {tuple(row_weights.shape)} does not broadcast to {tuple(shape)}"
+                f"row_weights: shape {got} does not broadcast to {tuple(shape)}"
             ) from None
         _check_like("row_weights", row_weights, delta)
         (row_weights,) = _widen(row_weights)

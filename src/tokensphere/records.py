@@ -366,7 +366,11 @@ def _cpu_name() -> str:
 
 
 def _commit() -> tuple[str | None, bool | None]:
-    """The commit of the package and whether its files differ from it."""
+    """The commit of the package and whether its files differ from it.
+
+    Where the package was copied without its history, as to a GPU machine, the environment variable
+    TOKENSPHERE_COMMIT may say which commit was copied; the digests say whether it is true.
+    """
 
     def git(*arguments: str) -> str:
         return subprocess.run(
@@ -379,7 +383,7 @@ def _commit() -> tuple[str | None, bool | None]:
         # Only the package's folder: a record just renewed does not make its own code dirty.
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", "."))
     except (OSError, subprocess.CalledProcessError):
-        return None, None
+        return os.environ.get("TOKENSPHERE_COMMIT"), None
 
 
 def _duration(seconds: float) -> str:

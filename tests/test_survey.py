@@ -8,7 +8,7 @@ import torch
 from tokensphere import records, survey
 from tokensphere.first_token import KINDS
 
-SMALL = {"draws": 30, "dims": [2], "seed": 0, "horizon": 80.0, "follow": 20.0, "batch": 20}
+SMALL = {"draws": 30, "dims": [2], "seed": 0, "horizon": 80.0, "follow": 20.0}
 
 
 def test_every_draw_is_counted_once():

@@ -84,7 +84,8 @@ class MambaFlow(_OnSphere):
 
     Any parameter may instead be a function of t that returns such a tensor (Remark 2.1).
 
-    Calling the field costs O(L (CHUNK (N + D) + N D)) time and O(L D) memory.
+    Calling the field costs O(L (CHUNK (N + D) + N D)) time and O(L (CHUNK + D + N D / CHUNK))
+    memory.
 
     Raises:
         ValueError: a wrong shape, dtype, sign or non-finite value; the message names the argument.
@@ -378,31 +379,39 @@ def _causal_sum(queries: Tensor, keys: Tensor, rates: Tensor, values: Tensor) ->
     """sum_{j<=l} <q_l, k_j> exp(-sum_{k=j+1}^{l} rates_k) v_j, in time linear in L.
 
     queries, keys: (..., L, N); rates: (..., L, G), not negative, with G = D, or 1 when channels
-    share them; values: (..., L, D). Between chunks one state (..., N, D) carries on. Within a chunk
-    the decay from j to l is split as exp(-c_l) exp(c_j), c the sum of rates since the chunk began:
-    what is left is one masked product of matrices for all channels, and no exponential for each
-    pair. The split costs no accuracy as long as exp(c) does not overflow, so chunks are cut short
-    where rates are large.
+    share them; values: (..., L, D). Tokens are taken in chunks, between which one state (..., N, D)
+    carries on. Within a chunk the decay from j to l is split as exp(-c_l) exp(c_j), c the sum of
+    rates since the chunk's first token: what is left is one masked product of matrices for all
+    channels, and no exponential for each pair. The split costs no accuracy as long as exp(c) does
+    not overflow, so chunks are halved until it cannot.
     """
     length = values.shape[-2]
-    longest = EXPONENT / max(float(rates.detach().amax()), 1e-300)
-    size = max(1, int(min(CHUNK, length, longest)))
-    outputs, state = [], None
-    for start in range(0, length, size):
-        chunk = slice(start, min(start + size, length))
-        q, k, v = queries[..., chunk, :], keys[..., chunk, :], values[..., chunk, :]
-        elapsed = rates[..., chunk, :].cumsum(-2)
-        # The first token's own rate is left out of c: decays begin after the key.
+    size = min(CHUNK, length)
+    while True:
+        elapsed = _fold(rates, size).cumsum(-2)
         since = elapsed - elapsed[..., :1, :]
-        output = torch.exp(-since) * ((q @ k.mT).tril() @ (torch.exp(since) * v))
-        if state is not None:
-            output = output + torch.exp(-elapsed) * (q @ state)
-        outputs.append(output)
-        if chunk.stop < length:
-            total = elapsed[..., -1:, :]
-            update = k.mT @ (torch.exp(elapsed - total) * v)
-            state = update if state is None else torch.exp(-total) * state + update
-    return torch.cat(outputs, dim=-2)
+        if size == 1 or float(since.detach().amax()) <= EXPONENT:
+            break
+        size = (size + 1) // 2
+    q, k, v = _fold(queries, size), _fold(keys, size), _fold(values, size)
+    output = torch.exp(-since) * ((q @ k.mT).tril() @ (torch.exp(since) * v))
+    if output.shape[-3] > 1:
+        total = elapsed[..., -1:, :]
+        updates = (k.mT @ (torch.exp(elapsed - total) * v)).unbind(-3)
+        decays = torch.exp(-total).unbind(-3)
+        states = [torch.zeros_like(updates[0]), updates[0]]
+        for update, decay in zip(updates[1:-1], decays[1:-1], strict=True):
+            states.append(decay * states[-1] + update)
+        output = output + torch.exp(-elapsed) * (q @ torch.stack(states, dim=-3))
+    return output.flatten(-3, -2)[..., :length, :]
+
+
+def _fold(rows: Tensor, size: int) -> Tensor:
+    """(..., L, K) as chunks of `size` rows, (..., chunks, size, K); zeros fill the last one."""
+    missing = -rows.shape[-2] % size
+    if missing:
+        rows = torch.nn.functional.pad(rows, (0, 0, 0, missing))
+    return rows.unflatten(-2, (-1, size))
 
 
 def _masked_decay(elapsed: Tensor) -> Tensor:

@@ -20,6 +20,9 @@ from torch import Tensor
 
 __all__ = ["column_sums", "hidden_attention", "scan"]
 
+BLOCK = 16
+"""Tokens whose decays and readings are computed at once; the recurrence itself goes one by one."""
+
 
 def scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
     """The layer's output by its recurrence, eqs (1)-(2).
@@ -31,7 +34,7 @@ def scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
         B, C: input and output vectors, (B, N, L).
 
     Returns:
-        y, (B, D, L), in O(B D N L) time and, without autograd, O(B D L) memory.
+        y, (B, D, L), in O(B D N L) time and, without autograd, O(B D (L + BLOCK N)) memory.
 
     Raises:
         ValueError: a shape, dtype, sign or non-finite value; the message names the argument.
@@ -40,13 +43,19 @@ def scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
     _check_like("u", u, delta)
     dtype = delta.dtype
     u, delta, A, B, C = _widen(u, delta, A, B, C)
-    weighted = delta * u
-    state = A.new_zeros(*delta.shape[:2], A.shape[1])
+    steps, inputs, B, C = (_token_first(value) for value in (delta, delta * u, B, C))
+    state = A.new_zeros(*steps.shape[1:], A.shape[1])
     outputs = []
-    for l in range(delta.shape[-1]):
-        state = _decay(delta, A, l) * state + weighted[:, :, l, None] * B[:, None, :, l]
-        outputs.append((state * C[:, None, :, l]).sum(-1))
-    return torch.stack(outputs, dim=-1).to(dtype)
+    for start in range(0, len(steps), BLOCK):
+        block = slice(start, start + BLOCK)
+        decays = torch.exp(steps[block].unsqueeze(-1) * A)
+        updates = inputs[block].unsqueeze(-1) * B[block].unsqueeze(2)
+        states = []
+        for decay, update in zip(decays.unbind(), updates.unbind(), strict=True):
+            state = decay * state + update
+            states.append(state)
+        outputs.append((torch.stack(states) * C[block].unsqueeze(2)).sum(-1))
+    return torch.cat(outputs).permute(1, 2, 0).to(dtype)
 
 
 def hidden_attention(delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
@@ -69,7 +78,8 @@ def hidden_attention(delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
     rows = []
     for l in range(length):
         new = delta[:, :, l, None, None] * B[:, None, None, :, l]
-        keys = torch.cat([_decay(delta, A, l).unsqueeze(2) * keys, new], dim=2)
+        decay = torch.exp(delta[:, :, l, None, None] * A.unsqueeze(1))
+        keys = torch.cat([decay * keys, new], dim=2)
         row = keys @ C[:, None, :, l, None]
         rows.append(torch.nn.functional.pad(row.squeeze(-1), (0, length - l - 1)))
     return torch.stack(rows, dim=2).to(dtype)
@@ -89,7 +99,7 @@ def column_sums(
         row_weights: weight of each query, broadcastable to (B, D, L); ones by default.
 
     Returns:
-        (B, D, L), in O(B D N L) time and, without autograd, O(B D L) memory.
+        (B, D, L), in O(B D N L) time and, without autograd, O(B D (L + BLOCK N)) memory.
 
     Raises:
         ValueError: as :func:`scan`, or ``row_weights`` that do not broadcast to (B, D, L).
@@ -107,21 +117,28 @@ def column_sums(
         _check_like("row_weights", row_weights, delta)
         (row_weights,) = _widen(row_weights)
     delta, A, B, C = _widen(delta, A, B, C)
-    length = shape[-1]
-    adjoint = A.new_zeros(*shape[:2], A.shape[1])
+    steps, B, C = (_token_first(value) for value in (delta, B, C))
+    weights = None if row_weights is None else _token_first(row_weights).unsqueeze(-1)
+    adjoint = A.new_zeros(*steps.shape[1:], A.shape[1])
     sums = []
-    for k in reversed(range(length)):
-        if k + 1 < length:
-            adjoint = _decay(delta, A, k + 1) * adjoint
-        query = C[:, None, :, k]
-        adjoint = adjoint + (query if row_weights is None else row_weights[:, :, k, None] * query)
-        sums.append(delta[:, :, k] * (adjoint * B[:, None, :, k]).sum(-1))
-    return torch.stack(sums[::-1], dim=-1).to(dtype)
+    for start in reversed(range(0, len(steps), BLOCK)):
+        block = slice(start, start + BLOCK)
+        decays = torch.exp(steps[block].unsqueeze(-1) * A)
+        queries = C[block].unsqueeze(2)
+        if weights is not None:
+            queries = weights[block] * queries
+        adjoints = []
+        for decay, query in zip(decays.flip(0).unbind(), queries.flip(0).unbind(), strict=True):
+            adjoints.append(adjoint + query)
+            adjoint = decay * adjoints[-1]
+        read = (torch.stack(adjoints[::-1]) * B[block].unsqueeze(2)).sum(-1)
+        sums.append(steps[block] * read)
+    return torch.cat(sums[::-1]).permute(1, 2, 0).to(dtype)
 
 
-def _decay(delta: Tensor, A: Tensor, l: int) -> Tensor:
-    """exp(delta_l A), (B, D, N)."""
-    return torch.exp(delta[:, :, l, None] * A)
+def _token_first(value: Tensor) -> Tensor:
+    """(L, B, ...) and contiguous, from (B, ..., L): one token's numbers lie side by side."""
+    return value.movedim(-1, 0).contiguous()
 
 
 def _widen(*tensors: Tensor) -> tuple[Tensor, ...]:

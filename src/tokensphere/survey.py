@@ -82,20 +82,21 @@ def first_tokens(
     draws: int,
     seed: int,
     horizon: float,
-    batch: int = 500,
+    batch: int = 100,
     device: str = "cpu",
 ) -> dict[str, int]:
     """How many of `draws` first tokens end at each of KINDS (see :func:`first_token.settle`).
 
-    "unresolved" is split: "still moving" counts those whose orbit's speed exceeds 1e-3.
+    "unresolved" is split: "still moving" counts those whose orbit's speed exceeds 1e-3. The draws
+    do not depend on `batch`. It is small because a batch shares the steps of its fastest orbit.
     """
     generator = torch.Generator().manual_seed(seed)
+    S_BC, S_Delta, _ = draw(law, dim, draws, generator)
+    y0 = random_tokens(draws, dim, generator=generator)
     counts = dict.fromkeys((*KINDS, "still moving"), 0)
-    for start in tqdm(range(0, draws, batch), desc=f"first tokens, D={dim}, {law}", disable=None):
-        count = min(batch, draws - start)
-        S_BC, S_Delta, _ = (value.to(device) for value in draw(law, dim, count, generator))
-        y0 = random_tokens(count, dim, generator=generator, device=device)
-        ends = settle(S_BC, S_Delta, y0, horizon)
+    batches = zip(*(value.split(batch) for value in (S_BC, S_Delta, y0)), strict=True)
+    for part in _progress(batches, draws, batch, f"first tokens, D={dim}, {law}"):
+        ends = settle(*(value.to(device) for value in part), horizon, rtol=1e-7)
         for index, kind in enumerate(KINDS):
             counts[kind] += int((ends.kind == index).sum())
         unresolved = ends.kind == KINDS.index("unresolved")
@@ -112,37 +113,40 @@ def later_tokens(
     horizon: float,
     decays: str = "independent",
     length: int = 8,
-    batch: int = 500,
+    batch: int = 100,
     device: str = "cpu",
 ) -> dict[str, dict[str, list[int]]]:
     """What the tokens after the first do by time `horizon` in eq (6), by where the first one ends.
 
     For each of KINDS and each of ENDS, a histogram: entry k is the number of sequences whose first
     token ends so and of whose `length` - 1 later tokens k end so. Tokens are together when less
-    than 0.01 apart, and at rest when slower than 1e-4.
+    than 0.01 apart, and at rest when slower than 1e-4. The draws do not depend on `batch`.
     """
     generator = torch.Generator().manual_seed(seed)
+    S_BC, S_Delta, a = draw(law, dim, draws, generator, decays)
+    x0 = random_tokens(draws, length, dim, generator=generator)
+    times = torch.tensor([0.0, horizon], dtype=torch.float64)
     table = {kind: {end: [0] * length for end in ENDS} for kind in KINDS}
-    title = f"later tokens, D={dim}, {law}, a {decays}"
-    for start in tqdm(range(0, draws, batch), desc=title, disable=None):
-        count = min(batch, draws - start)
-        S_BC, S_Delta, a = (v.to(device) for v in draw(law, dim, count, generator, decays))
-        x0 = random_tokens(count, length, dim, generator=generator, device=device)
-        flow = MambaFlow(S_BC, S_Delta, a)
-        times = torch.tensor([0.0, horizon], dtype=torch.float64)
-        x = simulate(flow, x0, times, rtol=1e-7, atol=1e-9).tokens[-1]
-        kinds = settle(S_BC, S_Delta, x0[:, 0], horizon).kind
+    batches = zip(*(value.split(batch) for value in (S_BC, S_Delta, a, x0)), strict=True)
+    for part in _progress(batches, draws, batch, f"later tokens, D={dim}, {law}, a {decays}"):
+        *parameters, start = (value.to(device) for value in part)
+        flow = MambaFlow(*parameters)
+        x = simulate(flow, start, times, rtol=1e-6, atol=1e-8).tokens[-1]
+        kinds = settle(*parameters[:2], start[:, 0], horizon, rtol=1e-7).kind
         first, later = x[:, :1], x[:, 1:]
         near = (later - first).norm(dim=-1) < 0.01
         opposite = (later + first).norm(dim=-1) < 0.01
-        resting = flow(x)[:, 1:].norm(dim=-1) < 1e-4
         settled = near | opposite
-        for end, which in zip(
-            ENDS, (near, opposite, ~settled & resting, ~settled & ~resting), strict=True
-        ):
+        resting = flow(x)[:, 1:].norm(dim=-1) < 1e-4
+        groups = (near, opposite, ~settled & resting, ~settled & ~resting)
+        for end, which in zip(ENDS, groups, strict=True):
             for kind, number in zip(kinds.tolist(), which.sum(-1).tolist(), strict=True):
                 table[KINDS[kind]][end][number] += 1
     return table
+
+
+def _progress(batches, draws: int, batch: int, title: str):
+    return tqdm(batches, total=-(-draws // batch), desc=title, disable=None)
 
 
 def run(
@@ -153,7 +157,6 @@ def run(
     seed: int,
     horizon: float,
     follow: float,
-    batch: int = 500,
     device: str = "cpu",
 ) -> records.Record:
     """The whole survey, kept as a record at `path`: both counts for all laws and `dims`.
@@ -172,7 +175,7 @@ def run(
         "dims": list(dims),
         "horizon": horizon,
         "follow": follow,
-        "batch": batch,
+        "seed": seed,
     }
     data: dict = {"first": {}, "later": {}}
     seconds = 0.0
@@ -192,7 +195,7 @@ def run(
         )
 
     began = time.perf_counter()
-    options = {"seed": seed, "batch": batch, "device": device}
+    options = {"seed": seed, "device": device}
     for dim in dims:
         for law in LAWS:
             key = f"{law}, D={dim}"

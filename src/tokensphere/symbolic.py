@@ -1,0 +1,123 @@
+"""The S6 layer and the field of the deep Mamba flow in sympy, for exact checks.
+
+Tokens ``x`` are an L x D matrix with row l - 1 for x_l, steps ``delta`` an L x D matrix, rates
+``a`` a sequence of D entries, as in :mod:`tokensphere.flow`. Entries may be symbols or numbers.
+Nothing is assumed of them: rows of ``x`` need not have norm one, though only then is
+:func:`project` the projection onto the tangent space.
+"""
+
+from collections.abc import Sequence
+
+import sympy
+from sympy import Expr, Matrix
+
+__all__ = [
+    "attention_form",
+    "hidden_attention",
+    "mamba_field",
+    "project",
+    "recurrence",
+    "softplus",
+    "steps",
+]
+
+Rates = Sequence[Expr]
+
+
+def softplus(z: Expr) -> Expr:
+    """ln(1 + e^z), eq (3)."""
+    return sympy.log(1 + sympy.exp(z))
+
+
+def steps(x: Matrix, S_Delta: Matrix) -> Matrix:
+    """Delta_d(x_l), an L x D matrix, eq (3); **column** d of S_Delta is S_{Delta,d}."""
+    if S_Delta.shape != (x.cols, x.cols):
+        raise ValueError(f"S_Delta: shape {S_Delta.shape}, takes (D, D) with D = {x.cols} as in x")
+    return (x * S_Delta).applyfunc(softplus)
+
+
+def recurrence(x: Matrix, delta: Matrix, a: Rates, S_B: Matrix, S_C: Matrix) -> Matrix:
+    """The layer's output by eqs (1)-(2), step by step.
+
+    Args:
+        x, delta: tokens and steps, L x D.
+        a: D rates.
+        S_B, S_C: N x D.
+
+    Returns:
+        y, L x D.
+
+    Raises:
+        ValueError: a shape; the message names the argument.
+    """
+    _check(x, delta, a)
+    for name, value in {"S_B": S_B, "S_C": S_C}.items():
+        if value.cols != x.cols or value.rows != S_B.rows:
+            raise ValueError(
+                f"{name}: shape {value.shape}, takes (N, D) = {(S_B.rows, x.cols)} as in S_B and x"
+            )
+    y = sympy.zeros(*x.shape)
+    for d in range(x.cols):
+        state = sympy.zeros(S_B.rows, 1)
+        for l in range(x.rows):
+            decay = sympy.exp(-a[d] * delta[l, d])
+            state = decay * state + delta[l, d] * (S_B * x[l, :].T) * x[l, d]
+            y[l, d] = (S_C * x[l, :].T).dot(state)
+    return y
+
+
+def hidden_attention(x: Matrix, delta: Matrix, a: Rates, S_BC: Matrix) -> list[Matrix]:
+    """A_{d,lj} of eqs (5) and (8): for each channel d an L x L matrix, zero for j > l.
+
+    Args: as for :func:`recurrence`, with S_BC = S_C^T S_B, D x D.
+    Raises: ValueError, as :func:`recurrence`.
+    """
+    _check(x, delta, a)
+    if S_BC.shape != (x.cols, x.cols):
+        raise ValueError(f"S_BC: shape {S_BC.shape}, takes (D, D) with D = {x.cols} as in x")
+    scores = x * S_BC * x.T
+
+    def entry(d: int, l: int, j: int) -> Expr:
+        if j > l:
+            return sympy.S.Zero
+        elapsed = sum((delta[k, d] for k in range(j + 1, l + 1)), sympy.S.Zero)
+        return scores[l, j] * delta[j, d] * sympy.exp(-a[d] * elapsed)
+
+    return [
+        Matrix(x.rows, x.rows, lambda l, j, d=d: entry(d, int(l), int(j))) for d in range(x.cols)
+    ]
+
+
+def attention_form(x: Matrix, delta: Matrix, a: Rates, S_BC: Matrix) -> Matrix:
+    """The layer's output by eqs (4)-(5): y, L x D.
+
+    Args: as for :func:`hidden_attention`.
+    Raises: ValueError, as :func:`recurrence`.
+    """
+    attention = hidden_attention(x, delta, a, S_BC)
+    return Matrix.hstack(*(attention[d] * x[:, d] for d in range(x.cols)))
+
+
+def project(x: Matrix, y: Matrix) -> Matrix:
+    """P_x(y) = y - <y, x> x, row by row."""
+    if y.shape != x.shape:
+        raise ValueError(f"y: shape {y.shape}, but x has {x.shape}")
+    return Matrix.vstack(*(y[l, :] - y[l, :].dot(x[l, :]) * x[l, :] for l in range(x.rows)))
+
+
+def mamba_field(x: Matrix, S_BC: Matrix, S_Delta: Matrix, a: Rates) -> Matrix:
+    """dx/dt of eqs (6) and (8), L x D, as :class:`tokensphere.flow.MambaFlow` computes it.
+
+    Args: x, a and S_BC as for :func:`hidden_attention`; S_Delta as for :func:`steps`.
+    Raises: ValueError, as :func:`recurrence`.
+    """
+    return project(x, attention_form(x, steps(x, S_Delta), a, S_BC))
+
+
+def _check(x: Matrix, delta: Matrix, a: Rates) -> None:
+    if 0 in x.shape:
+        raise ValueError(f"x: shape {x.shape}, takes (L, D), none of them 0")
+    if delta.shape != x.shape:
+        raise ValueError(f"delta: shape {delta.shape}, but x has {x.shape}, (L, D)")
+    if len(a) != x.cols:
+        raise ValueError(f"a: {len(a)} entries, takes D = {x.cols} as in x")

@@ -4,6 +4,7 @@ python tests/baselines.py            # every notebook chapter of _toc.yml
 python tests/baselines.py setting/flow
 """
 
+import base64
 import multiprocessing
 import os
 import sys
@@ -35,13 +36,25 @@ def execute(page: str) -> nbformat.NotebookNode:
     return notebook
 
 
+# The figure that README shows: its page, its name, and where its picture is kept.
+PICTURE = ("setting/simulations", "fig-panels", notebooks.BOOK / "images" / "panels.png")
+
+
 def renew(page: str) -> None:
-    """Writes the baseline of one chapter, whole or not at all."""
-    path = notebooks.baseline(page)
+    """Writes the baseline of one chapter, and README's picture if it is in there."""
+    notebook = execute(page)
+    write_whole(notebooks.baseline(page), (nbformat.writes(notebook) + "\n").encode())
+    if page == PICTURE[0]:
+        for cell in notebook.cells:
+            if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == PICTURE[1]:
+                write_whole(PICTURE[2], base64.b64decode(cell.outputs[0].data["image/png"]))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = nbformat.writes(execute(page)) + "\n"
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-        file.write(text)
+    with tempfile.NamedTemporaryFile("wb", dir=path.parent, delete=False) as file:
+        file.write(content)
     os.chmod(file.name, 0o644)
     os.replace(file.name, path)
 

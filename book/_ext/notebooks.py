@@ -14,12 +14,16 @@ BOOK = ROOT / "book"
 BASELINES = ROOT / "tests" / "baselines"
 
 # The first cell of every notebook that leaves the book. Does nothing where the package is there.
+# A checkout and not a wheel: chapters read the records in it.
 SETUP = """\
-# Installs the package where it is missing, as on Colab.
+# Fetches and installs the package where it is missing, as on Colab.
 import importlib.util
+import sys
 
 if importlib.util.find_spec("tokensphere") is None:
-    %pip install -q "tokensphere[book] @ git+{url}"
+    !git clone -q --depth 1 {url} tokensphere-checkout
+    %pip install -q -e "tokensphere-checkout[book]"
+    sys.path.insert(0, "tokensphere-checkout/src")  # this kernel started before the install
 """
 
 

@@ -31,6 +31,19 @@ ROOT = Path(__file__).parent
 LIBRARIES = ("numpy", "scipy", "torch", "torchdiffeq", PACKAGE)
 
 
+def path(name: str) -> Path:
+    """Where a record of this name is kept: `results/` in the checkout that the package runs from.
+
+    Raises FileNotFoundError where the package was installed without its checkout.
+    """
+    folder = ROOT.parents[1] / "results"
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{name}: records come with the repository, and {PACKAGE} was installed without it"
+        )
+    return folder / name
+
+
 class StaleRecord(ValueError):
     """A record that the present code, or the parameters asked for, did not produce."""
 

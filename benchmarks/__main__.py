@@ -1,0 +1,62 @@
+"""`python -m benchmarks [NAME...] [--out FILE]`: run benchmarks, print their tables."""
+
+import argparse
+import importlib
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from tokensphere import records
+
+NAMES = ("field", "column_sums", "simulate")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmarks named, all by default; 2 for a name or file that cannot be used."""
+    parser = argparse.ArgumentParser(prog="benchmarks", description="Speed against peers.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument("--out", metavar="FILE", help="save a record, such as results/x.json")
+    arguments = parser.parse_args(argv)
+    names = arguments.names or NAMES
+    for name in names:
+        if name not in NAMES:
+            return _complain(f"{name!r}: no such benchmark; takes {', '.join(NAMES)}")
+    # Before the run: a mistake here should not cost minutes.
+    if arguments.out and Path(arguments.out).is_dir():
+        return _complain(f"--out: {arguments.out} is a folder")
+
+    start = time.perf_counter()
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads\n", flush=True)
+    data, sizes = {}, {}
+    for name in names:
+        benchmark = importlib.import_module(f".{name}", __package__)
+        tables = benchmark.run()
+        print(*tables, sep="\n\n", end="\n\n", flush=True)
+        data[name] = [asdict(table) for table in tables]
+        sizes[name] = benchmark.SIZES
+    if arguments.out:
+        try:
+            records.save(
+                arguments.out,
+                data,
+                parameters={"threads": torch.get_num_threads(), "sizes": sizes},
+                code=["tokensphere.flow", "tokensphere.s6"],
+                seconds=time.perf_counter() - start,
+                seed=0,
+            )
+        except OSError as error:
+            return _complain(f"--out: {error}")
+    return 0
+
+
+def _complain(message: str) -> int:
+    print(f"benchmarks: {message}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

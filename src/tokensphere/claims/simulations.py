@@ -55,10 +55,10 @@ def _later_tokens_join(generator: torch.Generator, shared: bool) -> Evidence:
     The form is |x|^2 either way, so that only the steps and rates differ: those of each channel, or
     one for all (assumption (10)).
     """
-    draws, length, dim = 40, 3, 3
+    draws, length, dim = 30, 3, 3
     S_BC, S_Delta, a = survey.draw("identity", dim, draws, generator)
     x0 = random_tokens(draws, length, dim, generator=generator)
-    times = torch.tensor([0.0, 50.0], dtype=torch.float64)
+    times = torch.tensor([0.0, 40.0], dtype=torch.float64)
     field = SharedStepFlow(S_BC, S_Delta[..., 0], 1.0) if shared else MambaFlow(S_BC, S_Delta, a)
     joined = _together(simulate(field, x0, times, rtol=1e-5, atol=1e-7).tokens[-1])
     mean, error = float(joined.mean()), float(joined.std() / draws**0.5)

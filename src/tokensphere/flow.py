@@ -303,7 +303,9 @@ def simulate_residual_stream(
 
     Args: as for :func:`simulate`, but z0 may have any non-zero norms, and `field` must have a
         method ``layer``.
-    Raises: as :func:`simulate`; a token that reaches the origin in finite time is a RuntimeError.
+    Raises: as :func:`simulate`. The equation ends where a token reaches the origin. Steps that
+        shrink towards it end in a RuntimeError, but a step may also jump across it, and nothing
+        tells: where <x, layer(x)> < 0 along the way, look at the norms.
     """
     _check_tensor("z0", z0, 1)
     if (z0.norm(dim=-1) == 0).any():

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 from transformers.models.mamba.modeling_mamba import mamba_selective_scan
 
-from tokensphere import flow, s6
-from tokensphere.flow import MambaFlow, project, random_tokens
+from tokensphere import s6
+from tokensphere.flow import MambaFlow, causal_sum, project, random_tokens
 
 from .measure import Table, assert_same, floor, race
 
@@ -132,7 +132,7 @@ def _floor(length: int, taken: float) -> Table:
 
 def _sweep(sweep: tuple[tuple[int, int, int], ...]) -> Table:
     def chunked(field: MambaFlow, x: Tensor, chunk: int) -> Tensor:
-        with patch.object(flow, "CHUNK", chunk):
+        with patch.object(causal_sum, "CHUNK", chunk):
             return field(x)
 
     rows, notes = [], []
@@ -141,15 +141,17 @@ def _sweep(sweep: tuple[tuple[int, int, int], ...]) -> Table:
         for chunk in CHUNKS:
             assert_same(f"CHUNK = {chunk}", chunked(field, x, chunk), field(x), 1e-12)
         seconds = race(
-            {str(chunk): partial(chunked, field, x, chunk) for chunk in (*CHUNKS, flow.CHUNK)}
+            {str(chunk): partial(chunked, field, x, chunk) for chunk in (*CHUNKS, causal_sum.CHUNK)}
         )
         rows.append(
             {"D": dim, "N": states, "tokens": length}
             | {f"{chunk} (s)": seconds[str(chunk)] for chunk in CHUNKS}
         )
         best = min(seconds, key=seconds.__getitem__)
-        excess = seconds[str(flow.CHUNK)] / seconds[best] - 1
+        excess = seconds[str(causal_sum.CHUNK)] / seconds[best] - 1
         notes.append(
             f"D = {dim}, N = {states}: best {best}; the default takes {100 * excess:.0f} % more."
         )
-    return Table(f"field: tokens a chunk, `flow.CHUNK` (default {flow.CHUNK})", rows, notes)
+    return Table(
+        f"field: tokens a chunk, `causal_sum.CHUNK` (default {causal_sum.CHUNK})", rows, notes
+    )

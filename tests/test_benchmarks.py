@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from benchmarks import __main__, column_sums, field, measure, simulate
-from tokensphere import flow, records, s6
+from tokensphere import records, s6
+from tokensphere.flow import causal_sum
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,7 +24,7 @@ def short(monkeypatch):
 
 
 def test_field_has_a_row_for_each_length_and_a_slope_for_each_contender(monkeypatch):
-    default = flow.CHUNK
+    default = causal_sum.CHUNK
     monkeypatch.setattr(field, "DENSE_LIMIT", 8 * 16 * 80**2)
     race, slopes, floor, sweep = field.run(sizes=(20, 40, 80, 160), sweep=((3, 2, 50), (4, 4, 9)))
     assert [row["tokens"] for row in race.rows] == [20, 40, 80, 160]
@@ -44,7 +45,7 @@ def test_field_has_a_row_for_each_length_and_a_slope_for_each_contender(monkeypa
         "multiply-adds",
     ]
     assert [(row["D"], row["tokens"]) for row in sweep.rows] == [(3, 50), (4, 9)]
-    assert default == flow.CHUNK
+    assert default == causal_sum.CHUNK
 
 
 def test_column_sums_stops_contenders_at_their_limits(monkeypatch):

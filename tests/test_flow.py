@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
-from tokensphere import flow, s6
+from tokensphere import s6
 from tokensphere.flow import (
     AutoregressiveFlow,
     FirstTokenFlow,
     MambaFlow,
     SharedStepFlow,
     causal_attention,
+    causal_sum,
     layers,
     project,
     random_tokens,
@@ -144,7 +145,7 @@ def test_special_cases_are_special_cases(seed, dim, length):
 def test_chunks_do_not_show(shared, scale, monkeypatch):
     """Longer than a chunk, with decays from negligible to beyond what exp can hold at once."""
     S_BC, S_Delta, a, g = parameters(1, 4)
-    x = random_tokens(3 * flow.CHUNK + 5, 4, generator=g)
+    x = random_tokens(3 * causal_sum.CHUNK + 5, 4, generator=g)
     a = a * scale
     field = SharedStepFlow(S_BC, S_Delta[0], scale) if shared else MambaFlow(S_BC, S_Delta, a)
     if shared:
@@ -154,7 +155,7 @@ def test_chunks_do_not_show(shared, scale, monkeypatch):
     # The sums of rates in `attention` run over the whole sequence: their rounding grows with them.
     bound = 1e-12 * max(1.0, scale)
     torch.testing.assert_close(field.layer(x), expected, rtol=0, atol=bound)
-    monkeypatch.setattr(flow, "CHUNK", 7)
+    monkeypatch.setattr(causal_sum, "CHUNK", 7)
     torch.testing.assert_close(field.layer(x), expected, rtol=0, atol=bound)
 
 
@@ -247,6 +248,16 @@ def test_layers_against_a_loop_by_hand(normalise):
     every = layers(field, x0, times, normalise=normalise, every=2)
     assert torch.equal(every.tokens, got.tokens[::2])
     assert torch.equal(every.times, times[::2])
+
+
+def test_a_stream_that_reaches_the_origin_is_an_error():
+    """A negative form drives z to the origin along a ray; a step may be long enough to cross it."""
+    field = FirstTokenFlow(-torch.eye(2, dtype=torch.float64), torch.eye(2, dtype=torch.float64))
+    z0 = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+    times = torch.tensor([0.0, 5.0], dtype=torch.float64)
+    for rtol, atol in ((1e-9, 1e-12), (1e-3, 0.5)):
+        with pytest.raises(RuntimeError, match="origin|integration stopped"):
+            simulate_residual_stream(field, z0, times, rtol=rtol, atol=atol)
 
 
 def test_the_residual_stream_is_the_limit_of_layers_that_normalise_before():

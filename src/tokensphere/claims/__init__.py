@@ -122,10 +122,20 @@ def check(id: str, seed: int = 0) -> Outcome:
 
 def _ledger() -> dict[str, Claim]:
     # Here and not at the top: these modules import Claim and Evidence from this one.
-    from . import flow, other_tokens, s6_layer, simulations
+    from . import (
+        alignment,
+        circle,
+        equilibria,
+        flow,
+        other_tokens,
+        s6_layer,
+        simulations,
+        stability,
+    )
 
+    first_token = (equilibria, stability, alignment, circle)
     ledger: dict[str, Claim] = {}
-    for module in (s6_layer, flow, simulations, other_tokens):
+    for module in (s6_layer, flow, simulations, *first_token, other_tokens):
         for claim in module.CLAIMS:
             if claim.id in ledger:
                 raise ValueError(f"{claim.id}: two claims have this id")

@@ -72,6 +72,14 @@ def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path, monkeypatch):
         records.load(path, parameters={**resumed.parameters, "draws": 31})
 
 
+def test_processes_do_not_change_the_counts(tmp_path):
+    alone = survey.run(tmp_path / "one.json", **SMALL)
+    shared = survey.run(tmp_path / "two.json", workers=2, **SMALL)
+    assert shared.data == alone.data
+    with pytest.raises(ValueError, match="^workers: got 0"):
+        survey.run(tmp_path / "none.json", workers=0, **SMALL)
+
+
 def test_unknown_laws_are_named():
     with pytest.raises(ValueError, match="^law: got 'uniform'"):
         survey.draw("uniform", 2, 1, torch.Generator())

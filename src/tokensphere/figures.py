@@ -10,14 +10,17 @@ import numpy as np
 import plotly.graph_objects as go
 from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
+from plotly.subplots import make_subplots
 from torch import Tensor
 
 from . import claims
+from .circle import KINDS, Portrait
 from .flow import Trajectory
 
 __all__ = [
     "COLOURS",
     "axes",
+    "circles",
     "ledger_table",
     "sphere",
     "static_sphere",
@@ -187,6 +190,140 @@ def _globe() -> list:
         showlegend=False,
     )
     return [surface, labels]
+
+
+def circles(
+    panels: Sequence[tuple[str, Sequence[Portrait]]], labels: Sequence[str], name: str
+) -> HTML:
+    """Phase portraits on the circle, one panel beside another, with a slider through them.
+
+    Arcs have the colour of the kind of limit that they flow to, with arrows; markers are zeros,
+    filled if attracting, hollow if repelling, hollow with a dot if semi-stable. Everything is
+    computed beforehand: the page needs no kernel.
+
+    Args:
+        panels: title and portraits of each, as many portraits as labels; two panels a row.
+        labels: what the slider shows at each portrait.
+        name: id of the figure on its page; fixed, so that two builds give the same page.
+    Returns:
+        HTML without plotly's own script: the page brings it.
+    """
+    rows = -(-len(panels) // 2)
+    figure = make_subplots(rows, 2, subplot_titles=[title for title, _ in panels])
+    for (kind, colour), symbol in zip(_HUES.items(), _SYMBOLS.values(), strict=True):
+        marker = {"symbol": symbol, "size": 9, "color": colour}
+        line = {"color": colour, "width": 5}
+        figure.add_trace(
+            go.Scatter(
+                x=[None], y=[None], mode="lines+markers", name=kind, line=line, marker=marker
+            )
+        )
+    for index, (_, portraits) in enumerate(panels):
+        for trace in _circle_traces(portraits[0]):
+            figure.add_trace(trace, index // 2 + 1, index % 2 + 1)
+    moving = list(range(len(_HUES), len(figure.data)))
+    figure.frames = [
+        go.Frame(
+            data=[t for _, portraits in panels for t in _circle_traces(portraits[step])],
+            traces=moving,
+            name=str(step),
+        )
+        for step in range(len(labels))
+    ]
+    still = {"mode": "immediate", "frame": {"duration": 0}, "transition": {"duration": 0}}
+    steps = [
+        {"method": "animate", "label": label, "args": [[str(step)], still]}
+        for step, label in enumerate(labels)
+    ]
+    for index in range(2 * rows):
+        row, column = divmod(index, 2)
+        axis = {"visible": False, "range": [-1.25, 1.25], "fixedrange": True}
+        figure.update_xaxes(axis, constrain="domain", row=row + 1, col=column + 1)
+        anchor = f"x{index + 1 if index else ''}"
+        figure.update_yaxes(axis, scaleanchor=anchor, row=row + 1, col=column + 1)
+    figure.update_layout(
+        height=260 * rows + 150,
+        margin={"l": 5, "r": 5, "t": 30, "b": 5},
+        legend={"orientation": "h", "y": -0.02, "yanchor": "top", "x": 0.5, "xanchor": "center"},
+        sliders=[{"steps": steps, "y": -0.12, "pad": {"t": 10}, "len": 1}],
+    )
+    return HTML(figure.to_html(full_html=False, include_plotlyjs=False, div_id=name))
+
+
+_SEVERAL = "two kinds at once"
+_HUES = dict(zip((*KINDS, _SEVERAL), (COLOURS[0], COLOURS[2], COLOURS[1], COLOURS[3]), strict=True))
+_SYMBOLS = dict(zip(_HUES, ("circle", "diamond", "square", "star"), strict=True))
+
+
+def _circle_traces(portrait: Portrait) -> list[go.Scatter]:
+    """One trace of arcs for each of _HUES, then arrows, then zeros: always as many traces."""
+    arcs: dict[str, list[np.ndarray]] = {hue: [] for hue in _HUES}
+    angles = [*(float(zero.angle) for zero in portrait.zeros), 2 * np.pi]
+    arrows, hues = [], []
+    for index, sign in enumerate(portrait.signs):
+        low, high = angles[index], angles[index + 1]
+        hue = _hue(portrait.zeros[(index + (sign > 0)) % len(portrait.zeros)].kinds)
+        # Steps of at most 7.5 degrees: the chord is within 0.3% of the arc.
+        arc = np.linspace(low, high, 2 + int((high - low) / 0.13))
+        arcs[hue] += [np.stack([np.cos(arc), np.sin(arc)]).round(3), np.full((2, 1), np.nan)]
+        arrows.append(((low + high) / 2, sign))
+        hues.append(_HUES[hue])
+    traces = []
+    for hue, pieces in arcs.items():
+        x, y = np.concatenate(pieces or [np.full((2, 1), np.nan)], axis=1)
+        traces.append(
+            go.Scatter(
+                x=[None if np.isnan(v) else v for v in x.tolist()],
+                y=[None if np.isnan(v) else v for v in y.tolist()],
+                mode="lines",
+                line={"color": _HUES[hue], "width": 5},
+                hoverinfo="skip",
+            )
+        )
+    traces.append(
+        go.Scatter(
+            x=[round(0.88 * np.cos(angle), 3) for angle, _ in arrows],
+            y=[round(0.88 * np.sin(angle), 3) for angle, _ in arrows],
+            mode="markers",
+            marker={
+                "symbol": "arrow",
+                "size": 11,
+                "color": hues,
+                # Clockwise from upwards; upwards is the direction of travel at angle 0.
+                "angle": [round((0 if s > 0 else 180) - np.degrees(a), 1) for a, s in arrows],
+            },
+            hoverinfo="skip",
+        )
+    )
+    fill = {"attracting": "", "repelling": "-open"}
+    traces.append(
+        go.Scatter(
+            x=[round(np.cos(angle), 3) for angle in angles[:-1]],
+            y=[round(np.sin(angle), 3) for angle in angles[:-1]],
+            mode="markers",
+            marker={
+                "symbol": [
+                    _SYMBOLS[_hue(z.kinds)] + fill.get(z.stability, "-open-dot")
+                    for z in portrait.zeros
+                ],
+                "color": [_HUES[_hue(z.kinds)] for z in portrait.zeros],
+                "size": 13,
+                "line": {"width": 2},
+            },
+            text=[
+                f"{np.degrees(float(z.angle)):.0f}°: {' and '.join(z.kinds)}, {z.stability}"
+                for z in portrait.zeros
+            ],
+            hovertemplate="%{text}<extra></extra>",
+        )
+    )
+    for trace in traces:
+        trace.showlegend = False
+    return traces
+
+
+def _hue(kinds: Sequence[str]) -> str:
+    return kinds[0] if len(kinds) == 1 else _SEVERAL
 
 
 def verdicts(*ids: str, seed: int = 0) -> Markdown:

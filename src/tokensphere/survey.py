@@ -8,16 +8,21 @@ so that dimensions can be compared. Every draw has parameters of its own.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import torch
 from scipy.stats import binomtest
 from torch import Tensor
 from tqdm import tqdm
 
 from . import records
-from .first_token import KINDS, settle
+from .first_token.ends import KINDS, UNRESOLVED, settle
 from .flow import MambaFlow, random_tokens, simulate
 
 __all__ = [
@@ -84,24 +89,31 @@ def first_tokens(
     horizon: float,
     batch: int = 100,
     device: str = "cpu",
+    each: Callable = map,
 ) -> dict[str, int]:
     """How many of `draws` first tokens end at each of KINDS (see :func:`first_token.settle`).
 
     "unresolved" is split: "still moving" counts those whose orbit's speed exceeds 1e-3. The draws
     do not depend on `batch`. It is small because a batch shares the steps of its fastest orbit.
+    `each` maps a function over the batches, as the builtin does, or an executor's ``map``.
     """
     generator = torch.Generator().manual_seed(seed)
     S_BC, S_Delta, _ = draw(law, dim, draws, generator)
     y0 = random_tokens(draws, dim, generator=generator)
     counts = dict.fromkeys((*KINDS, "still moving"), 0)
-    batches = zip(*(value.split(batch) for value in (S_BC, S_Delta, y0)), strict=True)
-    for part in _progress(batches, draws, batch, f"first tokens, D={dim}, {law}"):
-        ends = settle(*(value.to(device) for value in part), horizon, rtol=1e-7)
-        for index, kind in enumerate(KINDS):
-            counts[kind] += int((ends.kind == index).sum())
-        unresolved = ends.kind == KINDS.index("unresolved")
-        counts["still moving"] += int((unresolved & (ends.speed > 1e-3)).sum())
-    counts["unresolved"] -= counts["still moving"]
+    follow = partial(_first_batch, horizon=horizon, device=device)
+    title = f"first tokens, D={dim}, {law}"
+    for found in _batches(follow, (S_BC, S_Delta, y0), batch, each, title):
+        for key, number in found.items():
+            counts[key] += number
+    return counts
+
+
+def _first_batch(parts: tuple[np.ndarray, ...], horizon: float, device: str) -> dict[str, int]:
+    ends = settle(*_tensors(parts, device), horizon, rtol=1e-7)
+    counts = {kind: int((ends.kind == index).sum()) for index, kind in enumerate(KINDS)}
+    counts["still moving"] = int(((ends.kind == UNRESOLVED) & (ends.speed > 1e-3)).sum())
+    counts[KINDS[UNRESOLVED]] -= counts["still moving"]
     return counts
 
 
@@ -115,38 +127,60 @@ def later_tokens(
     length: int = 8,
     batch: int = 100,
     device: str = "cpu",
+    each: Callable = map,
 ) -> dict[str, dict[str, list[int]]]:
     """What the tokens after the first do by time `horizon` in eq (6), by where the first one ends.
 
     For each of KINDS and each of ENDS, a histogram: entry k is the number of sequences whose first
     token ends so and of whose `length` - 1 later tokens k end so. Tokens are together when less
-    than 0.01 apart, and at rest when slower than 1e-4. The draws do not depend on `batch`.
+    than 0.01 apart, and at rest when slower than 1e-4. The draws do not depend on `batch`; `each`
+    is as for :func:`first_tokens`.
     """
     generator = torch.Generator().manual_seed(seed)
     S_BC, S_Delta, a = draw(law, dim, draws, generator, decays)
     x0 = random_tokens(draws, length, dim, generator=generator)
-    times = torch.tensor([0.0, horizon], dtype=torch.float64)
     table = {kind: {end: [0] * length for end in ENDS} for kind in KINDS}
-    batches = zip(*(value.split(batch) for value in (S_BC, S_Delta, a, x0)), strict=True)
-    for part in _progress(batches, draws, batch, f"later tokens, D={dim}, {law}, a {decays}"):
-        *parameters, start = (value.to(device) for value in part)
-        flow = MambaFlow(*parameters)
-        x = simulate(flow, start, times, rtol=1e-6, atol=1e-8).tokens[-1]
-        kinds = settle(*parameters[:2], start[:, 0], horizon, rtol=1e-7).kind
-        first, later = x[:, :1], x[:, 1:]
-        near = (later - first).norm(dim=-1) < 0.01
-        opposite = (later + first).norm(dim=-1) < 0.01
-        settled = near | opposite
-        resting = flow(x)[:, 1:].norm(dim=-1) < 1e-4
-        groups = (near, opposite, ~settled & resting, ~settled & ~resting)
-        for end, which in zip(ENDS, groups, strict=True):
-            for kind, number in zip(kinds.tolist(), which.sum(-1).tolist(), strict=True):
-                table[KINDS[kind]][end][number] += 1
+    follow = partial(_later_batch, horizon=horizon, device=device)
+    title = f"later tokens, D={dim}, {law}, a {decays}"
+    for found in _batches(follow, (S_BC, S_Delta, a, x0), batch, each, title):
+        for kind, end, number in found:
+            table[KINDS[kind]][ENDS[end]][number] += 1
     return table
 
 
-def _progress(batches, draws: int, batch: int, title: str):
-    return tqdm(batches, total=-(-draws // batch), desc=title, disable=None)
+def _later_batch(
+    parts: tuple[np.ndarray, ...], horizon: float, device: str
+) -> list[tuple[int, int, int]]:
+    """(index of the first token's kind, index of the end, how many tokens) for each sequence."""
+    *parameters, start = _tensors(parts, device)
+    flow = MambaFlow(*parameters)
+    times = torch.tensor([0.0, horizon], dtype=torch.float64)
+    x = simulate(flow, start, times, rtol=1e-6, atol=1e-8).tokens[-1]
+    kinds = settle(*parameters[:2], start[:, 0], horizon, rtol=1e-7).kind.tolist()
+    first, later = x[:, :1], x[:, 1:]
+    near = (later - first).norm(dim=-1) < 0.01
+    opposite = (later + first).norm(dim=-1) < 0.01
+    settled = near | opposite
+    resting = flow(x)[:, 1:].norm(dim=-1) < 1e-4
+    groups = (near, opposite, ~settled & resting, ~settled & ~resting)
+    return [
+        (kind, end, number)
+        for end, which in enumerate(groups)
+        for kind, number in zip(kinds, which.sum(-1).tolist(), strict=True)
+    ]
+
+
+def _batches(
+    function: Callable, values: tuple[torch.Tensor, ...], batch: int, each: Callable, title: str
+) -> Iterator:
+    """`function` of the batches of `values`, by `each`, with a progress bar."""
+    # As arrays: a tensor sent to another process would need shared memory of its own.
+    parts = list(zip(*([v.numpy() for v in value.split(batch)] for value in values), strict=True))
+    return tqdm(each(function, parts), total=len(parts), desc=title, disable=None)
+
+
+def _tensors(parts: tuple[np.ndarray, ...], device: str) -> list[torch.Tensor]:
+    return [torch.from_numpy(part).to(device) for part in parts]
 
 
 def run(
@@ -158,18 +192,24 @@ def run(
     horizon: float,
     follow: float,
     device: str = "cpu",
+    workers: int = 1,
 ) -> records.Record:
     """The whole survey, kept as a record at `path`: both counts for all laws and `dims`.
 
     `horizon` bounds :func:`first_tokens`, `follow` bounds :func:`later_tokens`. Each finished part
-    is kept in a record beside `path`, so that a run that was killed goes on where it was.
+    is kept in a record beside `path`, so that a run that was killed goes on where it was. With
+    several `workers` the batches of a part run in as many processes, of one thread each.
 
+    Raises:
+        ValueError: `workers` below 1.
     Returns:
         The record; ``data["first"]["Gaussian, D=3"]`` is the result of :func:`first_tokens`,
         ``data["later"]["Gaussian, D=3, equal"]`` that of :func:`later_tokens`.
     """
+    if workers < 1:
+        raise ValueError(f"workers: got {workers}, takes 1 or more")
     path = Path(path)
-    partial = path.with_suffix(".partial.json")
+    unfinished = path.with_suffix(".partial.json")
     parameters = {
         "draws": draws,
         "dims": list(dims),
@@ -179,8 +219,8 @@ def run(
     }
     data: dict = {"first": {}, "later": {}}
     seconds = 0.0
-    if partial.exists():
-        earlier = records.load(partial, parameters=parameters)
+    if unfinished.exists():
+        earlier = records.load(unfinished, parameters=parameters)
         data, seconds = earlier.data, earlier.seconds
 
     def keep(where: Path) -> None:
@@ -195,22 +235,34 @@ def run(
         )
 
     began = time.perf_counter()
-    options = {"seed": seed, "device": device}
-    for dim in dims:
-        for law in LAWS:
-            key = f"{law}, D={dim}"
-            if key not in data["first"]:
-                data["first"][key] = first_tokens(law, dim, draws, horizon=horizon, **options)
-                keep(partial)
-            for decays in DECAYS:
-                key = f"{law}, D={dim}, {decays}"
-                if key not in data["later"]:
-                    data["later"][key] = later_tokens(
-                        law, dim, draws, horizon=follow, decays=decays, **options
-                    )
-                    keep(partial)
+    # Fresh processes: forked ones would inherit torch's thread pool in an unknown state.
+    pool = (
+        nullcontext()
+        if workers == 1
+        else ProcessPoolExecutor(
+            workers,
+            mp_context=get_context("spawn"),
+            initializer=torch.set_num_threads,
+            initargs=(1,),
+        )
+    )
+    with pool as executor:
+        options = {"seed": seed, "device": device, "each": executor.map if executor else map}
+        for dim in dims:
+            for law in LAWS:
+                key = f"{law}, D={dim}"
+                if key not in data["first"]:
+                    data["first"][key] = first_tokens(law, dim, draws, horizon=horizon, **options)
+                    keep(unfinished)
+                for decays in DECAYS:
+                    key = f"{law}, D={dim}, {decays}"
+                    if key not in data["later"]:
+                        data["later"][key] = later_tokens(
+                            law, dim, draws, horizon=follow, decays=decays, **options
+                        )
+                        keep(unfinished)
     keep(path)
-    partial.unlink()
+    unfinished.unlink()
     return records.load(path, parameters=parameters)
 
 

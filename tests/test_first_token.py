@@ -1,13 +1,26 @@
-"""Where first tokens end: against integration of eq (9) itself, and on cases known by hand."""
+"""Equilibria, spectra and ends of first tokens: against eq (9) itself, and cases known by hand."""
+
+import math
 
 import pytest
 import torch
 
-from tokensphere.first_token import jacobian, settle, tangent_basis
+from tokensphere.first_token import (
+    Equilibrium,
+    Family,
+    equilibria,
+    jacobian,
+    predict_limit,
+    settle,
+    spectrum,
+    tangent_basis,
+)
+from tokensphere.first_token.ends import EQUAL, UNRESOLVED, VERTEX, ZERO
+from tokensphere.first_token.field import Bounds
 from tokensphere.flow import FirstTokenFlow, random_tokens, simulate
 from tokensphere.survey import draw
 
-VERTEX, EQUAL, ZERO, UNRESOLVED = range(4)
+TIMES = torch.tensor([0.0, 1000.0], dtype=torch.float64)
 
 
 def problem(seed, dim, count, law="Gaussian"):
@@ -108,3 +121,297 @@ def test_bad_shapes_are_named():
         settle(S_BC[0], S_Delta, y0)
     with pytest.raises(ValueError, match="^S_Delta: shape"):
         settle(S_BC, S_Delta[:2], y0)
+
+
+# Equilibria
+
+
+@pytest.mark.parametrize("dim", range(1, 9))
+def test_generic_steps_have_all_the_equilibria_there_can_be(dim):
+    S_BC, S_Delta, _ = problem(dim, dim, 1)
+    found = equilibria(S_BC[0], S_Delta[0])
+    assert len(found) == 2 * (2**dim - 1)
+    points = torch.stack([e.point for e in found])
+    assert float(FirstTokenFlow(S_BC[0], S_Delta[0])(points).norm(dim=-1).max()) < 1e-12
+    assert len({tuple(p) for p in points.round(decimals=8).tolist()}) == len(found)
+    for e in found:
+        assert e.support == tuple(e.point.nonzero().squeeze(-1).tolist())
+        assert e.kind == ("coordinate vector" if len(e.support) == 1 else "equal steps")
+
+
+def test_no_equilibrium_is_missed():
+    """Newton's method from many starts finds no zero of w that is not on the list."""
+    S_BC, S_Delta, _ = problem(5, 3, 1)
+    points = torch.stack([e.point for e in equilibria(S_BC[0], S_Delta[0])])
+    y = random_tokens(3000, 3, generator=torch.Generator().manual_seed(0))
+    eye = torch.eye(3, dtype=torch.float64)
+    for _ in range(60):
+        w = FirstTokenFlow(eye, S_Delta[0])(y)
+        basis = tangent_basis(y)
+        J = jacobian(eye, S_Delta[0], y)
+        move = torch.linalg.lstsq(J, -(basis.mT @ w.unsqueeze(-1))).solution
+        y = y + (basis @ move).squeeze(-1).clamp(-0.3, 0.3)
+        y = y / y.norm(dim=-1, keepdim=True)
+    done = FirstTokenFlow(eye, S_Delta[0])(y).norm(dim=-1) < 1e-12
+    assert int(done.sum()) > 2000
+    nearest = torch.cdist(y[done], points)
+    assert float(nearest.amin(-1).max()) < 1e-6
+    assert len(set(nearest.argmin(-1).tolist())) == 14  # and it finds each of them
+
+
+@pytest.mark.parametrize("dim", [2, 3, 5])
+def test_spectra_are_those_of_the_field(dim):
+    S_BC, S_Delta, _ = problem(11, dim, 1)
+    field = FirstTokenFlow(S_BC[0], S_Delta[0])
+    for e in equilibria(S_BC[0], S_Delta[0]):
+        derivative = torch.autograd.functional.jacobian(lambda z: field(z / z.norm()), e.point)
+        basis = tangent_basis(e.point)
+        want = torch.linalg.eigvals(basis.mT @ derivative @ basis)
+        pairs = torch.cdist(
+            torch.view_as_real(e.eigenvalues), torch.view_as_real(want)
+        )  # as sets: no order of complex numbers survives rounding
+        assert float(pairs.amin(0).max()) < 1e-10
+        assert float(pairs.amin(1).max()) < 1e-10
+        torch.testing.assert_close(spectrum(S_BC[0], S_Delta[0], e.point), e.eigenvalues)
+        real = want.real
+        want_stability = "stable" if real.max() < 0 else "unstable" if real.min() > 0 else "saddle"
+        assert e.stability == want_stability
+
+
+def test_the_spectrum_at_a_zero_of_the_form():
+    S_BC = torch.diag(torch.tensor([1.0, -1.0, 2.0, 0.5])).double()
+    _, S_Delta, _ = problem(3, 4, 1)
+    y = torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=torch.float64) / 2**0.5
+    got = spectrum(S_BC, S_Delta[0], y)
+    want = torch.linalg.eigvals(jacobian(S_BC, S_Delta[0], y))
+    assert int((got == 0).sum()) == 2
+    kappa = got[got != 0].real
+    assert float((want.real - kappa).abs().min()) < 1e-12
+    assert int((want.abs() < 1e-12).sum()) == 2
+
+
+def test_families_are_reported_and_what_is_part_of_them_is_not_listed_again():
+    eye = torch.eye(3, dtype=torch.float64)
+    whole = equilibria(eye, torch.zeros(3, 3, dtype=torch.float64))
+    assert [(f.kind, f.support, f.basis.shape[1]) for f in whole] == [("family", (0, 1, 2), 3)]
+    # Equal columns 1 and 2: e_1, e_2 and the points of equal steps of {1, 2} are one circle.
+    _, S_Delta, _ = problem(0, 3, 1)
+    S_Delta = S_Delta[0].clone()
+    S_Delta[:, 1] = S_Delta[:, 0]
+    found = equilibria(eye, S_Delta)
+    families = [f for f in found if isinstance(f, Family)]
+    assert [f.support for f in families] == [(0, 1), (0, 1, 2)]
+    assert all(f.stability == "degenerate" for f in families)
+    single = [e.support for e in found if isinstance(e, Equilibrium)]
+    # Where steps 1 and 3 agree, step 2 does too: the points on {1, 3} and {2, 3} are on the second.
+    assert single == [(2,), (2,)]
+    for f in families:
+        mix = f.basis @ torch.randn(f.basis.shape[1], 20, dtype=torch.float64)
+        y = (mix / mix.norm(dim=0)).mT
+        assert float(FirstTokenFlow(eye, S_Delta)(y).norm(dim=-1).max()) < 1e-12
+    # Independent columns do not exclude a family.
+    S_Delta = torch.tensor([[1.0, 1, 0], [0, 0, 1], [0, 1, 0]], dtype=torch.float64)
+    assert torch.linalg.matrix_rank(S_Delta) == 3
+    assert [f.support for f in equilibria(eye, S_Delta) if f.kind == "family"] == [(0, 1)]
+
+
+def test_degenerate_parameters_have_an_answer():
+    _, S_Delta, _ = problem(0, 3, 1)
+    zero = torch.zeros(3, 3, dtype=torch.float64)
+    assert {e.stability for e in equilibria(zero, S_Delta[0])} == {"degenerate"}
+    one = torch.ones(1, 1, dtype=torch.float64)
+    assert [(e.point.item(), e.stability) for e in equilibria(one, one)] == [
+        (1.0, "stable"),
+        (-1.0, "stable"),
+    ]
+    # Only the symmetric part counts.
+    skew = torch.tensor([[0.0, 3, -1], [-3, 0, 2], [1, -2, 0]], dtype=torch.float64)
+    eye = torch.eye(3, dtype=torch.float64)
+    for a, b in zip(equilibria(eye, S_Delta[0]), equilibria(eye + skew, S_Delta[0]), strict=True):
+        torch.testing.assert_close(a.eigenvalues, b.eigenvalues, rtol=0, atol=1e-14)
+    for name, arguments in {
+        "S_BC": (eye[0], S_Delta[0]),
+        "S_Delta": (eye, S_Delta[0].float()),
+        "S_BC and S_Delta": (eye[:2, :2], S_Delta[0]),
+    }.items():
+        with pytest.raises(ValueError, match=f"^{name}: "):
+            equilibria(*arguments)
+    with pytest.raises(ValueError, match="^S_Delta: D = 21"):
+        equilibria(torch.eye(21).double(), torch.eye(21).double())
+    with pytest.raises(ValueError, match="^y: is no equilibrium"):
+        spectrum(eye, S_Delta[0], torch.full((3,), 3**-0.5, dtype=torch.float64))
+
+
+# Predicted limits
+
+
+@pytest.mark.parametrize(("law", "dim"), [("Gaussian", 2), ("identity", 3), ("Gaussian", 4)])
+def test_predictions_are_where_equation_9_goes(law, dim):
+    S_BC, S_Delta, y0 = problem(21, dim, 25, law)
+    times = torch.tensor([0.0, 400.0, 1600.0], dtype=torch.float64)
+    tokens = simulate(FirstTokenFlow(S_BC, S_Delta), y0.unsqueeze(1), times, rtol=1e-8).tokens
+    found = 0
+    for i in range(25):
+        got = predict_limit(S_BC[i], S_Delta[i], y0[i])
+        if got.point is None:
+            assert got.argument == "none found"
+            continue
+        found += 1
+        before, after = (tokens[1:, i, 0] - got.point).norm(dim=-1).tolist()
+        assert after < 1e-4 or after < before * math.exp(-900 * got.rate)
+    assert found >= 22
+
+
+DIAGONAL = torch.tensor([0.8, -0.5, 1.5], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("sign", "delta", "y0", "expected"),
+    [
+        (1, [1, 1, 1], [0.5, -0.7, 0.2], [1, 0, 0]),  # the largest signed coordinate
+        (1, [1, -1, 1], [0.5, -0.7, 0.2], [0, -1, 0]),  # Theorem 3.2: signs of y0
+        (1, [1, 1, 1], [-0.5, -0.7, -0.2], [-1, -1, -1]),
+        (1, [2, 1, 4], [-0.5, -0.7, -0.2], [-2, -4, -1]),
+        (1, [1, 1, 1], [0.5, 0.5, 0.2], [1, 1, 0]),  # a tie
+        (1, [0, 0, 1], [0.5, -0.7, -0.2], [5, -7, 0]),  # slower than exponential
+        (-1, [1, -1, 1], [0.5, -0.7, 0.2], [1, -1, 1]),
+        (-1, [1, 1, 1], [0.5, -0.7, 0.2], [0, -1, 0]),
+    ],
+)
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+def test_the_largest_step_wins(sign, delta, y0, expected, shift):
+    S_BC = sign * torch.tensor([[2.0, 0.3, 0.1], [0.5, 1.0, 0.0], [0.2, -0.4, 3.0]]).double()
+    y0 = torch.tensor(y0, dtype=torch.float64)
+    S_Delta = torch.diag(torch.tensor(delta).double()) + shift * DIAGONAL.unsqueeze(-1)
+    want = torch.tensor(expected, dtype=torch.float64)
+    y0, want = y0 / y0.norm(), want / want.norm()
+    got = predict_limit(S_BC, S_Delta, y0)
+    assert got.argument == "largest step"
+    torch.testing.assert_close(got.point, want, rtol=0, atol=1e-12)
+    tied = bool(y0[0] == y0[1])
+    # The point of a tie repels the rest of the sphere: rounding shows after t = 40 or so.
+    times = torch.tensor([0.0, 8.0, 16.0] if tied else [0.0, 300.0, 3000.0], dtype=torch.float64)
+    path = simulate(FirstTokenFlow(S_BC, S_Delta), y0.unsqueeze(0), times).tokens[1:, 0]
+    before, after = (path - want).norm(dim=-1).tolist()
+    # Like 1/t where two steps tend to agree; 1e-8 is what the tolerance of 1e-9 a step adds up to.
+    assert after < 1e-8 or after < 0.2 * before
+    assert (got.rate is None) == (after > 1e-8 or tied)
+
+
+def test_zero_coordinates_stay_zero():
+    """A token in a coordinate plane has the limit that the plane's own flow gives it."""
+    S_BC, S_Delta, y0 = problem(31, 4, 20)
+    y0[:, 2] = 0
+    y0 = y0 / y0.norm(dim=-1, keepdim=True)
+    keep = [0, 1, 3]
+    for B, step, y in zip(S_BC, S_Delta, y0, strict=True):
+        whole = predict_limit(B, step, y)
+        part = predict_limit(B[keep][:, keep], step[keep][:, keep], y[keep])
+        assert (whole.kind, whole.argument, whole.rate) == (part.kind, part.argument, part.rate)
+        if whole.point is not None:
+            assert float(whole.point[2]) == 0
+            assert torch.equal(whole.point[keep], part.point)
+
+
+def test_tokens_at_rest_stay():
+    S_BC, S_Delta, y0 = problem(41, 3, 1)
+    eye = torch.eye(3, dtype=torch.float64)
+    for e in equilibria(S_BC[0], S_Delta[0]):
+        got = predict_limit(S_BC[0], S_Delta[0], e.point)
+        assert (got.argument, got.kind) == ("at rest", e.kind)
+        assert torch.equal(got.point, e.point)
+    zero = torch.zeros_like(eye)
+    assert predict_limit(zero, S_Delta[0], y0[0]).argument == "at rest"
+    assert predict_limit(eye, zero, y0[0]).argument == "at rest"
+    one = torch.ones(1, 1, dtype=torch.float64)
+    assert predict_limit(one, one, -one[0]).point.item() == -1.0
+
+
+def test_no_limit_is_claimed_for_a_cycle():
+    chase = torch.tensor([[0.1, -1.0, 1.0], [1.0, 0.1, -1.0], [-1.0, 1.0, 0.1]]).double()
+    y0 = torch.tensor([0.5, 0.6, 0.7], dtype=torch.float64)
+    got = predict_limit(torch.eye(3).double(), 3 * chase, y0 / y0.norm(), horizon=160.0)
+    assert (got.point, got.kind, got.argument) == (None, "unresolved", "none found")
+
+
+def test_bad_arguments_are_named():
+    S_BC, S_Delta, y0 = problem(0, 3, 1)
+    for name, arguments in {
+        "S_BC": (S_BC, S_Delta[0], y0[0]),
+        "S_Delta": (S_BC[0], S_Delta[0] * math.inf, y0[0]),
+        "y0": (S_BC[0], S_Delta[0], 2 * y0[0]),
+        "horizon": (S_BC[0], S_Delta[0], y0[0], 0.0),
+    }.items():
+        with pytest.raises(ValueError, match=f"^{name}: "):
+            predict_limit(*arguments)
+
+
+# The certificates of settle, on their own
+
+
+def test_the_lyapunov_set_is_not_left_and_leads_to_the_point():
+    """Points just inside the certified sublevel set, at random, all end at the equilibrium."""
+    S_BC, S_Delta, _ = problem(51, 3, 1, "identity")
+    stable = [
+        e
+        for e in equilibria(S_BC[0], S_Delta[0])
+        if e.stability == "stable" and e.kind == "equal steps"
+    ]
+    assert stable
+    g = torch.Generator().manual_seed(0)
+    for e in stable:
+        away = torch.randn(400, 3, generator=g, dtype=torch.float64)
+        reach = 10 ** (-3 * torch.rand(400, 1, generator=g, dtype=torch.float64))
+        y = e.point + reach * away / away.norm(dim=-1, keepdim=True)
+        y = y / y.norm(dim=-1, keepdim=True)
+        many = [v.expand(400, 3, 3) for v in (S_BC[0], S_Delta[0])]
+        ends = settle(*many, y, horizon=1e-9)  # as good as no integration: only the certificates
+        sure = ends.kind == EQUAL
+        assert 20 < int(sure.sum()) < 400
+        path = simulate(FirstTokenFlow(S_BC[0], S_Delta[0]), y[sure], TIMES)
+        distance = (path.tokens - ends.point[sure]).norm(dim=-1)
+        assert float(distance[-1].max()) < 1e-6
+
+
+@pytest.mark.parametrize("angle", [0.01, 0.1, 0.5])
+def test_the_lyapunov_set_ends_before_the_basin_does(angle):
+    """On the circle, steps agree at `angle` and its basin ends at the axis, at 0."""
+    normal = torch.tensor([-math.sin(angle), math.cos(angle)], dtype=torch.float64)
+    S_Delta = torch.stack([normal, -normal], dim=-1)
+    starts = angle * torch.linspace(-1, 3, 2000, dtype=torch.float64)  # none is `angle` itself
+    y = torch.stack([starts.cos(), starts.sin()], dim=-1)
+    many = [v.expand(len(y), 2, 2) for v in (torch.eye(2, dtype=torch.float64), S_Delta)]
+    sure = settle(*many, y, horizon=1e-9).kind == EQUAL
+    assert float(starts[sure].min()) > 0
+    assert int(sure.sum()) >= 4  # the claim is not empty
+
+
+def test_a_cap_counts_only_coordinates_that_are_not_zero():
+    """e_1 is a saddle that attracts the plane y_3 = 0: there a token is known to end at it."""
+    S_Delta = torch.tensor([[0.0, -1.0, 1.0], [0.0, 0, 0], [0, 0, 0]], dtype=torch.float64)
+    y = torch.tensor([[0.9, 0.1, 0.0], [0.9, 0.1, 1e-9]], dtype=torch.float64)
+    y = y / y.norm(dim=-1, keepdim=True)
+    many = [v.expand(2, 3, 3) for v in (torch.eye(3, dtype=torch.float64), S_Delta)]
+    assert settle(*many, y, horizon=1e-9).kind.tolist() == [VERTEX, UNRESOLVED]
+
+
+def test_bounds_hold_in_the_ball():
+    _, S_Delta, _ = problem(61, 4, 1)
+    bounds = Bounds.of(S_Delta[0])
+    c = math.log(2)
+
+    def w(y):
+        h = (torch.nn.functional.softplus(y @ S_Delta[0]) - c) * y
+        return h - (h @ y) * y
+
+    g = torch.Generator().manual_seed(1)
+    for _ in range(50):
+        y, v = random_tokens(2, 4, generator=g)
+        y = y * torch.rand((), generator=g, dtype=torch.float64) ** 0.25
+        assert float(w(y).norm()) <= float(bounds.value)
+        first = torch.autograd.functional.jacobian(w, y)
+        assert float(torch.linalg.matrix_norm(first, 2)) <= float(bounds.first)
+        along = torch.autograd.functional.jacobian(
+            lambda z, v=v: torch.autograd.functional.jvp(w, z, v, create_graph=True)[1], y
+        )
+        assert float((along @ v).norm()) <= float(bounds.second)

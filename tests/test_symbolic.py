@@ -7,7 +7,8 @@ from sympy import Matrix
 from torch.nn.functional import softplus
 
 from tokensphere import s6, symbolic
-from tokensphere.flow import MambaFlow, project, random_tokens
+from tokensphere.first_token import jacobian, tangent_basis
+from tokensphere.flow import FirstTokenFlow, MambaFlow, project, random_tokens
 
 SIZES = [(1, 1, 1), (1, 3, 2), (2, 1, 3), (3, 2, 2), (4, 3, 1)]
 
@@ -89,3 +90,36 @@ def test_entries_may_be_symbols():
 def test_bad_input_is_named(call, named):
     with pytest.raises(ValueError, match=f"^{named}: "):
         call(sympy.ones)
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_the_first_tokens_jacobian_is_the_derivative_exactly(dim):
+    """In symbols, for any y, S_BC and S_Delta: no norm is assumed."""
+    y = sympy.Matrix(1, dim, sympy.symbols(f"y:{dim}", real=True))
+    S_BC = sympy.Matrix(dim, dim, sympy.symbols(f"b:{dim}:{dim}", real=True))
+    S_Delta = sympy.Matrix(dim, dim, sympy.symbols(f"s:{dim}:{dim}", real=True))
+    derivative = symbolic.first_token_field(y, S_BC, S_Delta).jacobian(y)
+    difference = derivative - symbolic.first_token_jacobian(y, S_BC, S_Delta)
+    for entry in difference:
+        # The derivative of softplus as sympy writes it, and as written here.
+        assert sympy.expand(sympy.expand(entry).replace(sympy.log, sympy.Function("L"))) == 0
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_the_first_tokens_jacobian_is_the_librarys(dim):
+    """At rational points of the sphere, to 50 digits, against float64."""
+    y = sympy.Matrix([[sympy.Rational(n, d) for n, d in ((2, 3), (-1, 3), (2, 3))]])
+    y = sympy.Matrix([[sympy.Rational(3, 5), sympy.Rational(-4, 5)]]) if dim == 2 else y
+    S_BC = sympy.Matrix(dim, dim, lambda i, j: sympy.Rational(3 * i - j + 1, 4))
+    S_Delta = sympy.Matrix(dim, dim, lambda i, j: sympy.Rational((i + 2) * (j - 1) - i, 3))
+    numbers = {name: torch.tensor(value.tolist(), dtype=torch.float64)
+               for name, value in (("y", y), ("B", S_BC), ("S", S_Delta))}  # fmt: skip
+    whole = symbolic.first_token_jacobian(y, S_BC, S_Delta).evalf(50)
+    basis = tangent_basis(numbers["y"][0])
+    want = basis.mT @ torch.tensor(whole.tolist(), dtype=torch.float64) @ basis
+    got = jacobian(numbers["B"], numbers["S"], numbers["y"][0])
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-14)
+    field = symbolic.first_token_field(y, S_BC, S_Delta).evalf(50)
+    want = torch.tensor(field.tolist(), dtype=torch.float64)
+    got = FirstTokenFlow(numbers["B"], numbers["S"])(numbers["y"])
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-14)

@@ -13,6 +13,8 @@ from sympy import Expr, Matrix
 
 __all__ = [
     "attention_form",
+    "first_token_field",
+    "first_token_jacobian",
     "hidden_attention",
     "mamba_field",
     "project",
@@ -112,6 +114,41 @@ def mamba_field(x: Matrix, S_BC: Matrix, S_Delta: Matrix, a: Rates) -> Matrix:
     Raises: ValueError, as :func:`recurrence`.
     """
     return project(x, attention_form(x, steps(x, S_Delta), a, S_BC))
+
+
+def first_token_field(y: Matrix, S_BC: Matrix, S_Delta: Matrix) -> Matrix:
+    """Eq (9): q (Delta * y - m y) with q = <y, S_BC y> and m = <Delta * y, y>, a row of D.
+
+    Args:
+        y: the token, 1 x D. S_BC, S_Delta: D x D, as for :func:`steps`.
+    Raises: ValueError, as :func:`steps`.
+    """
+    return (y * S_BC * y.T)[0] * _orbit_field(y, S_Delta)
+
+
+def first_token_jacobian(y: Matrix, S_BC: Matrix, S_Delta: Matrix) -> Matrix:
+    """The closed form of :func:`tokensphere.first_token.jacobian`, before its restriction to the
+    tangent space: D x D, the derivative of :func:`first_token_field` in every direction.
+
+    Args and raises: as :func:`first_token_field`.
+    """
+    delta = steps(y, S_Delta)
+    mean = sum((delta[k] * y[k] ** 2 for k in range(y.cols)), sympy.S.Zero)
+    logistic = (y * S_Delta).applyfunc(lambda u: sympy.exp(u) / (1 + sympy.exp(u)))
+    g = sympy.diag(*logistic) * S_Delta.T  # row k is the gradient of Delta_k
+
+    def entry(i: int, j: int) -> Expr:
+        shared = sum((y[k] ** 2 * g[k, j] for k in range(y.cols)), sympy.S.Zero)
+        change = y[i] * (g[i, j] - shared - 2 * delta[j] * y[j])
+        return change + (delta[i] - mean if i == j else 0)
+
+    dw = Matrix(y.cols, y.cols, lambda i, j: entry(int(i), int(j)))
+    form = (y * S_BC * y.T)[0]
+    return form * dw + _orbit_field(y, S_Delta).T * (y * (S_BC + S_BC.T))
+
+
+def _orbit_field(y: Matrix, S_Delta: Matrix) -> Matrix:
+    return project(y, steps(y, S_Delta).multiply_elementwise(y))
 
 
 def _check(x: Matrix, delta: Matrix, a: Rates) -> None:

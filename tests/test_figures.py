@@ -1,12 +1,17 @@
 """What figures compute before they draw, and that a chapter fails on an unconfirmed verdict."""
 
+import json
+
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 
 from tokensphere import claims, figures
+from tokensphere.circle import portrait
 from tokensphere.claims import Claim, Evidence
-from tokensphere.flow import Trajectory, random_tokens
+from tokensphere.first_token import equilibria
+from tokensphere.flow import FirstTokenFlow, Trajectory, random_tokens
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -27,6 +32,81 @@ def test_a_definite_form_has_no_zeros():
     assert figures.zeros_of_the_form(-torch.eye(3, dtype=torch.float64)) == []
 
 
+@pytest.mark.parametrize("outer", [(-1.0, 2.0), (-3.0, 0.5)])
+def test_a_degenerate_indefinite_form_vanishes_on_two_great_circles(outer):
+    turn = torch.linalg.qr(torch.tensor([[1.0, 2, 0], [0, 1, 1], [3, 0, 1]]).double()).Q
+    S_BC = turn @ torch.diag(torch.tensor([outer[0], 0.0, outer[1]]).double()) @ turn.mT
+    curves = figures.zeros_of_the_form(S_BC)
+    assert len(curves) == 2
+    for curve in curves:
+        np.testing.assert_allclose(np.linalg.norm(curve, axis=1), 1, atol=1e-14)
+        np.testing.assert_allclose(
+            np.einsum("ni,ij,nj->n", curve, S_BC.numpy(), curve), 0, atol=1e-13
+        )
+    # Different circles, which meet in the kernel only.
+    assert np.linalg.matrix_rank(np.vstack(curves)) == 3
+
+
+def problem(seed):
+    g = torch.Generator().manual_seed(seed)
+    return [torch.randn(3, 3, generator=g, dtype=torch.float64) for _ in range(2)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_trajectories_of_a_portrait_go_with_the_flow_on_the_sphere(seed):
+    S_BC, S_Delta = problem(seed)
+    flow = FirstTokenFlow(S_BC, S_Delta)
+    lines, arrows, points, families, _ = figures._portrait(S_BC, S_Delta)
+    assert len(lines) > 40 and len(points) == 14 and not families
+    for path in (*lines, *arrows):
+        np.testing.assert_allclose(np.linalg.norm(path, axis=1), 1, atol=1e-12)
+        # Arcs of at most 0.032: the chord turns from the velocity by no more than the path curves.
+        velocity = flow(torch.tensor(path[:-1])).numpy()
+        steps = np.diff(path, axis=0)
+        along = (steps * velocity).sum(-1) / np.linalg.norm(velocity, axis=-1)
+        moved = np.linalg.norm(steps, axis=-1)
+        assert (along[moved > 0.01] > 0.7 * moved[moved > 0.01]).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_portrait_marks_every_equilibrium_by_stability(seed):
+    S_BC, S_Delta = problem(seed)
+    html = figures.portrait(S_BC, S_Delta, "name").data
+    assert html == figures.portrait(S_BC, S_Delta, "name").data
+    assert 'id="name"' in html
+    assert "http" not in html.replace("http://www.w3.org", "")
+    figure, array = figures.axes(1, subplot_kw={"projection": "3d"})
+    figures.static_portrait(array[0, 0], S_BC, S_Delta)
+    words = [text.get_text() for text in array[0, 0].get_legend().get_texts()]
+    plt.close(figure)
+    found = equilibria(S_BC, S_Delta)
+    for word in figures.STABILITIES:
+        count = sum(point.stability == word for point in found)
+        assert html.count(f'"{word}, support') == count
+        assert (word in words) == (count > 0)
+    assert ("zeros of the form" in words) == bool(figures.zeros_of_the_form(S_BC))
+
+
+def test_a_portrait_shows_what_is_not_isolated():
+    identity = torch.eye(3, dtype=torch.float64)
+    # On the support {1, 2} both columns have the same differences: a circle.
+    circle = torch.tensor([[1.0, 1, 0], [0, 0, 1], [0, 1, 0]], dtype=torch.float64)
+    *_, families, colour = figures._portrait(identity, circle)
+    assert len(families) == 1 and colour == "#888888"
+    assert abs(families[0][:, 2]).max() < 1e-12
+    assert '"family"' in figures.portrait(identity, circle, "name").data
+    lines, arrows, points, families, colour = figures._portrait(identity, 0 * identity)
+    assert not lines and not points and arrows.shape == (0, 2, 3)
+    assert colour == figures.STABILITIES["degenerate"][0]
+    still = figures.portrait(0 * identity, identity, "name").data  # S_BC = 0: all 14 degenerate
+    assert still.count('"degenerate, support') == 14
+
+
+def test_a_portrait_is_of_dimension_three():
+    with pytest.raises(ValueError, match="S_Delta"):
+        figures.portrait(torch.eye(2).double(), torch.eye(2).double(), "name")
+
+
 def test_a_sphere_is_the_same_twice_and_brings_no_script_of_its_own():
     tokens = random_tokens(5, 2, 3, generator=torch.Generator().manual_seed(0))
     run = Trajectory(torch.arange(5).double(), tokens)
@@ -34,6 +114,31 @@ def test_a_sphere_is_the_same_twice_and_brings_no_script_of_its_own():
     assert html == figures.sphere(run, "name").data
     assert 'id="name"' in html
     assert "http" not in html.replace("http://www.w3.org", "")
+
+
+def test_circles_are_the_same_twice_and_hold_every_zero():
+    turned = [portrait(((1, 0), (0, -2)), ((0, x), (0, 1))) for x in (0, 1)]
+    html = figures.circles([("a", turned), ("b", turned[::-1])], ["0", "1"], "name").data
+    assert html == figures.circles([("a", turned), ("b", turned[::-1])], ["0", "1"], "name").data
+    assert 'id="name"' in html
+    assert "http" not in html.replace("http://www.w3.org", "")
+    assert [len(p.zeros) for p in turned] == [8, 10]
+    shown = [json.loads(trace.to_json()) for trace in figures._circle_traces(turned[0])]
+    assert len(shown[-1]["x"]) == 8
+    # d = (0, 1): the axis e_1 is also the line of equal steps, and semi-stable.
+    assert (shown[-1]["marker"]["symbol"][0], shown[-1]["marker"]["color"][0]) == (
+        "star",
+        "#aaaaaa",
+    )
+    assert sum("-open" in symbol for symbol in shown[-1]["marker"]["symbol"]) == 3
+    arcs = [x for trace in shown[:4] for x in trace["x"] if x is not None]
+    assert min(arcs) == -1 and max(arcs) == 1
+
+
+def test_an_arrow_points_the_way_of_travel():
+    p = portrait(((1, 0), (0, 1)), ((0, 1), (0, 1)))  # up, from angle 0 to the axis e_2
+    arrow = json.loads(figures._circle_traces(p)[4].to_json())["marker"]
+    assert p.signs[0] == 1 and arrow["angle"][0] == -45.0  # up and to the left
 
 
 def test_an_unconfirmed_verdict_fails_the_chapter(monkeypatch):

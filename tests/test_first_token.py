@@ -8,6 +8,7 @@ import torch
 from tokensphere.first_token import (
     Equilibrium,
     Family,
+    diagonal_limit,
     equilibria,
     jacobian,
     predict_limit,
@@ -415,3 +416,14 @@ def test_bounds_hold_in_the_ball():
             lambda z, v=v: torch.autograd.functional.jvp(w, z, v, create_graph=True)[1], y
         )
         assert float((along @ v).norm()) <= float(bounds.second)
+
+
+def test_diagonal_limits_need_a_definite_form():
+    one = torch.ones(1, 2, dtype=torch.float64)
+    indefinite = torch.diag(torch.tensor([1.0, -1.0])).double()[None]
+    with pytest.raises(ValueError, match="^S_BC: its symmetric part is not definite"):
+        diagonal_limit(indefinite, one, one / 2**0.5)
+    # The two are equal to rounding, a tie; the rate is that of a third coordinate, were there one.
+    limit, rate = diagonal_limit(torch.eye(2).double()[None], one, one / 2**0.5)
+    torch.testing.assert_close(limit, one / 2**0.5)
+    assert float(rate) == pytest.approx(math.log1p(math.exp(0.5**0.5)) - math.log(2))

@@ -15,26 +15,31 @@ from ..flow import FirstTokenFlow, random_tokens, simulate
 from . import Claim, Evidence
 
 AXIS, STEPS, FORM = KINDS
+START = -9 / 16
 PRINTED, CORRECTED = 1, -1
 """The sign s in cos(2 phi) = s (l1 + l2) / (l1 - l2)."""
 
 
 def _diagonal(generator: torch.Generator) -> Tensor:
-    """diag(l1, l2) with l1 l2 < 0 and l1 + l2 != 0, where the two signs give different points."""
-    values = 0.5 + torch.rand(2, generator=generator, dtype=torch.float64)
-    return torch.diag(values * torch.tensor([1.0, -1.0]))
+    """diag(l1, l2) with l1 l2 < 0 and l1 + l2 != 0, where the two signs give different points.
+
+    The moduli are in [1, 3/2] and [2/5, 1/2], in either order: the points are 0.2 apart or more.
+    """
+    one, other, swap = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
+    values = torch.tensor([1 + one / 2, -0.5 + other / 10], dtype=torch.float64)
+    return torch.diag(values if swap < 0.5 else values.flip(0))
 
 
 def _omega(S_BC: Tensor, S_Delta: Tensor, sign: int) -> list[arb]:
-    """The angles of Omega in [0, 2 pi), as balls."""
+    """The angles of Omega from -9/16 to -9/16 + 2 pi, the range of `isolate`, as balls."""
     l1, l2 = (fmpq(*value.as_integer_ratio()) for value in S_BC.diagonal().tolist())
     step = [[fmpq(*value.as_integer_ratio()) for value in row] for row in S_Delta.tolist()]
     d = [row[1] - row[0] for row in step]
     xi = arb.atan2(arb(d[0]), arb(-d[1]))
     half = arb(sign * (l1 + l2) / (l1 - l2)).acos() / 2
     lines = [arb(0), arb.pi() / 2, xi, half, -half]
-    angles = [line + turn * arb.pi() for line in lines for turn in range(-1, 3)]
-    return [angle for angle in angles if angle > -0.1 and angle < 2 * arb.pi() - 0.1]
+    angles = [line + turn * arb.pi() for line in lines for turn in range(-2, 3)]
+    return [angle for angle in angles if angle > START and angle < START + 2 * arb.pi()]
 
 
 def _limits_in_omega(generator: torch.Generator, sign: int) -> Evidence:
@@ -46,7 +51,8 @@ def _limits_in_omega(generator: torch.Generator, sign: int) -> Evidence:
         found = portrait(S_BC, S_Delta)
         with ctx.workprec(128):
             points = _omega(S_BC, S_Delta, sign)
-        for start in (2 * math.pi * torch.rand(32, generator=generator).double()).tolist():
+        starts = 2 * math.pi * torch.rand(32, generator=generator, dtype=torch.float64)
+        for start in starts.tolist():
             limit = found.limit(start)
             gap = min(abs(_turned(float(limit.angle - point))) for point in points)
             if gap >= farthest:
@@ -57,7 +63,7 @@ def _limits_in_omega(generator: torch.Generator, sign: int) -> Evidence:
                     "S_BC": S_BC.diagonal().tolist(),
                     "S_Delta": S_Delta.tolist(),
                 }
-    # A ball's radius is below 1e-18 for the limit and 1e-36 for Omega; the rest is this subtraction.
+    # The balls' radii are below 1e-17 for the limit and 1e-36 for Omega; the rest is rounding.
     return Evidence(farthest < 1e-14, {"largest distance of a limit from Omega": farthest, **worst})
 
 
@@ -68,7 +74,8 @@ def _turned(angle: float) -> float:
 
 def _zeros_are_omega(generator: torch.Generator, sign: int) -> Evidence:
     """Intervals proved to hold one zero of F each, and the points of Omega, match one to one."""
-    S_BC, S_Delta = _diagonal(generator), torch.randn(2, 2, generator=generator).double()
+    S_BC = _diagonal(generator)
+    S_Delta = torch.randn(2, 2, generator=generator, dtype=torch.float64)
     enclosures = isolate(S_BC, S_Delta)
     with ctx.workprec(128):
         points = _omega(S_BC, S_Delta, sign)
@@ -247,8 +254,8 @@ CLAIMS = [
         where="proof of Theorem B.7, displays of $\\varphi'$",
         statement=(
             "$\\varphi' = (\\lambda_1 y_1^2 + \\lambda_2 y_2^2)\\, y_1 y_2 (\\Delta_2 - \\Delta_1) "
-            "= [\\lambda_1 + \\lambda_2 + (\\lambda_1 - \\lambda_2)\\cos 2\\varphi] \\sin 2\\varphi "
-            "\\, [h(R_2, \\varphi - \\beta) - h(R_1, \\varphi - \\alpha)]$ with "
+            "= [\\lambda_1 + \\lambda_2 + (\\lambda_1 - \\lambda_2)\\cos 2\\varphi] "
+            "\\sin 2\\varphi \\, [h(R_2, \\varphi - \\beta) - h(R_1, \\varphi - \\alpha)]$ with "
             "$h(R, u) = \\frac14 \\ln(1 + e^{R\\cos u})$."
         ),
         verdict="holds",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..flow.checks import check_tokens
+from .alignment import diagonal_limit
 from .ends import EQUAL, KINDS, UNRESOLVED, VERTEX, ZERO, settle
 from .equilibria import check_problem, spectrum
 from .field import form, orbit_field
@@ -93,21 +94,17 @@ def _at_rest(S_BC: Tensor, S_Delta: Tensor, y: Tensor) -> Tensor | None:
 
 
 def _largest_step(S_BC: Tensor, S_Delta: Tensor, y: Tensor) -> Tensor | None:
-    rounding = 8 * torch.finfo(torch.float64).eps
     values = torch.linalg.eigvalsh((S_BC + S_BC.mT) / 2)
     if values[0] * values[-1] <= 0:
         return None
     dim = len(y)
+    # Row i without its diagonal entry holds k_i, D - 1 times.
     off = S_Delta.flatten()[1:].unflatten(0, (dim - 1, dim + 1))[:, :-1].reshape(dim, dim - 1)
-    if (off.amax(-1) - off.amin(-1)).max() > rounding * S_Delta.abs().amax():
+    rounding = 8 * torch.finfo(torch.float64).eps * S_Delta.abs().amax()
+    if (off.amax(-1) - off.amin(-1)).max() > rounding:
         return None
     delta = S_Delta.diagonal() - off.mean(-1)
-    u = values[0].sign() * delta * y
-    largest = u.amax()
-    tied = u >= largest - rounding * u.abs().amax() if largest >= 0 else u < 0
-    # On the tie u is one number, so |y_i| is proportional to 1/|delta_i|, unless u = 0 there.
-    end = torch.where(tied, y.sign() / delta.abs() if largest != 0 else y, 0)
-    return end / end.norm()
+    return diagonal_limit(S_BC[None], delta[None], y[None])[0][0]
 
 
 def _circle(S_BC: Tensor, S_Delta: Tensor, y: Tensor) -> Tensor | None:

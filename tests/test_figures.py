@@ -10,6 +10,7 @@ import torch
 from tokensphere import claims, figures
 from tokensphere.circle import portrait
 from tokensphere.claims import Claim, Evidence
+from tokensphere.figures import circle_portraits, portraits
 from tokensphere.first_token import equilibria
 from tokensphere.flow import FirstTokenFlow, Trajectory, random_tokens
 
@@ -56,7 +57,7 @@ def problem(seed):
 def test_trajectories_of_a_portrait_go_with_the_flow_on_the_sphere(seed):
     S_BC, S_Delta = problem(seed)
     flow = FirstTokenFlow(S_BC, S_Delta)
-    lines, arrows, points, families, _ = figures._portrait(S_BC, S_Delta)
+    lines, arrows, points, families, _ = portraits._drawing(S_BC, S_Delta)
     assert len(lines) > 40 and len(points) == 14 and not families
     for path in (*lines, *arrows):
         np.testing.assert_allclose(np.linalg.norm(path, axis=1), 1, atol=1e-12)
@@ -91,11 +92,11 @@ def test_a_portrait_shows_what_is_not_isolated():
     identity = torch.eye(3, dtype=torch.float64)
     # On the support {1, 2} both columns have the same differences: a circle.
     circle = torch.tensor([[1.0, 1, 0], [0, 0, 1], [0, 1, 0]], dtype=torch.float64)
-    *_, families, colour = figures._portrait(identity, circle)
+    *_, families, colour = portraits._drawing(identity, circle)
     assert len(families) == 1 and colour == "#888888"
     assert abs(families[0][:, 2]).max() < 1e-12
     assert '"family"' in figures.portrait(identity, circle, "name").data
-    lines, arrows, points, families, colour = figures._portrait(identity, 0 * identity)
+    lines, arrows, points, families, colour = portraits._drawing(identity, 0 * identity)
     assert not lines and not points and arrows.shape == (0, 2, 3)
     assert colour == figures.STABILITIES["degenerate"][0]
     still = figures.portrait(0 * identity, identity, "name").data  # S_BC = 0: all 14 degenerate
@@ -123,7 +124,7 @@ def test_circles_are_the_same_twice_and_hold_every_zero():
     assert 'id="name"' in html
     assert "http" not in html.replace("http://www.w3.org", "")
     assert [len(p.zeros) for p in turned] == [8, 10]
-    shown = [json.loads(trace.to_json()) for trace in figures._circle_traces(turned[0])]
+    shown = [json.loads(trace.to_json()) for trace in circle_portraits._circle_traces(turned[0])]
     assert len(shown[-1]["x"]) == 8
     # d = (0, 1): the axis e_1 is also the line of equal steps, and semi-stable.
     assert (shown[-1]["marker"]["symbol"][0], shown[-1]["marker"]["color"][0]) == (
@@ -137,7 +138,7 @@ def test_circles_are_the_same_twice_and_hold_every_zero():
 
 def test_an_arrow_points_the_way_of_travel():
     p = portrait(((1, 0), (0, 1)), ((0, 1), (0, 1)))  # up, from angle 0 to the axis e_2
-    arrow = json.loads(figures._circle_traces(p)[4].to_json())["marker"]
+    arrow = json.loads(circle_portraits._circle_traces(p)[4].to_json())["marker"]
     assert p.signs[0] == 1 and arrow["angle"][0] == -45.0  # up and to the left
 
 

@@ -124,18 +124,30 @@ def _ledger() -> dict[str, Claim]:
     # Here and not at the top: these modules import Claim and Evidence from this one.
     from . import (
         alignment,
+        attraction,
+        autoregressive,
         circle,
         equilibria,
         flow,
+        general_steps,
         other_tokens,
+        pair_interactions,
+        positive_angles,
         s6_layer,
+        sharp_rates,
         simulations,
         stability,
+        unstable_set,
     )
 
-    first_token = (equilibria, stability, alignment, circle)
+    parts = (
+        (s6_layer, flow, simulations),
+        (equilibria, stability, alignment, circle),
+        (other_tokens, pair_interactions, positive_angles, attraction),
+        (unstable_set, autoregressive, sharp_rates, general_steps),
+    )
     ledger: dict[str, Claim] = {}
-    for module in (s6_layer, flow, simulations, *first_token, other_tokens):
+    for module in (module for part in parts for module in part):
         for claim in module.CLAIMS:
             if claim.id in ledger:
                 raise ValueError(f"{claim.id}: two claims have this id")

@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help book test baselines benchmarks clean
+.PHONY: help book test baselines benchmarks gpu clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 18
@@ -33,6 +33,9 @@ baselines: $(READY)  ## execute the chapters again and store their outputs in te
 
 benchmarks: $(READY)  ## speed against peers
 	$(BIN)/python -m benchmarks
+
+gpu:  ## the GPU's tests, on a machine that has one and its own torch; kept in results/
+	$(PYTHON) tests/gpu.py
 
 clean:  ## remove the built book and the caches; the environment stays
 	rm -rf book/_build .pytest_cache .ruff_cache .hypothesis

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tokensphere import first_token, flow, s6, survey
+from tokensphere import first_token, flow, other_tokens, s6, survey
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -34,6 +34,47 @@ def test_ends_of_first_tokens():
     # One on the edge of a criterion may be known a check earlier on either.
     assert int((~same).sum()) <= 2
     torch.testing.assert_close(on_gpu.point.cpu()[same], on_cpu.point[same], rtol=0, atol=1e-4)
+
+
+def test_equilibria_and_their_spectra():
+    g = torch.Generator().manual_seed(2)
+    S_BC, S_Delta, _ = (value[0] for value in survey.draw("Gaussian", 5, 1, g))
+    here = first_token.equilibria(S_BC, S_Delta)
+    there = first_token.equilibria(S_BC.cuda(), S_Delta.cuda())
+    assert [(e.support, e.kind, e.stability) for e in there] == [
+        (e.support, e.kind, e.stability) for e in here
+    ]
+    for a, b in zip(here, there, strict=True):
+        torch.testing.assert_close(b.point.cpu(), a.point, rtol=0, atol=1e-10)
+        torch.testing.assert_close(b.eigenvalues.cpu(), a.eigenvalues, rtol=0, atol=1e-9)
+    S_Delta[:, 1] = S_Delta[:, 0]
+    here = first_token.equilibria(S_BC, S_Delta)
+    there = first_token.equilibria(S_BC.cuda(), S_Delta.cuda())
+    assert [(e.support, e.kind) for e in there] == [(e.support, e.kind) for e in here]
+
+
+def test_predicted_limits():
+    g = torch.Generator().manual_seed(3)
+    S_BC, S_Delta, _ = survey.draw("identity", 3, 5, g)
+    y0 = flow.random_tokens(5, 3, generator=g)
+    for B, step, y in zip(S_BC, S_Delta, y0, strict=True):
+        here = first_token.predict_limit(B, step, y)
+        there = first_token.predict_limit(B.cuda(), step.cuda(), y.cuda())
+        assert (there.kind, there.argument) == (here.kind, here.argument)
+        if here.point is not None:
+            torch.testing.assert_close(there.point.cpu(), here.point, rtol=0, atol=1e-9)
+
+
+def test_consensus():
+    g = torch.Generator().manual_seed(4)
+    x1, signs = flow.random_tokens(4, generator=g), torch.tensor([1.0, -1.0, 1.0])
+    S_BC, alpha = torch.eye(4, dtype=torch.float64), torch.randn(4, generator=g).double()
+    here = flow.SharedStepFlow(S_BC, alpha, 1.0)
+    there = flow.SharedStepFlow(S_BC.cuda(), alpha.cuda(), 1.0)
+    want = other_tokens.consensus_rate(here, x1, signs)
+    got = other_tokens.consensus_rate(there, x1.cuda(), signs.cuda())
+    torch.testing.assert_close(got.rates, want.rates)
+    assert torch.equal(got.powers, want.powers)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])

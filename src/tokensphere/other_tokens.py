@@ -162,7 +162,8 @@ def consensus_rate(flow: Flow, x1: Tensor, signs: Tensor) -> ConsensusRate:
     Args and raises: as :func:`consensus_spectrum`; also ValueError where an eigenvalue is not
         negative, so that the consensus does not attract.
     """
-    blocks = _linearisation(flow, x1, signs)
+    blocks = _linearisation(flow, x1, signs).cpu()  # small, and taken apart entry by entry
+    signs = signs.cpu()
     start = 0 if isinstance(flow, MambaFlow) else 1
     moving = blocks[:, start:, start:]
     values = moving.diagonal(dim1=-2, dim2=-1)

@@ -130,7 +130,7 @@ CLAIMS = [
         chapter=CHAPTER,
         stated=lambda generator: _most_end_at_vertices(generator, "Gaussian", 10),
         corrected=lambda generator: _most_end_at_vertices(generator, "identity", 2),
-        remains="The fractions as functions of $D$ in closed form.",
+        remains="The fractions in closed form for $D > 2$; the circle's chapter has $D = 2$.",
     ),
     Claim(
         id="obs-2.3-i-discrete",

@@ -112,7 +112,7 @@ def portrait(S_BC: Tensor, S_Delta: Tensor, name: str) -> HTML:
     heads = arrows[:, 1] - arrows[:, 0]
     u, v, w = (heads / np.linalg.norm(heads, axis=1, keepdims=True)).round(3).T
     grey = [[0, "#888888"], [1, "#888888"]]
-    cones = {"colorscale": grey, "showscale": False, "sizemode": "absolute", "sizeref": 0.06}
+    cones = {"colorscale": grey, "showscale": False, "sizemode": "absolute", "sizeref": 0.13}
     figure.add_trace(go.Cone(x=x, y=y, z=z, u=u, v=v, w=w, hoverinfo="skip", **cones))
     curve(zeros_of_the_form(S_BC), _ZEROS, color=COLOURS[1], width=4, dash="dash")
     curve(families, "family", color=STABILITIES["degenerate"][0], width=7)

@@ -11,9 +11,11 @@ or at neither: orbits of w may cycle. Only the symmetric part of S_BC counts. A 
 zero stays zero and the others keep their signs, so orthants and coordinate subspaces are invariant.
 """
 
+from .alignment import diagonal_limit, explicit_bound
 from .ends import KINDS, Limits, settle
 from .equilibria import Equilibrium, Family, equilibria, spectrum
 from .field import jacobian, tangent_basis
+from .potential import Potential, potential
 from .predict import Prediction, predict_limit
 
 __all__ = [
@@ -21,9 +23,13 @@ __all__ = [
     "Equilibrium",
     "Family",
     "Limits",
+    "Potential",
     "Prediction",
+    "diagonal_limit",
     "equilibria",
+    "explicit_bound",
     "jacobian",
+    "potential",
     "predict_limit",
     "settle",
     "spectrum",

@@ -298,3 +298,12 @@ def test_the_commit_is_of_the_package_and_says_whether_it_was_changed(package, t
     record = save(tmp_path / "run.json")
     assert record.dirty
     assert "with uncommitted changes" in record.provenance()
+
+
+def test_the_environment_may_name_the_commit_that_was_copied(tmp_path, monkeypatch):
+    options = {"parameters": {}, "code": ["tokensphere.s6"], "seconds": 0.0}
+    monkeypatch.setenv("TOKENSPHERE_COMMIT", "0123abc")
+    kept = records.save(tmp_path / "a.json", 1, **options)
+    assert (kept.commit, kept.dirty) == ("0123abc", None)
+    monkeypatch.delenv("TOKENSPHERE_COMMIT")
+    assert records.save(tmp_path / "b.json", 1, **options).commit != "0123abc"

@@ -382,8 +382,10 @@ def _commit() -> tuple[str | None, bool | None]:
     """The commit of the package and whether its files differ from it.
 
     Where the package was copied without its history, as to a GPU machine, the environment variable
-    TOKENSPHERE_COMMIT may say which commit was copied; the digests say whether it is true.
+    TOKENSPHERE_COMMIT says which commit was copied; the digests say whether it is true.
     """
+    if copied := os.environ.get("TOKENSPHERE_COMMIT"):
+        return copied, None
 
     def git(*arguments: str) -> str:
         return subprocess.run(
@@ -396,7 +398,7 @@ def _commit() -> tuple[str | None, bool | None]:
         # Only the package's folder: a record just renewed does not make its own code dirty.
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", "."))
     except (OSError, subprocess.CalledProcessError):
-        return os.environ.get("TOKENSPHERE_COMMIT"), None
+        return None, None
 
 
 def _duration(seconds: float) -> str:

@@ -108,10 +108,10 @@ def _largest_step(S_BC: Tensor, S_Delta: Tensor, y: Tensor) -> Tensor | None:
 
 
 def _circle(S_BC: Tensor, S_Delta: Tensor, y: Tensor) -> Tensor | None:
-    from ..circle import portrait  # here because that module imports from this package
-
     if len(y) != 2:
         return None
+    from ..circle import portrait  # here because that module imports from this package
+
     # float64 numbers are rational: the portrait is that of these very parameters.
     zero = portrait(S_BC.tolist(), S_Delta.tolist()).limit(tuple(y.tolist()))
     angle = float(zero.angle)

@@ -106,7 +106,9 @@ def test_consensus_spectra(kind, signs):
 def test_consensus_spectra_at_coordinate_vectors(signs, side):
     g = torch.Generator().manual_seed(3)
     dim, d = 4, 2
-    flow = MambaFlow(normal(g, dim, dim), normal(g, dim, dim), normal(g, dim).exp())
+    S_BC, S_Delta = normal(g, dim, dim), normal(g, dim, dim)
+    S_BC[d, d] = 1.0
+    flow = MambaFlow(S_BC, S_Delta, normal(g, dim).exp())
     x1 = torch.zeros(dim, dtype=torch.float64)
     x1[d] = side
     signs = torch.tensor(signs, dtype=torch.float64)
@@ -120,7 +122,7 @@ def test_consensus_spectra_at_coordinate_vectors(signs, side):
         same_set(torch.linalg.eigvals(J[part, part]), got[token])
     first = [e for e in equilibria(flow.S_BC, flow.S_Delta) if torch.equal(e.point, x1)]
     same_set(first[0].eigenvalues, got[0], 1e-12)
-    # With all signs 1 consensus is stable exactly where the first token is.
+    # With all signs 1 and a positive form consensus is stable exactly where the first token is.
     ones = torch.ones(5, dtype=torch.float64)
     assert bool((consensus_spectrum(flow, x1, ones) < 0).all()) == (first[0].stability == "stable")
 

@@ -180,6 +180,10 @@ def test_shared_eigenvalues_bring_powers_of_t():
     got = consensus_rate(flow, x1, torch.ones(4))
     assert got.powers.tolist() == [0, 0, 1, 2]
     assert (got.rate, got.power) == (1.0, 2)
+    # A token that no slow one drives is faster than those before it.
+    fast = torch.tensor([[0, 0, 0], [1, 0, 0], [3, 0, 0]]).double()
+    flow = AutoregressiveFlow(lambda x: fast.expand(*x.shape[:-1], 3))
+    assert consensus_rate(flow, x1, torch.ones(3)).rates[1:].tolist() == [1.0, 3.0]
     # Tokens that do not feel one another share the eigenvalue without it.
     apart = torch.tensor([[0, 0, 0], [1, 0, 0], [1, 0, 0]]).double()
     flow = AutoregressiveFlow(lambda x: apart.expand(*x.shape[:-1], 3))

@@ -150,9 +150,10 @@ def exceptional_spectrum(flow: SharedStepFlow, x1: Tensor, xi: Tensor, signs: Te
 def consensus_rate(flow: Flow, x1: Tensor, signs: Tensor) -> ConsensusRate:
     """The sharp exponential rate at which each token, and the sum over tokens, reaches consensus.
 
-    Token l is driven by those before it: its rate is the slowest among theirs and its own. Where
-    m + 1 tokens of the chain share the slowest eigenvalue and drive one another, the decay has the
-    factor t^m. Both hold for all nearby initial values but a set of lower dimension.
+    Token l is driven by those before it that reach it through weights that are not zero: its rate
+    is the slowest among theirs and its own. Where m + 1 of them share that eigenvalue and drive one
+    another, the decay has the factor t^m. Both hold for all nearby initial values but a set of
+    lower dimension.
 
     Closed forms: eq (11) with all signs 1 has ``gamma Delta e^{-a Delta}`` for all tokens, gamma =
     <x_1, S_BC x_1> and Delta = Delta(x_1), the second token's; causal attention with identity
@@ -178,9 +179,11 @@ def consensus_rate(flow: Flow, x1: Tensor, signs: Tensor) -> ConsensusRate:
     powers = torch.zeros(length, dtype=torch.int64)
     for token in range(start, length):
         size = token + 1 - start
-        slowest = values[:, :size].max()
-        rates[token] = -slowest
-        powers[token] = max(_power(block[:size, :size], slowest) for block in moving)
+        for slowest in values[:, :size].unique().flip(0):  # the token's own is one that it has
+            power = max(_power(block[:size, :size], slowest) for block in moving)
+            if power >= 0:
+                rates[token], powers[token] = -slowest, power
+                break
     slowest = values.max()
     block = moving[int(values.amax(-1).argmax())]
     mode = _slowest_mode(block, slowest) * signs[start:].to(block)
@@ -232,11 +235,12 @@ def _generalised_kernel(block: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _power(block: Tensor, value: Tensor) -> int:
-    """The largest p with t^p e^{value t} in the last component of e^{block t} v for generic v."""
+    """The largest p with t^p e^{value t} in the last component of e^{block t} v for generic v; -1
+    if that component does not hold e^{value t} at all."""
     nilpotent, kernel = _generalised_kernel(block, value)
     row = torch.zeros(len(block), dtype=block.dtype)
     row[-1] = 1.0
-    power, scale = 0, block.abs().max()
+    power, scale = -1, block.abs().max()
     for p in range(kernel.shape[1]):
         if float((row @ kernel).abs().max()) > 1e-8 * float(scale) ** p:
             power = p

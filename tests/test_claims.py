@@ -9,10 +9,9 @@ from tokensphere import chapters, claims
 from tokensphere.claims import Claim, Evidence
 
 
-@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("id", claims.LEDGER)
-def test_the_evidence_confirms_the_verdict(id, seed):
-    outcome = claims.check(id, seed)
+def test_the_evidence_confirms_the_verdict(id):
+    outcome = claims.check(id, seed=1)  # the chapters check with seed 0
     assert outcome.confirmed, outcome.evidence
     for evidence in outcome.evidence.values():
         assert evidence.numbers  # a verdict without a number convinces nobody
@@ -23,7 +22,8 @@ def test_the_evidence_confirms_the_verdict(id, seed):
 def test_an_entry_can_be_shown(id):
     claim = claims.LEDGER[id]
     assert claim.id == id
-    assert chapters.find(claim.chapter).exists()
+    # Its chapter runs the check and fails without it.
+    assert f'"{id}"' in chapters.find(claim.chapter).read_text("utf-8")
     for text in (claim.statement, claim.correction, claim.remains):
         assert "|" not in text  # it would end a cell of the table
         assert text.count("$") % 2 == 0

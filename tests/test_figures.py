@@ -1,6 +1,7 @@
 """What figures compute before they draw, and that a chapter fails on an unconfirmed verdict."""
 
 import json
+import re
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -115,6 +116,34 @@ def test_a_sphere_is_the_same_twice_and_brings_no_script_of_its_own():
     assert html == figures.sphere(run, "name").data
     assert 'id="name"' in html
     assert "http" not in html.replace("http://www.w3.org", "")
+
+
+def test_tokens_in_time_has_a_frame_for_each_step_of_its_slider():
+    tokens = random_tokens(9, 4, 3, generator=torch.Generator().manual_seed(0))
+    run = Trajectory(torch.linspace(0, 2, 9).double(), tokens)
+    html = figures.in_time(run, "name", frames=5).data
+    assert html == figures.in_time(run, "name", frames=5).data
+    assert 'id="name"' in html
+    assert "http" not in html.replace("http://www.w3.org", "")
+    assert re.findall(r'"label":"([^"]+)"', html) == ["0", "0.5", "1", "1.5", "2"]
+    frames, _ = json.JSONDecoder().raw_decode(html, html.index("[", html.index("addFrames")))
+    assert [frame["name"] for frame in frames] == ["0", "1", "2", "3", "4"]
+    for frame, moment in zip(frames, range(0, 9, 2), strict=True):
+        (discs,) = frame["data"]
+        shown = [discs[axis] for axis in "xyz"]
+        np.testing.assert_allclose(np.array(shown).T, tokens[moment], atol=5.1e-4)
+
+
+def test_tokens_in_time_refuses_what_it_cannot_draw():
+    tokens = random_tokens(3, 2, 4, generator=torch.Generator().manual_seed(0))
+    times = torch.arange(3).double()
+    with pytest.raises(ValueError, match="^trajectory: tokens have shape"):
+        figures.in_time(Trajectory(times, tokens), "name")
+    run = Trajectory(times, tokens[..., :3] / tokens[..., :3].norm(dim=-1, keepdim=True))
+    with pytest.raises(ValueError, match="^frames"):
+        figures.in_time(run, "name", frames=1)
+    with pytest.raises(ValueError, match="^colours"):
+        figures.in_time(run, "name", colours=["#000000"])
 
 
 def test_circles_are_the_same_twice_and_hold_every_zero():

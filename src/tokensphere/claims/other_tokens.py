@@ -47,7 +47,7 @@ CLAIMS = [
             "The step in front is the key's, $\\Delta(x_j)$, as in eqs (5) and (8); "
             "the two agree only for $l = j$."
         ),
-        chapter="setting/flow",
+        chapter="other-tokens/pair_interactions",
         stated=lambda generator: _coefficients_agree(generator, "query"),
         corrected=lambda generator: _coefficients_agree(generator, "key"),
         remains=(

@@ -1,9 +1,11 @@
-"""How the book draws: one palette, trajectories and portraits on the sphere, circles, verdicts.
+"""How the book draws: one palette, trajectories and portraits on the sphere, tokens in time,
+circles, verdicts.
 
 The rest of the library neither prints nor plots.
 """
 
 from .circle_portraits import circles
+from .in_time import in_time
 from .ledger import MARKS, ledger_table, verdicts
 from .portraits import STABILITIES, portrait, static_portrait
 from .spheres import sphere, static_sphere, zeros_of_the_form
@@ -16,6 +18,7 @@ __all__ = [
     "as_numpy",
     "axes",
     "circles",
+    "in_time",
     "ledger_table",
     "portrait",
     "sphere",

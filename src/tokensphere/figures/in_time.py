@@ -100,7 +100,7 @@ def in_time(
             {
                 "steps": steps,
                 "currentvalue": {"prefix": "t = "},
-                "pad": {"t": 5},
+                "pad": {"t": 5, "b": 20},
             }
         ],
     )

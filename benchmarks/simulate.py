@@ -9,7 +9,7 @@ from tokensphere.flow import MambaFlow, random_tokens, simulate
 
 from .measure import Table, race
 
-SIZES = (1000, 20, 8, 3)
+SIZES = (4000, 20, 8, 3)
 TIME = 5.0
 RTOL, ATOL = 1e-9, 1e-12
 AGREEMENT = 1e-6

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tokensphere.first_token import equilibria, tangent_basis
+from tokensphere.first_token import equilibria
 from tokensphere.flow import (
     AutoregressiveFlow,
     MambaFlow,
@@ -20,6 +20,8 @@ from tokensphere.other_tokens import (
     exceptional_spectrum,
     interaction_speeds,
     interactions,
+    tangent_jacobian,
+    weights,
 )
 from tokensphere.rates import fit_exponential
 
@@ -41,15 +43,6 @@ def shared(g, dim, symmetric=True):
 
 def attention(g, dim):
     return AutoregressiveFlow(causal_attention(normal(g, 2, dim), normal(g, 2, dim)))
-
-
-def tangent_jacobian(flow, x):
-    """The flow's derivative on the product of tangent spaces, (L (D-1), L (D-1))."""
-    length, dim = x.shape
-    on_sphere = lambda z: flow(z / z.norm(dim=-1, keepdim=True))  # noqa: E731
-    whole = torch.autograd.functional.jacobian(on_sphere, x).reshape(length * dim, -1)
-    basis = torch.block_diag(*tangent_basis(x))
-    return basis.mT @ whole @ basis
 
 
 def same_set(got, want, tolerance=1e-10):
@@ -149,6 +142,17 @@ def test_exceptional_spectra(symmetric, signs):
     assert int((got[-1] == 0).sum()) == dim - 2
     with pytest.raises(ValueError, match="^xi: <xi, S_BC x1>"):
         exceptional_spectrum(flow, x1, x1, signs)
+
+
+def test_weights_are_the_attention_without_the_form():
+    g = torch.Generator().manual_seed(6)
+    flow, x = shared(g, 3, symmetric=False), random_tokens(2, 5, 3, generator=g)
+    scores = interactions(x, flow.S_BC)[1]
+    torch.testing.assert_close(weights(flow, x) * scores, flow.attention(x), rtol=0, atol=1e-13)
+    many = SharedStepFlow(
+        flow.S_BC, flow.alpha.expand(2, 3), torch.full((2,), 0.7, dtype=torch.float64)
+    )
+    torch.testing.assert_close(weights(many, x), weights(flow, x), rtol=0, atol=1e-14)
 
 
 def test_closed_forms():

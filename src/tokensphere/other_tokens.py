@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from .first_token import tangent_basis
 from .flow import AutoregressiveFlow, MambaFlow, SharedStepFlow
 from .flow.checks import check_square, check_tokens
 
@@ -31,6 +32,8 @@ __all__ = [
     "exceptional_spectrum",
     "interaction_speeds",
     "interactions",
+    "tangent_jacobian",
+    "weights",
 ]
 
 Flow = SharedStepFlow | AutoregressiveFlow | MambaFlow
@@ -139,12 +142,34 @@ def exceptional_spectrum(flow: SharedStepFlow, x1: Tensor, xi: Tensor, signs: Te
     if abs(float(xi @ moved)) > 1e-10 * float(moved.norm()):
         raise ValueError(f"xi: <xi, S_BC x1> = {float(xi @ moved):.1e}, takes one with 0")
     x = torch.cat([signs.to(x1).unsqueeze(-1) * x1, xi.unsqueeze(0)])
-    steps = softplus(x @ flow.alpha)
-    later = steps.flip(0).cumsum(0).flip(0)
-    weights = steps[:-1] * torch.exp(-flow.a * later[1:])
     last = torch.zeros_like(first[:1])
-    last[0, 0] = (x1 @ moved) * weights.sum()
+    last[0, 0] = (x1 @ moved) * weights(flow, x)[-1, :-1].sum()
     return torch.cat([first, last])
+
+
+def weights(flow: SharedStepFlow, x: Tensor) -> Tensor:
+    """a_lj = Delta(x_j) exp(-a sum_{k=j+1}^{l} Delta(x_k)), (..., L, L), zero for j > l.
+
+    The positive factors of the attention A_lj = <x_l, S_BC x_j> a_lj of eq (11), from tokens
+    (..., L, D).
+    """
+    steps = softplus((x @ flow.alpha.unsqueeze(-1))[..., 0])
+    elapsed = steps.cumsum(-1)
+    since = (elapsed.unsqueeze(-1) - elapsed.unsqueeze(-2)).tril()
+    a = torch.as_tensor(flow.a, dtype=x.dtype, device=x.device)[..., None, None]
+    return (steps.unsqueeze(-2) * torch.exp(-a * since)).tril()
+
+
+def tangent_jacobian(flow: Flow, x: Tensor) -> Tensor:
+    """The flow's derivative at x (L, D) on the product of tangent spaces, (L (D-1), L (D-1)).
+
+    By automatic differentiation, in :func:`tokensphere.first_token.tangent_basis` of each token:
+    the reference for the closed forms of this module, at any point.
+    """
+    on_sphere = lambda z: flow(z / z.norm(dim=-1, keepdim=True))  # noqa: E731
+    whole = torch.autograd.functional.jacobian(on_sphere, x).reshape(x.numel(), -1)
+    basis = torch.block_diag(*tangent_basis(x))
+    return basis.mT @ whole @ basis
 
 
 def consensus_rate(flow: Flow, x1: Tensor, signs: Tensor) -> ConsensusRate:

@@ -11,7 +11,7 @@ from torch.nn.functional import softplus
 from .. import survey
 from ..first_token import tangent_basis
 from ..flow import MambaFlow, SharedStepFlow, project, random_tokens, simulate
-from ..other_tokens import consensus_rate, consensus_spectrum
+from ..other_tokens import consensus_rate, consensus_spectrum, tangent_jacobian
 from ..rates import fit_exponential
 from . import Claim, Evidence
 from .alignment import definite
@@ -114,18 +114,10 @@ def vertex_spectrum(flow: MambaFlow, vertices: Tensor, signs: Tensor) -> Tensor:
 def settle(flow: MambaFlow, x: Tensor, steps: int = 30) -> tuple[Tensor, float]:
     """The equilibrium near x, by Newton's method, and the largest real part of its spectrum."""
     for _ in range(steps):
-        J, basis = tangent_jacobian(flow, x)
+        J, basis = tangent_jacobian(flow, x), torch.block_diag(*tangent_basis(x))
         x = x - (basis @ torch.linalg.solve(J, basis.mT @ flow(x).flatten())).view_as(x)
         x = x / x.norm(dim=-1, keepdim=True)
-    return x, float(torch.linalg.eigvals(tangent_jacobian(flow, x)[0]).real.max())
-
-
-def tangent_jacobian(flow, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The flow's derivative on the product of tangent spaces, and the basis it is written in."""
-    on_sphere = lambda z: flow(z / z.norm(dim=-1, keepdim=True))  # noqa: E731
-    whole = torch.autograd.functional.jacobian(on_sphere, x).reshape(x.numel(), -1)
-    basis = torch.block_diag(*tangent_basis(x))
-    return basis.mT @ whole @ basis, basis
+    return x, float(torch.linalg.eigvals(tangent_jacobian(flow, x)).real.max())
 
 
 def sign_patterns(length: int) -> Tensor:
@@ -191,7 +183,7 @@ def vertex_spectrum_error(generator: torch.Generator, count: int, dim: int = 4) 
         for token, earlier in product(range(4), range(4)):
             S_BC[d[token], d[earlier]] *= float(d[token] == d[earlier])
         flow, x = MambaFlow(S_BC, S_Delta, a), at_vertices(dim, d, s)
-        J, _ = tangent_jacobian(flow, x)
+        J = tangent_jacobian(flow, x)
         worst = max(worst, float(flow(x).abs().max()))
         for token, values in enumerate(vertex_spectrum(flow, d, s)):
             part = slice(token * (dim - 1), (token + 1) * (dim - 1))
@@ -411,7 +403,7 @@ def _patterns_attract(generator: torch.Generator, stated: bool) -> Evidence:
     for n, d, side, p in product(range(draws), range(dim), (0, 1), range(len(patterns))):
         flow = MambaFlow(flows.S_BC[n], flows.S_Delta[n], flows.a[n])
         x1 = (1 - 2 * side) * torch.eye(dim, dtype=torch.float64)[d]
-        J, _ = tangent_jacobian(flow, patterns[p].unsqueeze(-1) * x1)
+        J = tangent_jacobian(flow, patterns[p].unsqueeze(-1) * x1)
         attracts = bool((torch.linalg.eigvals(J).real < 0).all())
         wrong += attracts != bool(found[n, d, side, p])
         beyond += attracts and p > 0 and float(flow.S_BC[d, d]) < 0

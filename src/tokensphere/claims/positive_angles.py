@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from ..flow import SharedStepFlow, random_tokens, simulate
-from ..other_tokens import consensus_rate, interaction_speeds, interactions
+from ..flow.integrate import unit
+from ..other_tokens import consensus_rate, interaction_speeds, interactions, weights
 from ..rates import fit_exponential
 from . import Claim, Evidence
 
@@ -20,10 +21,6 @@ INTEGRATED = 1e-6
 
 ROUNDING = 1e-11
 """Sums of products of numbers up to a hundred."""
-
-
-def unit(x: Tensor) -> Tensor:
-    return x / x.norm(dim=-1, keepdim=True)
 
 
 def tensor(values) -> Tensor:
@@ -87,13 +84,6 @@ def follow(flow: SharedStepFlow, x: Tensor, stop: float, count: int) -> tuple[Te
     return times, simulate(flow, x, times, rtol=1e-7, atol=1e-9).tokens
 
 
-def weights(flow: SharedStepFlow, x: Tensor) -> Tensor:
-    """a_ij, (..., L, L), below the diagonal."""
-    steps = softplus((x @ flow.alpha.unsqueeze(-1))[..., 0])
-    clock = torch.as_tensor(flow.a, dtype=torch.float64)[..., None] * steps.cumsum(-1)
-    return (torch.exp(clock.unsqueeze(-2) - clock.unsqueeze(-1)) * steps.unsqueeze(-2)).tril(-1)
-
-
 def constants(flow: SharedStepFlow, x0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """c, p and K of the chapter's theorem: U_ij >= c, 1 - X_i1 <= 2 (1 + K t)^(i-2) e^{-p t}."""
     S_BC, length = flow.S_BC, x0.shape[-2]
@@ -150,7 +140,7 @@ def _parts(state: State):
     flow, x = state
     X, U = interactions(x, flow.S_BC)
     dX, dU = interaction_speeds(flow, x, flow.S_BC)
-    return weights(flow, x), X, U, dX, dU
+    return weights(flow, x).tril(-1), X, U, dX, dU
 
 
 def _missed(*values: Tensor) -> Tensor:

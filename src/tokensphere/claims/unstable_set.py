@@ -4,11 +4,15 @@ import sympy
 import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
-from torch.nn.functional import softplus
 
-from ..first_token import tangent_basis
 from ..flow import SharedStepFlow, random_tokens
-from ..other_tokens import exceptional_spectrum, interaction_speeds, interactions
+from ..other_tokens import (
+    exceptional_spectrum,
+    interaction_speeds,
+    interactions,
+    tangent_jacobian,
+    weights,
+)
 from . import Claim, Evidence
 from .attraction import along, ends, problem, starts
 
@@ -97,14 +101,6 @@ def printed_system(a, length: int, kind=sympy.zeros):
     return J
 
 
-def weights(flow: SharedStepFlow, x: Tensor) -> Tensor:
-    """a_ij = Delta(x_j) exp(-a sum_{k=j+1}^i Delta(x_k)), (..., L, L), zero for j > i."""
-    steps = softplus(x @ flow.alpha)
-    elapsed = steps.cumsum(-1)
-    decay = torch.exp(-flow.a * (elapsed.unsqueeze(-1) - elapsed.unsqueeze(-2)).tril())
-    return (steps.unsqueeze(-2) * decay).tril()
-
-
 def exceptional_point(
     generator: torch.Generator, dim: int, length: int, gamma: float = 2.0, symmetric: bool = True
 ) -> tuple[SharedStepFlow, Tensor]:
@@ -114,15 +110,6 @@ def exceptional_point(
     xi = random_tokens(dim, generator=generator)
     xi = xi - (xi @ direction) / (direction @ direction) * direction
     return flow, torch.stack([x1] * (length - 1) + [xi / xi.norm()])
-
-
-def tangent_jacobian(flow, x: Tensor) -> Tensor:
-    """By automatic differentiation, the tokens after the first: ((L-1)(D-1), (L-1)(D-1))."""
-    length, dim = x.shape
-    on_sphere = lambda z: flow(z / z.norm(dim=-1, keepdim=True))  # noqa: E731
-    whole = torch.autograd.functional.jacobian(on_sphere, x).reshape(length * dim, -1)
-    basis = torch.block_diag(*tangent_basis(x))
-    return (basis.mT @ whole @ basis)[dim - 1 :, dim - 1 :]
 
 
 def _perturbed(generator: torch.Generator, length: int = 5, symmetric: bool = True):
@@ -284,7 +271,7 @@ def counted(
                 values = torch.cat(
                     [
                         torch.linalg.eigvals(J[k : k + n, k : k + n]).real
-                        for k in range(0, len(J), n)
+                        for k in range(n, len(J), n)  # the first token stands still
                     ]
                 )
                 zero = values.abs() < 1e-9

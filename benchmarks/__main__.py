@@ -13,18 +13,23 @@ import torch
 from tokensphere import records
 
 NAMES = ("field", "column_sums", "simulate")
+GPU_NAMES = ("column_sums_gpu",)
+"""Run only when named: they need a CUDA device, and mamba-ssm as a peer."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmarks named, all by default; 2 for a name or file that cannot be used."""
     parser = argparse.ArgumentParser(prog="benchmarks", description="Speed against peers.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
+    known = NAMES + GPU_NAMES
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
     parser.add_argument("--out", metavar="FILE", help="save a record, such as results/x.json")
     arguments = parser.parse_args(argv)
     names = arguments.names or NAMES
     for name in names:
-        if name not in NAMES:
-            return _complain(f"{name!r}: no such benchmark; takes {', '.join(NAMES)}")
+        if name not in known:
+            return _complain(f"{name!r}: no such benchmark; takes {', '.join(known)}")
+        if name in GPU_NAMES and not torch.cuda.is_available():
+            return _complain(f"{name}: needs a CUDA device")
     # Before the run: a mistake here should not cost minutes.
     if arguments.out and Path(arguments.out).is_dir():
         return _complain(f"--out: {arguments.out} is a folder")
@@ -44,9 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 arguments.out,
                 data,
                 parameters={"threads": torch.get_num_threads(), "sizes": sizes},
-                code=["tokensphere.flow", "tokensphere.s6"],
+                code=[f"tokensphere.{name}" for name in ("flow", "s6", "s6_triton")],
                 seconds=time.perf_counter() - start,
                 seed=0,
+                device="cuda:0" if set(names) & set(GPU_NAMES) else "cpu",
             )
         except OSError as error:
             return _complain(f"--out: {error}")

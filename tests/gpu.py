@@ -13,7 +13,8 @@ import torch
 
 from tokensphere import records
 
-CODE = [f"tokensphere.{name}" for name in ("first_token", "flow", "other_tokens", "s6", "survey")]
+NAMES = ("first_token", "flow", "other_tokens", "s6", "s6_triton", "sinks", "survey")
+CODE = [f"tokensphere.{name}" for name in NAMES]
 
 
 class Outcomes:

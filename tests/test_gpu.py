@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tokensphere import first_token, flow, other_tokens, s6, survey
+from tokensphere import first_token, flow, other_tokens, s6, sinks, survey
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -91,3 +91,97 @@ def test_the_s6_layer(dtype):
         want = function(*values[skip:]).double()
         got = function(*there[skip:]).cpu().double()
         assert float((got - want).abs().max()) < tolerance * float(want.abs().max())
+
+
+def column_sum_arguments(batch, channels, groups, states, length, dtype, layout="BDL"):
+    g = torch.Generator().manual_seed(5)
+    delta = torch.nn.functional.softplus(torch.randn(batch, channels, length, generator=g) - 3)
+    if layout == "BLD":
+        delta = delta.mT.contiguous().mT
+    A = -torch.randn(channels, states, generator=g).exp()
+    B, C = torch.randn(2, batch, groups, states, length, generator=g)
+    return [value.to(dtype) for value in (delta, A, B, C)]
+
+
+# Each line is compiled on its own, a second and more.
+@pytest.mark.parametrize(
+    ("sizes", "shared", "weighted", "layout", "dtype"),
+    [
+        ((1, 64, 1, 16, 1024), False, False, "BDL", torch.float32),  # whole blocks of everything
+        ((1, 64, 1, 16, 1024), False, False, "BDL", torch.bfloat16),
+        ((1, 64, 1, 16, 1024), True, True, "BLD", torch.float32),
+        ((2, 48, 3, 16, 77), False, True, "BDL", torch.float32),
+        ((2, 48, 3, 16, 77), True, False, "BLD", torch.bfloat16),
+        ((1, 5, 1, 3, 1), False, True, "BDL", torch.float32),
+        ((1, 1, 1, 1, 2), True, False, "BDL", torch.float32),
+        ((3, 20, 2, 130, 19), True, False, "BDL", torch.float32),
+        ((3, 20, 2, 130, 19), False, True, "BLD", torch.float32),
+    ],
+)
+def test_the_fused_column_sums(sizes, shared, weighted, layout, dtype):
+    values = column_sum_arguments(*sizes, dtype, layout)
+    batch, channels, _, states, length = sizes
+    if shared:
+        values[1] = values[1][:, :1].expand(-1, states)
+    if weighted:
+        values.append(torch.linspace(-1, 1, length).to(dtype).expand(batch, channels, length))
+    want = s6.column_sums(*[value.double() for value in values])
+    got = s6.column_sums(*[value.cuda() for value in values])
+    assert got.dtype == dtype
+    # float32: a few roundings a token; bfloat16: the result's own.
+    tolerance = {torch.float32: 1e-5, torch.bfloat16: 2**-8}[dtype]
+    assert float((got.cpu().double() - want).abs().max()) < tolerance * float(want.abs().max())
+
+
+def test_the_fused_column_sums_at_a_layer_of_7b():
+    values = column_sum_arguments(1, 512, 1, 16, 4096, torch.float32)
+    want = s6.column_sums(*[value.double() for value in values])
+    got = s6.column_sums(*[value.cuda() for value in values]).cpu().double()
+    assert float((got - want).abs().max()) < 1e-5 * float(want.abs().max())
+
+
+@pytest.mark.parametrize("name", ["delta", "A", "B", "C"])
+def test_the_fused_column_sums_pass_no_bad_value_for_a_result(name):
+    values = dict(
+        zip(
+            ("delta", "A", "B", "C"),
+            column_sum_arguments(1, 8, 1, 4, 40, torch.float32),
+            strict=True,
+        )
+    )
+    bad = {"delta": -0.1, "A": 0.0, "B": float("nan"), "C": float("inf")}[name]
+    values[name].view(-1)[3] = bad
+    got = s6.column_sums(**{key: value.cuda() for key, value in values.items()})
+    assert not torch.isfinite(got).all()
+    with pytest.raises(ValueError, match=f"^{name}:"):
+        s6.column_sums(**values)
+
+
+def test_a_gradient_is_still_to_be_had():
+    values = [value.cuda() for value in column_sum_arguments(1, 4, 1, 3, 9, torch.float32)]
+    values[0].requires_grad_()
+    s6.column_sums(*values).sum().backward()
+    assert torch.isfinite(values[0].grad).all()
+
+
+@pytest.mark.parametrize("family", ["Mamba", "FalconMamba", "Mamba2"])
+def test_capture_on_the_gpu(family):
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 50, "state_size": 16}
+    if family == "Mamba2":
+        sizes |= {"num_heads": 8, "head_dim": 16, "n_groups": 1}
+    torch.manual_seed(6)
+    config = getattr(transformers, f"{family}Config")(**sizes)
+    model = getattr(transformers, f"{family}ForCausalLM")(config).cuda().eval()
+    ids = torch.randint(50, (3, 40), device="cuda")
+    mask = torch.ones_like(ids)
+    mask[0, :7] = 0
+    errors = sinks.check(model, {"input_ids": ids, "attention_mask": mask})
+    # Mamba-2's kernel multiplies blocks in TF32: 2^-11 an operand.
+    assert max(errors.values()) < (1e-5 if family != "Mamba2" else 2e-3)
+    # Each layer once with the kernel and once without, which float64 does not take.
+    for layer in sinks.capture(model, ids):
+        delta, A, B, C = layer.tensors
+        want = s6.column_sums(*[value.double() for value in (delta, A, B, C)])
+        got = s6.column_sums(delta, A, B, C).double()
+        assert float((got - want).abs().max()) < 1e-5 * float(want.abs().max())

@@ -1,0 +1,53 @@
+"""Attention sinks in trained Mamba models: S6 tensors out of a model, scores, nulls, a report."""
+
+from tokensphere.sinks.capture import capture, check, each_layer, rebuild
+from tokensphere.sinks.layer import Layer
+from tokensphere.sinks.measure import LayerScores, measure
+from tokensphere.sinks.nulls import (
+    Estimate,
+    Verdict,
+    lag_importance,
+    move_first,
+    replace_first,
+    rescale,
+    shuffle_tokens,
+    uniform_importance,
+    verdict,
+)
+from tokensphere.sinks.scores import (
+    VARIANTS,
+    attention_map,
+    importance,
+    interval,
+    sample_channels,
+    sample_sink_rates,
+    sink_rate,
+    sink_score,
+)
+
+__all__ = [
+    "VARIANTS",
+    "Estimate",
+    "Layer",
+    "LayerScores",
+    "Verdict",
+    "attention_map",
+    "capture",
+    "check",
+    "each_layer",
+    "importance",
+    "interval",
+    "lag_importance",
+    "measure",
+    "move_first",
+    "rebuild",
+    "replace_first",
+    "rescale",
+    "sample_channels",
+    "sample_sink_rates",
+    "shuffle_tokens",
+    "sink_rate",
+    "sink_score",
+    "uniform_importance",
+    "verdict",
+]

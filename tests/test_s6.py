@@ -158,3 +158,49 @@ def test_bad_row_weights_are_named():
         s6.column_sums(delta, A, B, C, row_weights=torch.ones(4, dtype=torch.float64))
     with pytest.raises(ValueError, match="^row_weights: holds NaN"):
         s6.column_sums(delta, A, B, C, row_weights=torch.full_like(delta, torch.nan))
+
+
+def test_groups_are_layers_side_by_side():
+    """Channels of one group read that group's B and C and nothing else."""
+    u, delta, A, *_ = problem(20, channels=6)
+    g = torch.Generator().manual_seed(21)
+    B, C = torch.randn(2, 2, 3, 4, 9, generator=g, dtype=torch.float64)
+    weights = torch.randn(2, 6, 9, generator=g, dtype=torch.float64)
+    for function, skip, more in (
+        (s6.scan, 0, ()),
+        (s6.hidden_attention, 1, ()),
+        (s6.column_sums, 1, ()),
+        (s6.column_sums, 1, (weights,)),
+    ):
+        got = function(*(u, delta)[skip:], A, B, C, *more)
+        for group in range(3):
+            own = slice(2 * group, 2 * group + 2)
+            parts = [value[:, own] for value in (u, delta)[skip:]]
+            extra = [value[:, own] for value in more]
+            alone = function(*parts, A[own], B[:, group], C[:, group], *extra)
+            close(got[:, own], alone)
+
+
+def test_rows_are_those_of_the_hidden_attention():
+    _, *values = problem(22)
+    M = s6.hidden_attention(*values)
+    for l, row in enumerate(s6.attention_rows(*values)):
+        assert row.shape == (2, 3, l + 1)
+        assert torch.equal(row, M[:, :, l, : l + 1])
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("B", (2, 2, 4, 9), "C: shape"),
+        ("both", (2, 2, 4, 9), "B: 2 groups, which do not divide the 3 channels"),
+        ("both", (2, 3, 5, 9), "B: shape"),
+        ("both", (2, 1, 3, 4, 9), "B: shape"),
+    ],
+)
+def test_bad_groups_are_named(name, shape, message):
+    u, delta, A, B, C = problem(23)
+    B = torch.zeros(shape, dtype=torch.float64)
+    C = B if name == "both" else C
+    with pytest.raises(ValueError, match=f"^{message}"):
+        s6.scan(u, delta, A, B, C)

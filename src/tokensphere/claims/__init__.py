@@ -124,6 +124,7 @@ def _ledger() -> dict[str, Claim]:
     # Here and not at the top: these modules import Claim and Evidence from this one.
     from . import (
         alignment,
+        attention_sink,
         attraction,
         autoregressive,
         circle,
@@ -145,6 +146,7 @@ def _ledger() -> dict[str, Claim]:
         (equilibria, stability, alignment, circle),
         (other_tokens, pair_interactions, positive_angles, attraction),
         (unstable_set, autoregressive, sharp_rates, general_steps),
+        (attention_sink,),
     )
     ledger: dict[str, Claim] = {}
     for module in (module for part in parts for module in part):

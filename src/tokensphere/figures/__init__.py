@@ -1,5 +1,5 @@
 """How the book draws: one palette, trajectories and portraits on the sphere, tokens in time,
-circles, verdicts.
+circles, attention sinks, verdicts.
 
 The rest of the library neither prints nor plots.
 """
@@ -8,6 +8,8 @@ from .circle_portraits import circles
 from .in_time import in_time
 from .ledger import MARKS, ledger_table, verdicts
 from .portraits import STABILITIES, portrait, static_portrait
+from .sink_causes import alignment_by_depth, sink_factors, sinks_in_training
+from .sinks import attention_maps, sinks_by_layer, sinks_by_position
 from .spheres import sphere, static_sphere, zeros_of_the_form
 from .style import COLOURS, as_numpy, axes
 
@@ -15,12 +17,18 @@ __all__ = [
     "COLOURS",
     "MARKS",
     "STABILITIES",
+    "alignment_by_depth",
     "as_numpy",
+    "attention_maps",
     "axes",
     "circles",
     "in_time",
     "ledger_table",
     "portrait",
+    "sink_factors",
+    "sinks_by_layer",
+    "sinks_by_position",
+    "sinks_in_training",
     "sphere",
     "static_portrait",
     "static_sphere",

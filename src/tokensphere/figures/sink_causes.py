@@ -28,7 +28,7 @@ def sinks_in_training(history: Mapping[str, Any], uniform: float) -> Figure:
     history: data of the record of `sinks.language_model`.
     uniform: the share under uniform attention at the length of its prompts.
     """
-    figure, (left, *rest) = axes(3, 1)
+    figure, ((left, *rest),) = axes(3, 1)
     figure.set_size_inches(10.0, 3.6)
     steps = [entry["step"] for entry in history["train"]]
     left.plot(steps, [entry["loss"] for entry in history["train"]], color=GREY, label="training")

@@ -145,10 +145,10 @@ def _panels(
             draw(ax, variant, direction)
             side = ", backward" if direction["reverse"] else ", forward"
             ax.set_title(title + (side if len(directions) > 1 else ""), loc="left", fontsize=10)
-            if quantity == "rate":
-                ax.set_ylim(-0.04, 1.04)
-            elif variant != "raw":  # shares; cut off at their least they would look like more
-                ax.set_ylim(bottom=0)
+        if quantity == "rate":
+            row[0].set_ylim(-0.04, 1.04)
+        elif variant != "raw":  # shares; cut off at their least they would look like more
+            row[0].set_ylim(0, 1.08 * max(ax.dataLim.ymax for ax in row))
         row[0].set_ylabel(QUANTITIES[quantity])
     for ax in array[-1]:
         ax.set_xlabel(x)

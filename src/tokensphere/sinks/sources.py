@@ -112,12 +112,10 @@ def quiet() -> Iterator[None]:
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    hub_bars = not hub.are_progress_bars_disabled()
     hub_verbosity = hub.logging.get_verbosity()
     logging.set_verbosity_error()
     hub.logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    hub.disable_progress_bars()
+    logging.disable_progress_bar()  # the hub's too
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -127,8 +125,6 @@ def quiet() -> Iterator[None]:
         hub.logging.set_verbosity(hub_verbosity)
         if bars:
             logging.enable_progress_bar()
-        if hub_bars:
-            hub.enable_progress_bars()
 
 
 def _check_name(name: str) -> None:

@@ -1,0 +1,482 @@
+"""`tokensphere sinks`: what it writes, what it refuses, and that nothing half-written stays."""
+
+import html.parser
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tokensphere import cli, records
+from tokensphere.sinks import page, sources, tool
+
+transformers = pytest.importorskip("transformers")
+tokenizers = pytest.importorskip("tokenizers")
+
+WORDS = [f"w{index}" for index in range(20)]
+SIZES = {"vocab_size": 24, "hidden_size": 16, "state_size": 4, "num_hidden_layers": 2}
+FILES = {
+    "sinks.json",
+    "index.html",
+    "importance_by_layer.svg",
+    "sink_rate_by_layer.svg",
+    "importance_by_position.svg",
+    "sink_score_by_position.svg",
+    "attention_maps.svg",
+}
+
+
+def tokenizer():
+    """Words, with <bos> before the first as the tokenizer's own default."""
+    vocabulary = {word: index for index, word in enumerate(["<unk>", "<bos>", *WORDS])}
+    model = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
+    model.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    model.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<bos> $A", special_tokens=[("<bos>", 1)]
+    )
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=model, bos_token="<bos>", unk_token="<unk>"
+    )
+
+
+def make(folder, model):
+    with sources.quiet():
+        model.save_pretrained(folder)
+        tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return {
+            "mamba": make(
+                folder / "mamba",
+                transformers.MambaForCausalLM(transformers.MambaConfig(**SIZES)),
+            ),
+            "falcon": make(
+                folder / "falcon",
+                transformers.FalconMambaForCausalLM(transformers.FalconMambaConfig(**SIZES)),
+            ),
+            "gpt2": make(
+                folder / "gpt2",
+                transformers.GPT2LMHeadModel(
+                    transformers.GPT2Config(vocab_size=24, n_embd=8, n_head=1, n_layer=1)
+                ),
+            ),
+        }
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder to work in, with prompts of 9, 7 and 5 words, and no way to a hub."""
+    rows = [WORDS[:9], WORDS[4:11], WORDS[10:15]]
+    (tmp_path / "prompts.txt").write_text("\n".join(map(" ".join, rows)) + "\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    return tmp_path
+
+
+def run(model, *options, prompts="prompts.txt", out="report"):
+    return cli.main(["sinks", str(model), "--prompts", prompts, "--out", out, *options])
+
+
+def refused(capsys, place, arguments, *said, prompts="prompts.txt", out="report"):
+    """Exit code 2, one line on stderr that says all of `said`, and no new file."""
+    before = sorted(place.iterdir())
+    assert run(*arguments, prompts=prompts, out=out) == 2
+    printed, err = capsys.readouterr()
+    assert printed == ""
+    assert err.startswith("tokensphere: ") and err.count("\n") == 1, err
+    for part in said:
+        assert part in err
+    assert sorted(place.iterdir()) == before
+
+
+@pytest.fixture
+def slight(monkeypatch):
+    """Reports whose figures are not drawn: for what does not look at them."""
+    monkeypatch.setattr(page, "_draw", lambda data: dict.fromkeys(page.FIGURES, "<svg></svg>"))
+
+
+class Links(html.parser.HTMLParser):
+    """Where a page's elements point to, and which elements it has."""
+
+    def __init__(self):
+        super().__init__()
+        self.targets, self.tags, self.text = [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.targets += [
+            value for name, value in attributes if name.split(":")[-1] in ("src", "href", "srcset")
+        ]
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_a_report_is_whole(models, place, capsys):
+    options = ["--channels", "5", "--seed", "3", "--threshold", "0.2", "--batch-size", "2"]
+    assert run(models["mamba"], *options, "--device", "cpu") == 0
+    assert capsys.readouterr() == (f"{os.path.join('report', 'index.html')}\n", "")
+    assert {entry.name for entry in place.iterdir()} == {"prompts.txt", "report"}
+    assert {entry.name for entry in (place / "report").iterdir()} == FILES
+
+    record = records.load(place / "report" / "sinks.json")
+    assert record.seed == 3
+    assert record.parameters == {
+        "model": str(models["mamba"]),
+        "prompts": "prompts.txt",
+        "layers": None,
+        "channels": 5,
+        "threshold": 0.2,
+        "dtype": "auto",
+        "max_length": 64,
+        "batch_size": 2,
+    }
+    data = record.data
+    assert data["model"]["name"] == str(models["mamba"])
+    assert data["model"]["class"] == "MambaForCausalLM"
+    assert data["prompts"]["bos"] and data["prompts"]["lengths"] == [6, 8, 10]
+    (first,) = data["prompts"]["first_tokens"]["forward"]
+    assert (first["text"], first["count"]) == ("<bos>", 3)
+    assert (data["threshold"], data["seed"], data["channels"]) == (0.2, 3, 5)
+    assert [layer["channels"] for layer in data["layers"]] == [5, 5]
+
+
+def test_the_page_stands_alone_and_shows_the_numbers(models, place, capsys):
+    assert run(models["falcon"], "--max-length", "5") == 0
+    text = (place / "report" / "index.html").read_text("utf-8")
+    data = json.loads((place / "report" / "sinks.json").read_text())["data"]
+    assert data["model"]["class"] == "FalconMambaForCausalLM"
+    links = Links()
+    links.feed(text)
+    # Names of XML's vocabularies are no addresses that a browser asks for.
+    named = re.sub(r'xmlns(:\w+)?="[^"]*"', "", text)
+    assert "http" not in named and "//" not in re.sub(r"base64,[^\"]*", "", named)
+    assert {target[:1] if target[:1] == "#" else target[:15] for target in links.targets} <= {
+        "#",
+        "data:image/png;",
+    }
+    assert not {"script", "link", "iframe", "img", "object"} & set(links.tags)
+    assert "@import" not in text and "url(h" not in text
+    assert links.tags.count("figure") == 5 and links.tags.count("svg") == 5
+    assert "prefers-color-scheme: dark" in text and "width=device-width" in text
+    shown = " ".join(" ".join(links.text).split())
+    assert "Up to nine tokens" in shown
+    for layer in data["layers"]:
+        assert f"{layer['scores']['absolute']['mean'][0]:.3g}" in shown
+        assert f"{layer['nulls']['shuffled_after_bos']['absolute']['score']['mean']:.3g}" in shown
+        assert page.KINDS[layer["verdict"]["kind"]][0] in shown
+    assert f"{data['check']['error']}" in shown
+    for name in page.FIGURES:
+        svg = (place / "report" / f"{name}.svg").read_text("utf-8")
+        assert svg.startswith("<?xml") and page.INK not in svg and "currentColor" in svg
+        assert page._inline(svg, page.FIGURES[name][0]) in text
+
+
+def test_what_the_page_quotes_is_escaped(models, place, slight):
+    rows = ['{"prompt": "w1 w2 <b>&"}', '{"prompt": "w3 w4 w5"}']
+    (place / "a.jsonl").write_text("\n".join(rows))
+    (place / "<i>").symlink_to(models["mamba"])
+    assert run("<i>", prompts="a.jsonl") == 0
+    text = (place / "report" / "index.html").read_text("utf-8")
+    assert "<i>" not in text and "&lt;i&gt;" in text
+    data = json.loads((place / "report" / "sinks.json").read_text())["data"]
+    assert data["prompts"]["lengths"] == [4, 4, 4]
+
+
+def test_typeseg_by_its_name(place, capsys, slight):
+    pytest.importorskip("typeseg")
+    assert run("typeseg", "--channels", "3", "--layers", "0,4-5", "--max-length", "7") == 0
+    assert capsys.readouterr().err == ""
+    data = records.load(place / "report" / "sinks.json").data
+    assert data["model"]["revision"].startswith("typeseg 0.")
+    assert [(layer["index"], layer["reverse"]) for layer in data["layers"]] == [
+        (index, reverse) for index in (0, 4, 5) for reverse in (False, True)
+    ]
+    assert data["prompts"]["first_tokens"]["forward"][0]["text"] == "w"
+    assert "backward" in (place / "report" / "index.html").read_text("utf-8")
+
+
+def test_a_former_report_is_replaced_and_an_empty_folder_taken(models, place, slight):
+    (place / "report").mkdir()
+    assert run(models["mamba"], "--seed", "1") == 0
+    assert run(models["mamba"], "--seed", "2") == 0
+    assert records.load(place / "report" / "sinks.json").seed == 2
+    assert {entry.name for entry in place.iterdir()} == {"prompts.txt", "report"}
+
+
+@pytest.mark.parametrize("names", [["notes.txt"], ["sinks.json", "notes.txt"], ["index.html"]])
+def test_a_folder_that_is_no_report_is_left_alone(models, place, capsys, names):
+    (place / "report").mkdir()
+    for name in names:
+        (place / "report" / name).write_text("mine")
+    refused(capsys, place, [models["mamba"]], "out: ", names[-1], "is no former report")
+    assert [(place / "report" / name).read_text() for name in names] == ["mine"] * len(names)
+
+
+def test_places_that_cannot_be_written_are_refused(models, place, capsys, monkeypatch):
+    refused(capsys, place, [models["mamba"]], "no such folder", "none", out="none/report")
+    refused(capsys, place, [models["mamba"]], "prompts.txt is a file", out="prompts.txt")
+
+    def full(*args, **kwargs):
+        raise PermissionError(13, "Permission denied", "report")
+
+    # As root no folder refuses.
+    monkeypatch.setattr(page.Path, "mkdir", full)
+    refused(capsys, place, [models["mamba"]], "Permission denied", "report")
+
+
+@pytest.mark.parametrize(
+    ("where", "error", "code"),
+    [
+        ("tokensphere.sinks.page.render", OSError("no space left"), 2),
+        ("tokensphere.sinks.page.os.replace", OSError("no space left"), 2),
+        ("tokensphere.sinks.tool.measure_model", KeyboardInterrupt(), 130),
+    ],
+)
+def test_what_fails_leaves_nothing_and_keeps_the_former_report(
+    models, place, capsys, monkeypatch, slight, where, error, code
+):
+    def fail(source, *args, **kwargs):
+        # Records are written by a rename too; the one that fails is the folder's.
+        if where.endswith("os.replace") and ".new" not in os.path.basename(source):
+            return rename(source, *args, **kwargs)
+        raise error
+
+    rename = os.replace
+    for former in (False, True):
+        if former:
+            assert run(models["mamba"]) == 0
+            capsys.readouterr()
+            kept = {entry: entry.read_bytes() for entry in (place / "report").iterdir()}
+        with monkeypatch.context() as patch:
+            patch.setattr(where, fail)
+            assert run(models["mamba"]) == code
+        out, err = capsys.readouterr()
+        assert out == "" and err.count("\n") == 1
+        names = {"prompts.txt", "report"} if former else {"prompts.txt"}
+        assert {entry.name for entry in place.iterdir()} == names
+    assert {entry: entry.read_bytes() for entry in (place / "report").iterdir()} == kept
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nSee"),
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_out_of_memory_says_what_to_try(models, place, capsys, monkeypatch, error):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(tool, "measure_model", fail)
+    said = ("out of memory", "--batch-size", "--max-length", "--channels")
+    refused(capsys, place, [models["mamba"]], *said)
+    monkeypatch.setattr(sources, "_load_model", fail)
+    refused(capsys, place, [models["mamba"]], *said)
+
+
+def test_other_errors_are_not_hidden(models, place, monkeypatch):
+    def fail(*args, **kwargs):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(tool, "measure_model", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        run(models["mamba"])
+    assert {entry.name for entry in place.iterdir()} == {"prompts.txt"}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "prompts.txt holds no prompt"),
+        (b"\n  \n", "prompts.txt holds no prompt"),
+        (b"\xff\xfe", "prompts.txt is not UTF-8"),
+        (b"w1 w2 w3\n", "prompts: got 1, takes at least two"),
+    ],
+)
+def test_prompts_that_cannot_be_used(models, place, capsys, content, said):
+    (place / "prompts.txt").write_bytes(content)
+    refused(capsys, place, [models["mamba"]], said)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"prompt": "w1 w2"}\n\n{"prompt": 3}', "line 3"),
+        ('{"prompt": "w1 w2"}\n{"text": "w1 w2"}', "line 2"),
+        ("w1 w2 w3", "line 1: not JSON"),
+        ('{"prompt": "w1 w2"}\n{"prompt": ""}', "line 2 has 1 token, takes at least two"),
+    ],
+)
+def test_objects_that_are_no_prompts(models, place, capsys, content, said):
+    (place / "a.jsonl").write_text(content)
+    refused(capsys, place, [models["mamba"]], said, prompts="a.jsonl")
+
+
+def test_a_short_prompt_is_named_by_its_line(place, capsys):
+    pytest.importorskip("typeseg")
+    (place / "prompts.txt").write_text("abc\n\nabc\nx\n")
+    refused(capsys, place, ["typeseg"], "line 4 has 1 token, takes at least two")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--layers", "2"], "layers: got [2], takes numbers from 0 to 1"),
+        (["--layers", "a"], "layers: got 'a'"),
+        (["--layers", "0,"], "layers: got '0,'"),
+        (["--layers", "1-0"], "layers: got '1-0', which ends before it starts"),
+        (["--layers", "-1"], "layers: got '-1'"),
+        (["--channels", "0"], "channels: got 0"),
+        (["--channels", "x"], "--channels"),
+        (["--seed", "-1"], "seed: got -1"),
+        (["--threshold", "nan"], "threshold: got nan"),
+        (["--batch-size", "0"], "batch_size: got 0"),
+        (["--max-length", "1"], "max-length: got 1"),
+        (["--dtype", "float8"], "dtype: got 'float8', takes one of auto, float32"),
+        (["--device", "abacus"], "device: got 'abacus', which cannot be used"),
+        (["--device", "meta"], "device: got 'meta', which cannot be used"),
+        (["--device", "cuda:99"], "device: got 'cuda:99', which cannot be used"),
+    ],
+)
+def test_bad_options_are_named(models, place, capsys, options, said):
+    refused(capsys, place, [models["mamba"], *options], said)
+
+
+def test_a_missing_file_of_prompts(models, place, capsys):
+    refused(capsys, place, [models["mamba"]], "no such file", "none.txt", prompts="none.txt")
+
+
+def copy(models, place, *without):
+    folder = place / "model"
+    folder.mkdir()
+    for entry in models["mamba"].iterdir():
+        if entry.name not in without:
+            (folder / entry.name).write_bytes(entry.read_bytes())
+    return folder
+
+
+def test_models_that_are_not_there(models, place, capsys):
+    refused(capsys, place, ["./none"], "model: no such folder: ./none")
+    refused(capsys, place, ["a/b/c"], "model: no such folder: a/b/c")
+    refused(capsys, place, ["prompts.txt"], "model: prompts.txt is a file")
+    refused(capsys, place, ["nobody/none"], "model: nobody/none cannot be loaded", "the hub")
+    refused(capsys, place, ["no model!"], "model: no model! cannot be loaded")
+
+
+@pytest.mark.parametrize(
+    ("without", "said"),
+    [
+        ("model.safetensors", "holds no weights (*.safetensors)"),
+        ("config.json", "holds no config.json"),
+        ("tokenizer.json", "has no usable tokenizer"),
+    ],
+)
+def test_folders_that_lack_something(models, place, capsys, without, said):
+    folder = copy(models, place, without)
+    if without == "model.safetensors":
+        torch.save({}, folder / "pytorch_model.bin")  # could hold code
+    refused(capsys, place, [folder], said)
+
+
+def test_weights_that_do_not_fill_the_model_are_refused(models, place, capsys):
+    from safetensors.torch import load_file, save_file
+
+    folder = copy(models, place)
+    weights = load_file(folder / "model.safetensors")
+    name = "backbone.layers.1.mixer.A_log"
+    del weights[name]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    refused(capsys, place, [folder], "lacks 1 of the weights of MambaForCausalLM", name)
+    (folder / "model.safetensors").write_bytes(b"12345")
+    refused(capsys, place, [folder], f"model: {folder} cannot be loaded: ")
+
+
+def test_an_unsupported_model_is_named_with_those_supported(models, place, capsys):
+    refused(capsys, place, [models["gpt2"]], "GPT2LMHeadModel", "FalconMambaForCausalLM")
+    folder = copy(models, place)
+    (folder / "config.json").write_text('{"model_type": "vit"}')
+    refused(capsys, place, [folder], "cannot be loaded: ", "AutoModelForCausalLM")
+
+
+def test_code_that_comes_with_a_model_runs_only_when_asked(
+    models, place, capsys, slight, monkeypatch
+):
+    # transformers copies such code there, and imports it from there.
+    modules = place / "modules"
+    modules.mkdir()
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(modules))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    folder = copy(models, place)
+    (folder / "theirs.py").write_text(
+        "from pathlib import Path\n"
+        "from transformers import MambaConfig, MambaForCausalLM\n"
+        f"Path({str(place / 'ran')!r}).touch()\n"
+        "class Theirs(MambaConfig):\n    model_type = 'theirs'\n"
+        "class TheirModel(MambaForCausalLM):\n    config_class = Theirs\n"
+    )
+    config = json.loads((folder / "config.json").read_text())
+    names = {"AutoConfig": "theirs.Theirs", "AutoModelForCausalLM": "theirs.TheirModel"}
+    config |= {"model_type": "theirs", "auto_map": names}
+    (folder / "config.json").write_text(json.dumps(config))
+    refused(capsys, place, [folder], "--trust-remote-code")
+    assert not (place / "ran").exists()
+    assert run(folder, "--trust-remote-code") == 0
+    assert (place / "ran").exists()
+    data = records.load(place / "report" / "sinks.json").data
+    assert data["model"]["class"] == "TheirModel"
+
+
+def test_dtype_and_silence(models, place, capsys, slight):
+    from huggingface_hub import utils as hub
+    from transformers.utils import logging
+
+    usual = logging.get_verbosity()
+    logging.set_verbosity_info()
+    logging.enable_progress_bar()
+    hub.enable_progress_bars()
+    try:
+        assert run(models["mamba"], "--dtype", "bfloat16") == 0
+        assert capsys.readouterr().err == ""
+        assert logging.get_verbosity() == logging.INFO
+    finally:
+        logging.set_verbosity(usual)
+    assert records.load(place / "report" / "sinks.json").data["model"]["dtype"] == "bfloat16"
+    assert logging.is_progress_bar_enabled() and not hub.are_progress_bars_disabled()
+
+
+def test_a_library_that_is_missing_is_named(models, place, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    monkeypatch.setitem(sys.modules, "transformers.utils", None)
+    refused(capsys, place, [models["mamba"]], "pip install 'tokensphere[book]'")
+
+
+def test_as_a_process(models, place):
+    command = [sys.executable, "-m", "tokensphere.cli", "sinks", str(models["mamba"])]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+
+    def process(prompts):
+        return subprocess.run(
+            [*command, "--prompts", prompts, "--out", "report"],
+            capture_output=True,
+            text=True,
+            env=environment,
+        )
+
+    done = process("none.txt")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "tokensphere: prompts: no such file: none.txt\n"
+    done = process("prompts.txt")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {entry.name for entry in (place / "report").iterdir()} == FILES

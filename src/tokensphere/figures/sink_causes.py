@@ -10,9 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .style import COLOURS, axes
+from .style import COLOURS, GREY, axes, band, estimates
 
-GREY = "#888888"
 WAYS = {"bos": "after a beginning-of-text token", "none": "without one"}
 FACTORS = {
     "write": "step of the token itself",
@@ -95,11 +94,11 @@ def sink_factors(found: Mapping[str, Any]) -> Figure:
             ("measured", COLOURS[0], "measured"),
             ("limit", COLOURS[1], "all tokens at the first"),
         ):
-            _band(upper, _columns([layers[i][key] for i in order]), colour, label)
+            _band(upper, estimates([layers[i][key] for i in order]), colour, label)
         null = run["scores"]["uniform"]["mean"][0]
         upper.axhline(null, color=GREY, linewidth=1.0, label="uniform attention")
         for place, (factor, label) in enumerate(FACTORS.items()):
-            parts = _columns([layers[i]["attribution"][factor] for i in order])
+            parts = estimates([layers[i]["attribution"][factor] for i in order])
             _band(lower, parts, COLOURS[place], label)
         lower.axhline(0, color=GREY, linewidth=1.0)
         backward = [i for i, place in enumerate(order) if layers[place]["reverse"]]
@@ -117,12 +116,6 @@ def sink_factors(found: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def _columns(rows: list[Mapping[str, float]]) -> dict[str, list[float]]:
-    return {name: [row[name] for row in rows] for name in ("mean", "low", "high")}
-
-
 def _band(ax: Axes, values: Mapping[str, Any], colour: str, label: str) -> None:
-    mean, low, high = (np.array(values[name], dtype=float) for name in ("mean", "low", "high"))
-    x = np.arange(len(mean))
-    ax.plot(x, mean, color=colour, marker="o", markersize=3, label=label)
-    ax.fill_between(x, low, high, color=colour, alpha=0.25, linewidth=0)
+    """Against how many layers came before."""
+    band(ax, range(len(values["mean"])), values, colour, label, marker="o", markersize=3)

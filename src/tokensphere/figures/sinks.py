@@ -12,7 +12,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .style import COLOURS, axes
+from .style import COLOURS, GREY, axes, band, estimates
 
 VARIANTS = {
     "raw": "raw (the paper's)",
@@ -21,13 +21,13 @@ VARIANTS = {
 }
 QUANTITIES = {"score": "importance α", "rate": "share of channels\nover the threshold"}
 NULLS = {
-    "uniform": ("uniform attention", {"color": "#888888", "linewidth": 1.0}),
-    "shuffled": ("tokens shuffled", {"color": "#888888", "linestyle": "--"}),
+    "uniform": ("uniform attention", {"color": GREY, "linewidth": 1.0}),
+    "shuffled": ("tokens shuffled", {"color": GREY, "linestyle": "--"}),
     "shuffled_after_bos": (
         "tokens after the beginning-of-text token shuffled",
-        {"color": "#888888", "linestyle": "-."},
+        {"color": GREY, "linestyle": "-."},
     ),
-    "replaced": ("first token replaced", {"color": "#888888", "linestyle": ":"}),
+    "replaced": ("first token replaced", {"color": GREY, "linestyle": ":"}),
 }
 """Name of each null and how its line is drawn."""
 
@@ -48,7 +48,7 @@ def sinks_by_layer(data: Mapping[str, Any], quantity: str) -> Figure:
     def draw(ax: Axes, variant: str, direction: Mapping[str, Any]) -> None:
         layers = [layer for layer in data["layers"] if layer["reverse"] == direction["reverse"]]
         x = [layer["index"] for layer in layers]
-        _band(ax, x, _columns(_own(layer, quantity, variant) for layer in layers), marker="o")
+        _band(ax, x, estimates(_own(layer, quantity, variant) for layer in layers), marker="o")
         value = data["uniform"]["mean" if quantity == "score" else "rate"][0]
         _null(ax, x, [value] * len(x), "uniform")
         for name in layers[0]["nulls"]:
@@ -171,17 +171,10 @@ def _own(layer: Mapping[str, Any], quantity: str, variant: str) -> dict[str, flo
     return {name: values[0] for name, values in found.items()}
 
 
-def _columns(rows: Any) -> dict[str, list[float]]:
-    rows = list(rows)
-    return {name: [row[name] for row in rows] for name in rows[0]}
-
-
 def _band(ax: Axes, x: Any, values: Mapping[str, Sequence[float]], marker: str | None) -> None:
-    mean, low, high = (np.array(values[name], dtype=float) for name in ("mean", "low", "high"))
-    ax.plot(x, mean, color=COLOURS[0], marker=marker, markersize=4, label="the prompts")
-    ax.fill_between(x, low, high, color=COLOURS[0], alpha=0.25, linewidth=0)
+    band(ax, x, values, COLOURS[0], "the prompts", marker=marker, markersize=4)
     if marker is None:  # the first token, where the line begins at the edge
-        ax.plot(x[:1], mean[:1], color=COLOURS[0], marker="o", markersize=4)
+        ax.plot(x[:1], values["mean"][:1], color=COLOURS[0], marker="o", markersize=4)
 
 
 def _null(ax: Axes, x: Any, values: Sequence[float | None], name: str) -> None:

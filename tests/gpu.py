@@ -1,9 +1,10 @@
-"""Runs the GPU's tests and keeps what they gave, on a GPU machine: python tests/gpu.py [PATH]
+"""Runs the GPU's tests and keeps what they gave, on a GPU machine: python tests/gpu.py [SUITE...]
 
-The record, results/gpu_tests.json unless another path is named, holds each test's outcome with the
-digests of the code that it ran. Exit code as pytest's; nothing is kept where no test ran.
+The record of a suite, results/SUITE.json, holds each test's outcome with the digests of the code
+that it ran. Exit code as pytest's; nothing is kept where no test ran.
 """
 
+import argparse
 import sys
 import time
 from pathlib import Path
@@ -13,8 +14,14 @@ import torch
 
 from tokensphere import records
 
-NAMES = ("first_token", "flow", "other_tokens", "s6", "s6_triton", "sinks", "survey")
-CODE = [f"tokensphere.{name}" for name in NAMES]
+SUITES = {
+    "gpu_tests": (
+        "test_gpu.py",
+        ["first_token", "flow", "other_tokens", "s6", "s6_triton", "sinks", "survey"],
+    ),
+    "gpu_reorder_tests": ("test_gpu_reorder.py", ["reorder.mechanism", "reorder.training"]),
+}
+"""By name: its tests, and the modules that they try."""
 
 
 class Outcomes:
@@ -28,21 +35,37 @@ class Outcomes:
             self.found[report.nodeid.split("::", 1)[1]] = report.outcome
 
 
-def main(path: Path) -> int:
-    if not torch.cuda.is_available():
-        print("no CUDA device: these tests need one", file=sys.stderr)
-        return 2
+def run(suite: str, folder: Path) -> int:
     outcomes = Outcomes()
     began = time.perf_counter()
-    tests = Path(__file__).with_name("test_gpu.py")
+    file, names = SUITES[suite]
+    tests = Path(__file__).with_name(file)
     code = pytest.main(["-q", "-p", "no:cacheprovider", str(tests)], plugins=[outcomes])
     if outcomes.found:
-        seconds = time.perf_counter() - began
         records.save(
-            path, outcomes.found, parameters={}, code=CODE, seconds=seconds, device="cuda:0"
+            folder / f"{suite}.json",
+            outcomes.found,
+            parameters={},
+            code=[f"tokensphere.{name}" for name in names],
+            seconds=time.perf_counter() - began,
+            device="cuda:0",
         )
     return int(code)
 
 
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(SUITES)}")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="instead of results/")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.suites) - SUITES.keys():
+        parser.error(f"no suite {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}")
+    if not torch.cuda.is_available():
+        print("no CUDA device: these tests need one", file=sys.stderr)
+        return 2
+    folder = arguments.out or records.path("gpu_tests.json").parent
+    return max(run(suite, folder) for suite in arguments.suites or SUITES)
+
+
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]) if len(sys.argv) > 1 else records.path("gpu_tests.json")))
+    sys.exit(main())

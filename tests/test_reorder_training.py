@@ -169,6 +169,11 @@ def test_batches_are_a_function_of_seed_epoch_and_step():
     shares = [batches(epoch=3, rank=rank, world=4) for rank in range(4)]
     for step, batch in enumerate(order):
         assert sorted(key for share in shares for key in share[step]) == sorted(batch)
+        # So is a batch mixed with itself reversed, as mixup does.
+        pairs = set(zip(batch, reversed(batch), strict=True))
+        assert {
+            pair for share in shares for pair in zip(share[step], share[step][::-1], strict=True)
+        } == pairs
 
 
 def test_augmentation_is_a_function_of_seed_epoch_and_place():
@@ -367,15 +372,27 @@ def test_a_run_learns_and_says_so(whole):
     assert sorted(path.name for path in out.iterdir()) == ["metrics.jsonl", "model.pt"]
 
 
+def test_a_finished_run_gives_its_model(whole, digits, tmp_path):
+    model = training.load(whole[0])
+    assert not model.training
+    here = training.Place(torch.device("cpu"))
+    found = training.evaluate(model, data.test_loader(digits, None, 100), here)
+    for name, value in found.items():
+        assert value == pytest.approx(whole[1][-1][f"test_{name}"], rel=1e-6)
+    assert isinstance(model.reordering.policy, type(recipe.order(SMALL)))
+    with pytest.raises(FileNotFoundError):
+        training.load(tmp_path)
+
+
 def test_a_finished_run_is_not_run_again(whole, monkeypatch):
-    monkeypatch.setattr(training, "_Run", None)
+    monkeypatch.setattr(training, "Run", None)
     assert training.train(SMALL, whole[0]) == whole[1]
     with pytest.raises(ValueError, match="^out: .* is of a run with other rate, seed$"):
         training.train(replace(SMALL, seed=1, rate=1.0), whole[0])
 
 
 def test_a_run_that_stopped_ends_as_one_that_did_not(whole, tmp_path, monkeypatch):
-    step = training._Run.step
+    step = training.Run.step
     for stop in (3, 21, 29):  # before a checkpoint; in the first epoch; in the second
 
         def failing(run, *arguments, stop=stop):
@@ -383,7 +400,7 @@ def test_a_run_that_stopped_ends_as_one_that_did_not(whole, tmp_path, monkeypatc
                 raise KeyboardInterrupt
             step(run, *arguments)
 
-        monkeypatch.setattr(training._Run, "step", failing)
+        monkeypatch.setattr(training.Run, "step", failing)
         with pytest.raises(KeyboardInterrupt):
             training.train(SMALL, tmp_path, device="cpu")
         monkeypatch.undo()
@@ -501,67 +518,3 @@ def test_a_missing_configuration_or_key_is_named(tmp_path, capsys):
     (tmp_path / "c.json").write_text('{"data": "digits"}', "utf-8")
     with pytest.raises(ValueError, match="c.json: missing size, model$"):
         recipe.read(tmp_path / "c.json")
-
-
-# what needs requirements-gpu.txt
-
-
-def test_colour_goes_through_timm(tmp_path):
-    """Whatever the number of loading processes: the libraries' draws are seeded by image."""
-    pytest.importorskip("timm")
-    g = np.random.default_rng(0)
-    root = write_arrays(
-        tmp_path / "c.npz",
-        train_x=g.integers(0, 256, (60, 32, 32, 3), np.uint8),
-        train_y=np.arange(60) % 10,
-    )
-    recipe_ = recipe.read(CONFIGS / "cifar10_s6_random.json")
-    changes = {"model": "s6-tiny", "epochs": 2, "warmup": 1, "batch": 20}
-    for workers in (0, 2):
-        config = replace(recipe_, **changes, workers=workers)
-        training.train(config, tmp_path / f"{workers}", root=root, device="cpu")
-    assert_same_runs(tmp_path / "0", tmp_path / "2")
-    averages = [checkpoint.load(tmp_path / out / "model.pt")["average"] for out in ("0", "2")]
-    assert all(torch.equal(value, averages[1][name]) for name, value in averages[0].items())
-    assert "average_top1" in lines(tmp_path / "0")[-1]
-    images = data.load("cifar10", root)
-    posterise = [
-        op
-        for part in recipe.Recipe(config, images).train_transform.transforms
-        for op in getattr(part, "ops", [])
-        if op.name == "PosterizeIncreasing"
-    ]
-    assert [op.level_fn(10, op.hparams) for op in posterise] == [(1,)]
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize(
-    ("size", "tokens"), [(32, [64] * 4 + [16] * 2), (224, [196] * 4 + [49] * 2)]
-)
-def test_mambavision_sees_no_padding(size, tokens):
-    pytest.importorskip("mambavision")
-    model = models.build("mambavision_tiny", 1000, size, drop_path=0.2).cuda().eval()
-    assert sum(value.numel() for value in model.parameters()) == pytest.approx(31.8e6, rel=1e-3)
-    seen = []
-    for module in model.modules():
-        if type(module).__name__ == "MambaVisionMixer":
-            module.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[:2]))
-    with torch.no_grad():
-        assert model(torch.randn(2, 3, size, size, device="cuda")).shape == (2, 1000)
-    assert seen == [(2, count) for count in tokens]
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_the_kernel_is_the_scan():
-    pytest.importorskip("mamba_ssm")
-    torch.manual_seed(0)
-    model = models.build("s6-small", 10, 32)
-    images = torch.randn(4, 3, 32, 32)
-    found = []
-    for device in ("cpu", "cuda"):
-        logits = model.to(device)(images.to(device))
-        gradients = torch.autograd.grad(logits.square().sum(), list(model.parameters()))
-        found.append([value.cpu() for value in (logits, *gradients)])
-    for one, other in zip(*found, strict=True):
-        # Float32 through twelve layers.
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4 * float(one.abs().max()))

@@ -208,17 +208,18 @@ class _Keyed(Dataset):
 class EpochBatches(Sampler):
     """Batches of one epoch from a given step on, each as this rank's share of its keys.
 
-    An epoch is one permutation of the data, a function of seed and epoch. As in torch's
-    DistributedSampler, rank r takes every world-th sample from the r-th on, here of each global
-    batch, so that a global batch holds the same samples on any number of ranks. The last samples,
-    fewer than a batch, are left out.
+    An epoch is one permutation of the data, a function of seed and epoch. A global batch holds the
+    same samples on any number of ranks, and a rank's share is symmetric: the i-th sample of the
+    batch and the i-th from its end stand in one share, as far from its ends, so that mixup, which
+    mixes a batch with itself reversed, mixes the same pairs on any number of ranks. The last
+    samples, fewer than a batch, are left out.
 
     epoch, first: set before iterating; the step of that epoch to begin with.
     """
 
     def __init__(self, count: int, batch: int, seed: int, rank: int = 0, world: int = 1) -> None:
-        if batch % world:
-            raise ValueError(f"batch: got {batch}, takes a multiple of the {world} processes")
+        if world > 1 and batch % (2 * world):
+            raise ValueError(f"batch: got {batch}, takes a multiple of twice the {world} processes")
         if not 0 < batch <= count:
             raise ValueError(f"batch: got {batch}, takes 1 to the {count} training images")
         self.count, self.batch, self.seed, self.rank, self.world = count, batch, seed, rank, world
@@ -231,7 +232,11 @@ class EpochBatches(Sampler):
         g = torch.Generator().manual_seed(mixed_seed("order", self.seed, self.epoch))
         order = torch.randperm(self.count, generator=g).tolist()
         for start in range(self.first * self.batch, self.count - self.batch + 1, self.batch):
-            places = range(start + self.rank, start + self.batch, self.world)
+            places = range(start, start + self.batch)
+            if self.world > 1:
+                half = self.batch // (2 * self.world)
+                first = places[self.rank * half :][:half]
+                places = [*first, *(places[start - place - 1] for place in reversed(first))]
             yield [(self.epoch, place, order[place]) for place in places]
 
 

@@ -181,7 +181,11 @@ def optimiser(model: nn.Module, config: Config) -> torch.optim.AdamW:
         (plain if undecayed else decayed).append(value)
     groups = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
     return torch.optim.AdamW(
-        groups, lr=config.rate, betas=tuple(config.betas), weight_decay=config.decay
+        groups,
+        lr=config.rate,
+        betas=tuple(config.betas),
+        weight_decay=config.decay,
+        fused=decayed[0].is_cuda,
     )
 
 

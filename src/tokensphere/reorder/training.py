@@ -37,7 +37,7 @@ from tokensphere.reorder import data, models, recipe
 from tokensphere.reorder.metrics import Log, Meter, read_metrics
 from tokensphere.reorder.recipe import Config
 
-__all__ = ["Place", "evaluate", "main", "read_metrics", "train"]
+__all__ = ["Place", "Run", "evaluate", "load", "main", "read_metrics", "train"]
 
 
 @dataclass(frozen=True)
@@ -104,14 +104,12 @@ def _autocast(here: Place) -> Any:
     return torch.autocast(here.device.type, torch.bfloat16, enabled=here.device.type == "cuda")
 
 
-class _Run:
+class Run:
     """A training under way: everything that a checkpoint holds, and how a step changes it."""
 
-    def __init__(self, config: Config, root: Any, out: Path, here: Place) -> None:
+    def __init__(self, config: Config, images: data.Images, out: Path, here: Place) -> None:
         self.config, self.out, self.here = config, out, here
-        images = data.load(config.data, root)
-        if images.size not in (None, config.size):
-            raise ValueError(f"size: got {config.size}, takes {images.size} with {config.data}")
+        self.classes, self.channels = images.classes, images.channels
         self.recipe = recipe.Recipe(config, images)
         spread = {"rank": here.rank, "world": here.world, "workers": config.workers}
         transform = self.recipe.train_transform
@@ -121,9 +119,14 @@ class _Run:
         share = max(1, config.batch // here.world)
         self.test_loader = data.test_loader(images, self.recipe.test_transform, share, **spread)
         self.steps = len(self.train_loader)
-        self.model = self._build(images).to(here.device).train()
+        # The same weights in every arm of a comparison: the policy is added, and draws, after.
+        torch.manual_seed(data.mixed_seed("weights", config.seed))
+        self.model = _build(config, images.classes, images.channels).to(here.device).train()
         if here.device.type == "cuda":
             self.model = self.model.to(memory_format=torch.channels_last)
+            if here.world > 1:
+                # Statistics of the whole batch, which are those of a run on one GPU.
+                self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
         self.average = self.recipe.average(self.model)
         self.adam = recipe.optimiser(self.model, config)
         self.schedule = self.recipe.schedule(self.adam, self.steps)
@@ -132,20 +135,12 @@ class _Run:
         self.log = Log(out / "metrics.jsonl")
         self.file = out / "checkpoint.pt"
 
-    def _build(self, images: data.Images) -> nn.Module:
-        config = self.config
-        # The same weights in every arm of a comparison: the policy is added, and draws, after.
-        torch.manual_seed(data.mixed_seed("weights", config.seed))
-        model = models.build(
-            config.model, images.classes, config.size, images.channels, config.drop_path
-        )
-        policy = recipe.order(config)
-        return model if policy is None else reorder.wrap(model, policy, seed=config.seed)
-
     def weights(self) -> dict[str, Any]:
         average = None if self.average is None else self.average.module.state_dict()
         return {
             "config": asdict(self.config),
+            "classes": self.classes,
+            "channels": self.channels,
             "model": self.model.state_dict(),
             "average": average,
         }
@@ -199,7 +194,7 @@ class _Run:
         torch.manual_seed(data.mixed_seed("step", config.seed, self.done, here.rank))
         images, labels = _to(images, here), labels.to(here.device, non_blocking=True)
         images, labels = self.recipe.mix(
-            images, labels, data.mixed_seed("mix", config.seed, self.done, here.rank)
+            images, labels, data.mixed_seed("mix", config.seed, self.done)
         )
         with _autocast(here):
             logits = outer(images)
@@ -225,9 +220,7 @@ class _Run:
         self.window = Meter.empty(self.here.device)
 
     def close(self, epoch: int, rate: float) -> None:
-        """End an epoch: its tests, its line, a checkpoint."""
-        if self.here.world > 1:
-            self._share_statistics()
+        """End an epoch: its tests and its line."""
         tests = {"test": evaluate(self.model, self.test_loader, self.here)}
         if self.average is not None:
             tests["average"] = evaluate(self.average.module, self.test_loader, self.here)
@@ -240,7 +233,6 @@ class _Run:
         if self.here.rank == 0:
             self.log.write(line | {"rate": rate})
         self.epoch = Meter.empty(self.here.device)
-        self.save()
 
     def start_clock(self) -> None:
         self.clock = time.perf_counter()
@@ -265,14 +257,6 @@ class _Run:
             "seconds_a_step": meter.seconds / steps,
             "images_a_second": images / meter.seconds,
         }
-
-    def _share_statistics(self) -> None:
-        """Means over the processes of what batch normalisation keeps, as timm's scripts do."""
-        kept = [self.model] if self.average is None else [self.model, self.average.module]
-        for model in kept:
-            for name, value in model.named_buffers():
-                if name.endswith(("running_mean", "running_var")):
-                    value.copy_(self.here.sum(value) / self.here.world)
 
 
 def train(
@@ -310,7 +294,7 @@ def _train(config: Config, out: Path, root: Any, here: Place) -> list[dict[str, 
         _same(finished, checkpoint.load(finished), config)
         return read_metrics(out)
     out.mkdir(parents=True, exist_ok=True)
-    run = _Run(config, root, out, here)
+    run = Run(config, _images(config, root), out, here)
     run.resume()
     outer: nn.Module = run.model
     if here.world > 1:
@@ -331,19 +315,49 @@ def _train(config: Config, out: Path, root: Any, here: Place) -> list[dict[str, 
                 bar.update()
                 last = run.done % run.steps == 0
                 look = last or run.done % config.log_steps == 0
-                keep = not last and run.done % config.checkpoint_steps == 0
+                keep = run.done % config.checkpoint_steps == 0
                 if look or keep:
                     run.stop_clock()
                     if look:
                         run.look(rate)
+                    if last:
+                        run.close(epoch, rate)
                     if keep:
                         run.save()
                     run.start_clock()
-            run.close(epoch, rate)
     if here.rank == 0:
         checkpoint.save(finished, run.weights())
-        run.file.unlink()
+        run.file.unlink(missing_ok=True)
     return read_metrics(out)
+
+
+def load(out: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> nn.Module:
+    """The model that a finished run in `out` left, in evaluation: its averaged weights if any.
+
+    It is wrapped with the run's policy, which `reorder.unwrap` undoes.
+
+    Raises FileNotFoundError for a run without model.pt, ValueError for a file that is not one.
+    """
+    state = checkpoint.load(Path(out, "model.pt"), device)
+    config = Config(**state["config"])
+    weights = state["model"] if state["average"] is None else state["average"]
+    with torch.random.fork_rng([]):
+        model = _build(config, state["classes"], state["channels"])
+    model.load_state_dict(weights)
+    return model.to(device).eval()
+
+
+def _build(config: Config, classes: int, channels: int) -> nn.Module:
+    model = models.build(config.model, classes, config.size, channels, config.drop_path)
+    policy = recipe.order(config)
+    return model if policy is None else reorder.wrap(model, policy, seed=config.seed)
+
+
+def _images(config: Config, root: Any) -> data.Images:
+    images = data.load(config.data, root)
+    if images.size not in (None, config.size):
+        raise ValueError(f"size: got {config.size}, takes {images.size} with {config.data}")
+    return images
 
 
 def _same(file: Path, state: dict[str, Any], config: Config) -> None:

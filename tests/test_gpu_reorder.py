@@ -70,6 +70,8 @@ def test_colour_goes_through_timm(tmp_path):
         root,
         train_x=g.integers(0, 256, (60, 32, 32, 3), np.uint8),
         train_y=np.arange(60) % 10,
+        test_x=g.integers(0, 256, (20, 32, 32, 3), np.uint8),
+        test_y=np.arange(20) % 10,
     )
     recipe_ = recipe.read(CONFIGS / "cifar10_s6_random.json")
     changes = {"model": "s6-tiny", "epochs": 2, "warmup": 1, "batch": 20}

@@ -1,7 +1,7 @@
 """Does reordering diversify limit points? What a trained classifier's tokens do, by depth.
 
-Section 4.2 of the paper gives the reason for its strategy: tokens collapse to where the first one
-is drawn, and with another first token in each pass they do not. As statements about a model:
+Section 4.2 of the paper has tokens collapse to where the first one draws them, and not with another
+first token in each pass. As statements about a model:
 
 1. what it does depends on the order, or training has taught it not to: `measure_orders`;
 2. an image's tokens come together with depth: `similarity`, `effective_rank`, `clusters`, and over
@@ -42,7 +42,6 @@ __all__ = [
 
 ANGLES = (15, 30, 60)
 """Thresholds of `clusters` in `measure`, degrees."""
-
 MAMBAVISION = "mambavision.models.mamba_vision.MambaVision"
 
 
@@ -78,9 +77,8 @@ def measure_orders(
     if isinstance(passes, bool) or not isinstance(passes, int) or passes < 1:
         raise ValueError(f"passes: got {passes!r}, takes a positive integer")
     if iter(batches) is batches or not len(batches):
-        raise ValueError(
-            f"batches: got {type(batches).__name__}, takes one batch or more to go over repeatedly"
-        )
+        got = type(batches).__name__
+        raise ValueError(f"batches: got {got}, takes one batch or more, to go over again")
     here = Place(_device(model))
     own = evaluate(copy.deepcopy(model), batches, here)["top1"]
     twin = wrap(copy.deepcopy(model), RandomOrder(when="always"), seed=seed).eval()
@@ -122,7 +120,7 @@ def measure(model: nn.Module, images: Tensor) -> dict[str, Any]:
             embedding has 0. None where there is none: other models, no token read first, L < 4,
             no such image.
 
-        Plain numbers and lists; None where L is too small for a measure.
+        None in the place of a number where L is too small for it.
 
     Raises:
         ValueError: as `layer_tokens`; fewer than two images; a token that is zero or not finite.
@@ -182,9 +180,8 @@ def layer_tokens(model: nn.Module, images: Tensor) -> tuple[list[str], list[Tens
                 if level.transformer_block:
                     _hook_stage(hooks, kept, f"stage {number}", level)
         else:
-            raise ValueError(
-                f"model: got {type(model).__name__}, takes an S6Classifier or {MAMBAVISION}"
-            )
+            got = type(model).__name__
+            raise ValueError(f"model: got {got}, takes an S6Classifier or {MAMBAVISION}")
         model(images)
     return list(kept), list(kept.values())
 
@@ -264,15 +261,14 @@ def clusters(tokens: Tensor, angle: float) -> Tensor:
         # Whole numbers up to L, exact in float32 and in TF32 products of 0 and 1.
         joined = joined.float() @ joined.float() > 0
     # Each token then counts for its share of its component.
-    return (1 / joined.sum(-1).double()).sum(-1).round()
+    return (1 / joined.sum(-1).double()).sum(-1)
 
 
 def _response(model: S6Classifier, images: Tensor, order: list[int]) -> dict[str, Any] | None:
-    """As in `measure`, for tokens read in an order."""
-    length = len(order)
-    if length < 4:
+    """As in `measure`; images on the model's device, places in the order they are read in."""
+    later = len(order) // 4
+    if later == 0:
         return None
-    later = length // 4
     states = layer_tokens(model, images)[1]
     valid = torch.ones(len(images), dtype=torch.bool, device=images.device)
     rows = {}
@@ -323,9 +319,8 @@ def _reading_order(model: nn.Module, length: int) -> Tensor | None:
 
 def _is_mambavision(model: nn.Module) -> bool:
     # By name, as mixers are found: the library need not be installed.
-    return any(
-        f"{kind.__module__}.{kind.__qualname__}" == MAMBAVISION for kind in type(model).mro()
-    )
+    kinds = type(model).mro()
+    return MAMBAVISION in [f"{kind.__module__}.{kind.__qualname__}" for kind in kinds]
 
 
 def _hook_stage(hooks: ExitStack, kept: dict[str, Tensor], stage: str, level: nn.Module) -> None:
@@ -368,8 +363,7 @@ def _unit(tokens: Tensor) -> Tensor:
 
 def _gram(tokens: Tensor) -> Tensor:
     """Cosines (B, L, L)."""
-    x = _unit(tokens)
-    return x @ x.mT
+    return (x := _unit(tokens)) @ x.mT
 
 
 def _mean_pair(units: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -127,8 +127,8 @@ def _loading(root: Any, folder: Path, counts: Sequence[int]) -> dict[str, Any]:
     imagenet = recipe.read(experiment.configs() / "imagenet.json")
     cores = len(os.sched_getaffinity(0))
     found: dict[str, Any] = {
-        "cifar10": _loaded(replace(cifar, workers=cores), root, 40),
-        "folder": _loaded(replace(imagenet, workers=cores), photos, 16),
+        "cifar10": _loaded(replace(cifar, workers=cores), root),
+        "folder": _loaded(replace(imagenet, workers=cores), photos),
     }
     gpus = max(counts)
     workers = max(1, cores // gpus - 1)
@@ -136,20 +136,18 @@ def _loading(root: Any, folder: Path, counts: Sequence[int]) -> dict[str, Any]:
     return found | {"training": read_metrics(folder / "run")[-1]["images_a_second"]}
 
 
-def _loaded(config: Config, root: Any, batches: int) -> float:
-    """Images a second out of the training's loader, after the batches that were read ahead."""
+def _loaded(config: Config, root: Any) -> float:
+    """Images a second out of the training's loader, over an epoch, none of it read ahead."""
     images = data.load(config.data, root)
     transform = recipe.Recipe(config, images).train_transform
-    loader = data.train_loader(images, transform, config.batch, 0, workers=config.workers)
-    # Two batches a worker are under way from the start.
-    stream: Iterator[Any] = iter(loader)
-    for _ in range(min(len(loader) // 2, 2 * config.workers)):
-        next(stream)
-    began, count = time.perf_counter(), 0
-    for count, _ in enumerate(stream, 1):
-        if count == batches:
-            break
-    return count * config.batch / (time.perf_counter() - began)
+    # Small batches, so that no worker waits long for the others' last.
+    loader = data.train_loader(images, transform, 64, config.seed, workers=config.workers)
+    for _ in loader:  # starts the workers
+        pass
+    began = time.perf_counter()
+    for _ in loader:
+        pass
+    return 64 * len(loader) / (time.perf_counter() - began)
 
 
 def _write_photos(folder: Path, classes: int = 1000, each: int = 13, different: int = 64) -> None:

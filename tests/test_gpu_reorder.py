@@ -40,10 +40,14 @@ def test_orders_are_the_same_on_a_gpu():
 
 def test_orders_are_the_same_compiled_on_a_gpu():
     step = torch.tensor(10, device="cuda")
-    keys = torch.compile(policies.pass_keys)(3, step, 4)
-    assert torch.equal(keys, policies.pass_keys(3, step, 4))
-    found = torch.compile(policies.permutation)(keys[2], 49)
-    assert torch.equal(found, policies.permutation(keys[2], 49))
+    keys = torch.compile(policies.pass_keys)(3, step, 100)
+    assert torch.equal(keys, policies.pass_keys(3, step, 100))
+    for length in (49, 5000):
+        found = torch.compile(policies.permutation)(keys[2], length)
+        assert torch.equal(found, policies.permutation(keys[2], length))
+    draw = torch.compile(policies.RandomOrder(0.5).order)
+    for layer in range(8):
+        assert torch.equal(draw(keys, layer, 49), RandomOrder(0.5).order(keys, layer, 49))
 
 
 def test_mambavision_is_changed_by_nothing_but_the_order():

@@ -144,8 +144,8 @@ def test_permutations_of_a_seed_stay_the_same():
 
 
 # Computed once, in Python's own integers, from the definition.
-KEYS = [1170106604, 1951273808]
-ORDER = [6, 0, 1, 3, 4, 2, 7, 5]
+KEYS = [1630274946, 2616718017]
+ORDER = [0, 6, 5, 4, 3, 7, 1, 2]
 
 
 def test_shuffled_as_often_as_asked():

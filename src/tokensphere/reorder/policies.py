@@ -32,8 +32,8 @@ __all__ = [
 MOMENTS = ("training", "always")
 
 _WORD = 0xFFFFFFFF
-# 2^32 over the golden ratio, odd: its multiples visit all words before one returns.
-_WEYL = 0x9E3779B9
+_OTHER = 0x9E3779B9
+"""What tells the word that decides whether to permute from the one that says how."""
 
 _Word = TypeVar("_Word", int, Tensor)
 
@@ -166,15 +166,19 @@ def pass_keys(seed: int, step: Tensor, layers: int) -> Tensor:
     """
     start = _mix(_mix(seed & _WORD) ^ (seed >> 32))
     shared = _mix(_mix(step & _WORD) ^ start)
-    places = torch.arange(1, layers + 1, device=step.device)
-    return _mix(shared ^ _mix(places))
+    return _hashes(shared, layers)
 
 
 def permutation(key: Tensor, length: int) -> Tensor:
     """A permutation (length,), int64, of a key from `pass_keys`, a scalar."""
-    tokens = torch.arange(length, device=key.device) * _WEYL
     # No two words are alike, because _mix is one-to-one: nothing depends on how ties are sorted.
-    return _mix((tokens + key) & _WORD).argsort()
+    return _hashes(key, length).argsort()
+
+
+def _hashes(word: Tensor, count: int) -> Tensor:
+    """Hashes (count,) of the words that follow a scalar one."""
+    # Added before anything is multiplied: compiled for a GPU, products of an arange are of 32 bits.
+    return _mix((word + torch.arange(count, device=word.device)) & _WORD)
 
 
 def _with_probability(key: Tensor, length: int, probability: float) -> Tensor:
@@ -182,7 +186,7 @@ def _with_probability(key: Tensor, length: int, probability: float) -> Tensor:
         return permutation(key, length)
     # Chosen on the device: a branch would wait for the GPU at every mixer, and cut a compiled
     # graph in two.
-    draw = _mix(key ^ _WEYL)
+    draw = _mix(key ^ _OTHER)
     kept = torch.arange(length, device=key.device)
     return torch.where(draw < round(probability * 2**32), permutation(key, length), kept)
 

@@ -37,7 +37,7 @@ ARMS = tuple(SEEDS)
 MODELS = {"mambavision_tiny": "cifar10_mambavision", "s6-small": "cifar10_s6"}
 """Files in `configs/`, without their arm."""
 
-IMAGES = 512
+IMAGES = 256
 """Test images whose tokens are measured."""
 
 PASSES = 3
@@ -130,7 +130,11 @@ def run_all(model: str, root: Any, file: Path, slots: int) -> None:
         for arm, seed in todo:
             wanted = replace(config(model, arm, seed), workers=_workers(slots * gpus))
             started[pool.submit(run, wanted, f"{folder}/{arm}-{seed}", root)] = arm
+        errors = []
         for future in as_completed(started):
+            if error := future.exception():
+                errors.append(error)  # which must not cost the runs that are under way
+                continue
             arm, found = started[future], future.result()
             runs.append({"arm": arm, **found})
             runs.sort(key=lambda one: (ARMS.index(one["arm"]), one["seed"]))
@@ -142,8 +146,10 @@ def run_all(model: str, root: Any, file: Path, slots: int) -> None:
                 seconds=time.perf_counter() - began,
                 device="cuda:0" if torch.cuda.is_available() else "cpu",
             )
-            top1 = found["epochs"][-1]["average_top1"]
+            top1 = found["orders"]["own"]
             print(f"{arm} {found['seed']}: {top1:.4f}, {found['seconds']:.0f} s", flush=True)
+    if errors:
+        raise ExceptionGroup(f"{len(errors)} of {len(todo)} runs failed", errors)
 
 
 def _workers(processes: int) -> int:

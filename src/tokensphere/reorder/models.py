@@ -183,7 +183,7 @@ def build(
 
 MODELS: dict[str, tuple[int, dict[str, int]]] = {
     "s6-tiny": (4, {"width": 32, "depth": 4, "states": 8}),
-    "s6-small": (8, {"width": 256, "depth": 12, "states": 16}),
+    "s6-small": (8, {"width": 192, "depth": 8, "states": 8}),
     "mambavision_tiny": (0, {}),
 }
 """By name: tokens along a side, and the shape, of an `S6Classifier`."""

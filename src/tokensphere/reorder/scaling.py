@@ -5,8 +5,8 @@
 DATA is CIFAR-10. FILE is written anew after each part. Each part is commands that a reader would
 give, in processes of their own:
 
-- `steps`: `tokensphere.reorder.speed` of all orders, in turns, on one GPU;
-- `scaling`: the same of ImageNet-1K's configuration on 2 GPUs, 4 and so on;
+- `steps`: `tokensphere.reorder.speed` on one GPU, with and without reordering, in turns;
+- `scaling`: the same of ImageNet-1K's configuration, for each of `BATCHES`, on 1 GPU, 2 and so on;
 - `curves`: the training on CIFAR-10, on one GPU twice, on one with another seed, on two. Without
   dropped branches, which each process draws for itself, these are one computation, all but the
   other seed's, and differ by rounding;
@@ -36,13 +36,16 @@ from tokensphere.reorder import data, experiment, recipe
 from tokensphere.reorder.metrics import read_metrics
 from tokensphere.reorder.recipe import Config
 
-CURVE = {"drop_path": 0.0, "epochs": 2, "warmup": 1, "log_steps": 5, "workers": 7}
+CURVE = {"drop_path": 0.0, "epochs": 1, "warmup": 0, "log_steps": 2, "workers": 7}
 """Of the runs in `curves`, instead of what CIFAR-10's configuration says."""
+
+BATCHES = (512, 1024)
+"""Images in a step over all GPUs: Table 2's, and as many again, which leaves two GPUs 512 each."""
 
 PHOTO = (375, 500)
 """Height and width of the photos, the most frequent ones in ImageNet-1K."""
 
-PARAMETERS = {"curve": CURVE, "photo": list(PHOTO)}
+PARAMETERS = {"curve": CURVE, "batches": list(BATCHES), "photo": list(PHOTO)}
 
 
 def run_all(root: Any, file: Path) -> list[str]:
@@ -52,7 +55,7 @@ def run_all(root: Any, file: Path) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         for name, part in {
             "steps": _steps,
-            "scaling": lambda: {f"{n}": _speed(["imagenet"], n)["imagenet"] for n in counts[1:]},
+            "scaling": lambda: _scaling(Path(folder), counts),
             "curves": lambda: _curves(root, Path(folder), counts),
             "loading": lambda: _loading(root, Path(folder), counts),
         }.items():
@@ -83,18 +86,28 @@ def _counts(gpus: int) -> list[int]:
 
 
 def _steps() -> dict[str, Any]:
-    found = {}
-    for stem in experiment.MODELS.values():
-        found |= _speed([f"{stem}_{arm}" for arm in experiment.ARMS], 1)
-    return found | _speed(["imagenet_baseline", "imagenet"], 1)
+    """Of all orders at 32 pixels, and of the two that the paper compares at 224."""
+    folder = experiment.configs()
+    small = [folder / f"cifar10_mambavision_{arm}.json" for arm in experiment.ARMS]
+    large = [folder / f"imagenet{end}.json" for end in ("_baseline", "")]
+    return _speed(small, 1) | _speed(large, 1)
 
 
-def _speed(names: Sequence[str], gpus: int) -> dict[str, Any]:
-    """`tokensphere.reorder.speed` of these files in `configs/`."""
-    files = [str(experiment.configs() / f"{name}.json") for name in names]
+def _scaling(folder: Path, counts: Sequence[int]) -> list[dict[str, Any]]:
+    found = []
+    for batch in BATCHES:
+        config = replace(recipe.read(experiment.configs() / "imagenet.json"), batch=batch)
+        file = folder / f"batch{batch}.json"
+        file.write_text(json.dumps(asdict(config)), "utf-8")
+        found += [{"gpus": n, **_speed([file], n)[file.stem]} for n in counts]
+    return found
+
+
+def _speed(files: Sequence[Path], gpus: int) -> dict[str, Any]:
+    """What `tokensphere.reorder.speed` says of these configurations, by their files' names."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "line.json")
-        _command("tokensphere.reorder.speed", [*files, "--out", str(out)], gpus)
+        _command("tokensphere.reorder.speed", [*map(str, files), "--out", str(out)], gpus)
         return json.loads(out.read_text("utf-8"))["runs"]
 
 

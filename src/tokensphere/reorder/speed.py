@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tokensphere.reorder import data, recipe
 from tokensphere.reorder.recipe import Config
-from tokensphere.reorder.training import Place, Run, place
+from tokensphere.reorder.training import Place, Run, place, spread
 
 __all__ = ["main", "measure"]
 
@@ -63,9 +63,7 @@ class _Repeated:
         ready = config.data == "digits"
         images = data.Images(nothing, [], classes, channels, config.size, ready)
         self.run = Run(config, images, out, here)
-        self.outer: nn.Module = self.run.model
-        if here.world > 1:
-            self.outer = nn.parallel.DistributedDataParallel(self.run.model)
+        self.outer = spread(self.run.model, here)
         g = torch.Generator().manual_seed(config.seed)
         share = config.batch // here.world
         noise = torch.randn(share, channels, config.size, config.size, generator=g)

@@ -27,6 +27,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.distributed as dist
@@ -37,7 +38,7 @@ from tokensphere.reorder import data, models, recipe
 from tokensphere.reorder.metrics import Log, Meter, read_metrics
 from tokensphere.reorder.recipe import Config
 
-__all__ = ["Place", "Run", "evaluate", "load", "main", "read_metrics", "train"]
+__all__ = ["Place", "Run", "evaluate", "load", "main", "read_metrics", "spread", "train"]
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,27 @@ def _autocast(here: Place) -> Any:
     return torch.autocast(here.device.type, torch.bfloat16, enabled=here.device.type == "cuda")
 
 
+class _SyncBatchNorm(nn.SyncBatchNorm):
+    """torch's, without a wait for the GPU in each forward pass.
+
+    torch's asks which processes have an empty batch (github.com/pytorch/pytorch/issues/78656), and
+    waits for the answer, except where a CUDA graph is captured. Here no batch is empty. A step of
+    MambaVision-T on two GPUs took a fifth less without these eleven waits.
+    """
+
+    @classmethod
+    def convert_sync_batchnorm(cls, module: nn.Module, process_group: Any = None) -> nn.Module:
+        module = nn.SyncBatchNorm.convert_sync_batchnorm(module, process_group)
+        for part in module.modules():
+            if type(part) is nn.SyncBatchNorm:
+                part.__class__ = cls
+        return module
+
+    def forward(self, input: Tensor) -> Tensor:
+        with mock.patch.object(torch.cuda, "is_current_stream_capturing", lambda: True):
+            return super().forward(input)
+
+
 class Run:
     """A training under way: everything that a checkpoint holds, and how a step changes it."""
 
@@ -126,7 +148,7 @@ class Run:
             self.model = self.model.to(memory_format=torch.channels_last)
             if here.world > 1:
                 # Statistics of the whole batch, which are those of a run on one GPU.
-                self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
+                self.model = _SyncBatchNorm.convert_sync_batchnorm(self.model)
         self.average = self.recipe.average(self.model)
         self.adam = recipe.optimiser(self.model, config)
         self.schedule = self.recipe.schedule(self.adam, self.steps)
@@ -296,9 +318,7 @@ def _train(config: Config, out: Path, root: Any, here: Place) -> list[dict[str, 
     out.mkdir(parents=True, exist_ok=True)
     run = Run(config, _images(config, root), out, here)
     run.resume()
-    outer: nn.Module = run.model
-    if here.world > 1:
-        outer = nn.parallel.DistributedDataParallel(run.model)
+    outer = spread(run.model, here)
     batches = run.train_loader.batch_sampler
     with tqdm(
         total=config.epochs * run.steps,
@@ -329,6 +349,16 @@ def _train(config: Config, out: Path, root: Any, here: Place) -> list[dict[str, 
         checkpoint.save(finished, run.weights())
         run.file.unlink(missing_ok=True)
     return read_metrics(out)
+
+
+def spread(model: nn.Module, here: Place) -> nn.Module:
+    """The model, with gradients that are means over all processes."""
+    if here.world == 1:
+        return model
+    # The same parameters are used in each step.
+    return nn.parallel.DistributedDataParallel(
+        model, gradient_as_bucket_view=True, static_graph=True
+    )
 
 
 def load(out: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> nn.Module:

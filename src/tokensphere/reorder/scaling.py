@@ -54,9 +54,9 @@ def run_all(root: Any, file: Path) -> list[str]:
     counts = _counts(torch.cuda.device_count())
     with tempfile.TemporaryDirectory() as folder:
         for name, part in {
-            "steps": _steps,
             "scaling": lambda: _scaling(Path(folder), counts),
             "curves": lambda: _curves(root, Path(folder), counts),
+            "steps": _steps,
             "loading": lambda: _loading(root, Path(folder), counts),
         }.items():
             _attempt(name, part, found, errors)
@@ -86,11 +86,15 @@ def _counts(gpus: int) -> list[int]:
 
 
 def _steps() -> dict[str, Any]:
-    """Of all orders at 32 pixels, and of the two that the paper compares at 224."""
+    """Without and with random orders, at 224 pixels and at 32."""
     folder = experiment.configs()
-    small = [folder / f"cifar10_mambavision_{arm}.json" for arm in experiment.ARMS]
-    large = [folder / f"imagenet{end}.json" for end in ("_baseline", "")]
-    return _speed(small, 1) | _speed(large, 1)
+    found = {}
+    for stems in (
+        ("imagenet_baseline", "imagenet"),
+        ("cifar10_mambavision_baseline", "cifar10_mambavision_random"),
+    ):
+        found |= _speed([folder / f"{stem}.json" for stem in stems], 1)
+    return found
 
 
 def _scaling(folder: Path, counts: Sequence[int]) -> list[dict[str, Any]]:

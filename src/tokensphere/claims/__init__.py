@@ -134,6 +134,7 @@ def _ledger() -> dict[str, Claim]:
         other_tokens,
         pair_interactions,
         positive_angles,
+        reordered_training,
         s6_layer,
         sharp_rates,
         simulations,
@@ -146,7 +147,7 @@ def _ledger() -> dict[str, Claim]:
         (equilibria, stability, alignment, circle),
         (other_tokens, pair_interactions, positive_angles, attraction),
         (unstable_set, autoregressive, sharp_rates, general_steps),
-        (attention_sink,),
+        (attention_sink, reordered_training),
     )
     ledger: dict[str, Claim] = {}
     for module in (module for part in parts for module in part):

@@ -1,0 +1,282 @@
+"""Tables of the experiment on reordered tokens, as Markdown; see `figures.reordering`."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tokensphere.claims import reordered_training as paper
+from tokensphere.reorder.comparison import (
+    ANGLE,
+    Difference,
+    detectable,
+    detectable_once,
+    differences,
+    outcomes,
+    power,
+    power_once,
+    sampling_error,
+    seeds_needed,
+)
+
+from .reordering import ARMS, MODELS, Runs
+
+KEYS = {
+    "peak learning rate": "rate",
+    "betas": "betas",
+    "weight decay": "decay",
+    "batch": "batch",
+}
+"""By row of the paper's Table 2, the key of a configuration; its other rows are in the code."""
+
+MEASURES = {
+    "similarity": "mean cosine",
+    "clusters": f"clusters at {ANGLE}°",
+    "effective_rank": "effective rank",
+    "pooled_rank": "effective rank, all images",
+}
+
+FILES = {
+    "MambaVision-T, 32 pixels": {arm: f"cifar10_mambavision_{arm}" for arm in ARMS},
+    "MambaVision-T, 224 pixels": {"baseline": "imagenet_baseline", "random": "imagenet"},
+}
+"""Configurations by model and arm, as `reorder.scaling` names what a step costs."""
+
+TEST_IMAGES = {"mambavision_tiny": 10_000, "s6-small": 10_000, "s6-tiny": 360}
+"""By model: CIFAR-10's, and those of the digits that `reorder.data` keeps for tests."""
+
+SAID = {1: "more diverse", -1: "less diverse", 0: "not shown"}
+
+
+def markdown(head: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
+    """A table of these cells."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n\n"
+
+
+def interval(d: Difference, form: str = "+.2f") -> str:
+    """Mean and bounds of a difference, in a format."""
+    return f"{d.mean:{form}} [{d.low:{form}}, {d.high:{form}}]"
+
+
+def configuration_table(
+    configs: Mapping[str, Mapping[str, Any]],
+    fixed: Mapping[str, Any],
+    published: Mapping[str, Any],
+    others: Sequence[str],
+) -> str:
+    """Configurations beside what the paper fixes and what was published with the model.
+
+    configs: by title, of `reorder.recipe.Config` as dictionaries.
+    fixed, published: by name of a row of Table 2.
+    others: keys of a configuration that Table 2 leaves open.
+
+    Raises ValueError for a configuration that differs from Table 2.
+    """
+    rows = []
+    for name, value in fixed.items():
+        ours = [config[KEYS[name]] if name in KEYS else value for config in configs.values()]
+        if any(one != value for one in ours):
+            raise ValueError(f"configs: {name} is {ours}, Table 2 has {value}")
+        rows.append([name, value, published[name], *ours])
+    for key in others:
+        values = [config[key] for config in configs.values()]
+        rows.append([f"`{key}`", "", "", *(value or "none" for value in values)])
+    return markdown(["", "Table 2", "published recipe", *configs], rows)
+
+
+def published_table() -> str:
+    """Table 1, what is published for its model, and what its differences can show."""
+    pairs = list(paper.TABLE_1.values())
+    gains = [after - before for before, after in pairs]
+    images = [gain / paper.image_error(pair) for gain, pair in zip(gains, pairs, strict=True)]
+    rows = [
+        ["Table 1, own order", *(f"{before:.2f}" for before, _ in pairs)],
+        ["Table 1, random order", *(f"{after:.2f}" for _, after in pairs)],
+        ["MambaVision-T as published", *paper.PUBLISHED.values()],
+        ["$z$ on two samples of images", *(f"{value:.1f}" for value in images)],
+        [
+            "significant on the same images for $b+c$ below",
+            *(f"{paper.largest_disagreement(pair):.1%}" for pair in pairs),
+        ],
+    ]
+    for s in paper.FLUCTUATION:
+        z = [gain / (math.sqrt(2) * s) for gain in gains]
+        rows.append([f"$z$ of one run each, $s={s}$", *(f"{value:.1f}" for value in z)])
+        runs = [paper.runs_needed(gain, s) for gain in gains]
+        rows.append([f"runs of each kind for power 0.8, $s={s}$", *runs])
+    least = [gain / (math.sqrt(2) * paper.critical()) for gain in gains]
+    rows.append(["significant for $s$ below", *(f"{value:.3f}" for value in least)])
+    return markdown(["", *paper.TABLE_1], rows)
+
+
+def power_table(once: Sequence[float], ours: Mapping[str, Difference], effect: float) -> str:
+    """What was detectable, by the arguments of `figures.power_curves`."""
+    rows = [
+        [
+            "Table 1, one run each",
+            f"{sd:g}, of a run",
+            detectable_once(sd),
+            power_once(effect, sd),
+            "",
+        ]
+        for sd in once
+    ]
+    for name, d in ours.items():
+        row = [f"{name}, {d.n} pairs", f"{d.sd:.2f}, of differences", detectable(d.sd, d.n)]
+        rows.append([*row, power(effect, d.sd, d.n), seeds_needed(effect, d.sd)])
+    head = ["", "sd", "detectable with power 0.8", f"power at {effect:+.2f}"]
+    head.append(f"pairs for power 0.8 at {effect:+.2f}")
+    return markdown(
+        head, [[*row[:2], *(f"{value:.2f}" for value in row[2:4]), row[4]] for row in rows]
+    )
+
+
+def accuracy_table(
+    runs: Runs,
+    outcome: Mapping[str, Mapping[str, Mapping[int, float]]],
+    difference: Mapping[str, Mapping[str, Difference]],
+    adjusted: Mapping[str, float],
+) -> str:
+    """One model's accuracy by arm and what the arms' differences from the baseline are.
+
+    runs: of the model, for the time of a step: the median over epochs and seeds.
+    outcome: by "top-1" and "top-5", of `comparison.outcomes`.
+    difference: by the same, of `comparison.differences`.
+    adjusted: p-values of the top-1 differences, by arm.
+    """
+    head = ["order in training", "seeds", "ms a step", "top-1", "sd of seeds", "top-5"]
+    head += ["top-1, difference", "p (Holm)", "top-5, difference"]
+    rows = []
+    for arm, values in outcome["top-1"].items():
+        top1, top5 = (list(outcome[top][arm].values()) for top in ("top-1", "top-5"))
+        spread = f"{np.std(top1, ddof=1):.2f}" if len(top1) > 1 else ""
+        epochs = [line for run in runs if run["arm"] == arm for line in run["epochs"]]
+        step = 1000 * np.median([line["seconds_a_step"] for line in epochs])
+        row = [ARMS[arm], len(values), f"{step:.0f}", f"{np.mean(top1):.2f}", spread]
+        row.append(f"{np.mean(top5):.2f}")
+        if arm in adjusted:
+            one, five = (interval(difference[top][arm]) for top in ("top-1", "top-5"))
+            row += [one, _chance(adjusted[arm]), five]
+        rows.append([*row, *[""] * (len(head) - len(row))])
+    return markdown(head, rows)
+
+
+def findings(
+    runs: Mapping[str, Runs], adjusted: Mapping[tuple[str, str], float], effect: float
+) -> str:
+    """What the runs say of random order against own order and against the control, in words.
+
+    runs: by model. adjusted: p-values of the top-1 differences by model and arm.
+    effect: the paper's difference.
+    """
+    text = ""
+    for model, found in runs.items():
+        outcome = outcomes(found, "top1")
+        d = differences(outcome)["random"]
+        shown = "no effect is shown"
+        if adjusted[model, "random"] < 0.05:
+            shown = "it helps" if d.mean > 0 else "it harms"
+        inside = "inside" if d.low <= effect <= d.high else "outside"
+        text += f"**{MODELS[model]}.** Random order: {interval(d)} points; after Holm {shown}. "
+        text += f"{effect:+.2f} is {inside} the interval. "
+        if control := differences(outcome, "fixed").get("random") if "fixed" in outcome else None:
+            alike = control.low <= 0 <= control.high
+            word = "no difference from it is shown" if alike else "the two differ"
+            text += f"Against the control, one fixed order: {interval(control)}, {word}. "
+        read = {run["seed"]: 100 * np.mean(run["orders"]["random"]) for run in found
+                if run["arm"] == "random"}  # fmt: skip
+        matched = differences({"random": read, "baseline": outcome["baseline"]})["random"]
+        text += f"Tested in random orders, as it was trained, it has {interval(matched)}. "
+        if d.n > 2:
+            gain = "narrows the interval" if d.correlation > 0.2 else "gains little"
+            text += f"Accuracies of a seed in both orders correlate by {d.correlation:.2f}: "
+            text += f"pairing {gain}. "
+        images = TEST_IMAGES[model]
+        error = sampling_error(np.mean(list(outcome["baseline"].values())) / 100, images)
+        text += f"Another {images:,} test images would move an accuracy by {error:.2f} points "
+        text += "(binomial sd); all arms are tested on the same.\n\n"
+    return text
+
+
+def orders_table(found: Mapping[str, Runs]) -> str:
+    """By model and arm: accuracy in the order of its tests, in random orders, and sensitivity."""
+    head = ["model", "order in training", "top-1 in its tests", "in random orders", "lost"]
+    rows = []
+    for model, runs in found.items():
+        for arm, name in ARMS.items():
+            chosen = [run["orders"] for run in runs if run["arm"] == arm]
+            if not chosen:
+                continue
+            own, other = (
+                100 * np.mean([np.mean(orders[key]) for orders in chosen])
+                for key in ("own", "random")
+            )
+            last = np.mean([orders["sensitivity"][-1] for orders in chosen])
+            row = [MODELS[model], name, f"{own:.2f}", f"{other:.2f}", f"{own - other:.2f}"]
+            rows.append([*row, f"{last:.3f}"])
+    return markdown([*head, "sensitivity, at the end"], rows)
+
+
+def diversity_table(rows: Iterable[tuple[str, str, str, float, Difference, float, int]]) -> str:
+    """Measures of diversity: model, depth, measure, baseline's mean, difference, p, sign.
+
+    Measures are those of `comparison.DIVERSE`, signs those of `SAID`.
+    """
+    head = ["after", "measure", "own order", "random order, difference", "p (Holm)"]
+    return markdown(
+        [*head, "reordered tokens are"],
+        [
+            [
+                f"{MODELS[model]}, {depth}",
+                MEASURES[name],
+                f"{mean:.3g}",
+                interval(d, "+.3g"),
+                _chance(p),
+                SAID[sign],
+            ]
+            for model, depth, name, mean, d, p, sign in rows
+        ],
+    )
+
+
+def overhead_table(steps: Mapping[str, Mapping[str, Any]]) -> str:
+    """Milliseconds of a step in own order, and by how much other arms exceed them.
+
+    steps: of the record of `reorder.scaling`. Shown is the median over rounds, in which the arms
+    take turns, of the ratio within a round.
+    """
+    arms = [arm for arm in ARMS if arm != "baseline"]
+    rows = []
+    for title, files in FILES.items():
+        seconds = {
+            arm: np.array(steps[file]["seconds_a_step"])
+            for arm, file in files.items()
+            if file in steps
+        }
+        own = seconds["baseline"]
+        cells = [title, f"{1000 * np.median(own):.1f}"]
+        for arm in arms:
+            more = 100 * (np.median(seconds[arm] / own) - 1) if arm in seconds else None
+            cells.append("" if more is None else f"{more:+.1f}%")
+        rows.append(cells)
+    return markdown(["", "own order (ms a step)", *(ARMS[arm] for arm in arms)], rows)
+
+
+def scaling_table(scaling: Iterable[Mapping[str, Any]]) -> str:
+    """Images a second by GPUs and batch, and how many times those of one GPU at this batch.
+
+    scaling: of the record of `reorder.scaling`.
+    """
+    scaling = list(scaling)
+    one = {row["batch"]: row["images_a_second"] for row in scaling if row["gpus"] == 1}
+    rows = []
+    for row in scaling:
+        rate, gpus, batch = row["images_a_second"], row["gpus"], row["batch"]
+        rows.append([gpus, batch, f"{rate:,.0f}", f"{rate / one[batch]:.2f}"])
+    return markdown(["GPUs", "images in a step", "images a second", "times one GPU"], rows)
+
+
+def _chance(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.0005 else "< 0.001"

@@ -264,29 +264,31 @@ def test_the_accuracy_table_has_each_arm_with_its_difference(found):
     assert row[:5] == ["own order", "1", "20", "80.00", ""]
 
 
-def test_findings_say_what_the_numbers_say(found):
-    p = {(model, "random"): 0.2 for model in found}
-    text = tables.findings(found, p, 0.19)
-    for runs in found.values():
-        outcome = comparison.outcomes(runs, "top1")
-        d = comparison.differences(outcome)["random"]
-        control = comparison.differences(outcome, "fixed")["random"]
-        assert tables.interval(d) in text and tables.interval(control) in text
-        # The runs' accuracies in random orders: 20 points below, on average, in their own order.
-        assert f"as it was trained, it has {d.mean - 20:+.2f}" in text
-        side = "inside" if d.low <= 0.19 <= d.high else "outside"
-        assert f"+0.19 is {side} the interval" in text
-    assert text.count("no effect is shown") == 2
-    harmed = {
-        model: [run for run in runs if run["arm"] != "fixed"] for model, runs in found.items()
-    }
-    for runs in harmed.values():
-        for one in runs:
-            if one["arm"] == "random":
-                one["epochs"][-1]["average_top1"] -= 0.5
-    text = tables.findings(harmed, dict.fromkeys(p, 0.01), 0.19)
-    assert text.count("it harms") == 2 and "control" not in text
-    assert text.count("+0.19 is outside the interval") == 2
+def test_contrasts_are_of_what_they_name(found):
+    runs = found["s6-small"]
+    for one in runs:
+        one["epochs"][-1]["train_loss"] = 1 + SHIFT[one["arm"]] + 0.01 * one["seed"] ** 2
+    contrasts = tables.contrasts(runs)
+    d = comparison.differences(comparison.outcomes(runs, "top1"))["random"]
+    both, trained, shuffled, control, loss = contrasts.values()
+    assert both.mean == pytest.approx(d.mean) and both.low == pytest.approx(d.low)
+    # In random orders every run has 20 points less.
+    assert trained.mean == pytest.approx(d.mean - 20) and shuffled.mean == pytest.approx(d.mean)
+    fixed = comparison.differences(comparison.outcomes(runs, "top1"), "fixed")["random"]
+    assert control.mean == pytest.approx(fixed.mean - 20)
+    assert loss.mean == pytest.approx(SHIFT["random"] - SHIFT["baseline"])
+    rows = cells(tables.contrast_table({"s6-small": contrasts, "s6-tiny": {}}))
+    assert rows[1][:2] == ["top-1, both tested in own order", tables.interval(both)]
+    assert len(rows) == 6
+    few = [one for one in runs if one["arm"] != "fixed"]
+    assert len(tables.contrasts(few)) == 4
+
+
+def test_the_scale_of_a_difference(found):
+    text = tables.scale(found, 0.19)
+    own = np.mean(list(comparison.outcomes(found["s6-small"], "top1")["baseline"].values()))
+    assert "1.0% on ImageNet-1K" in text  # 0.19 of 100 - 81.90
+    assert f"{0.19 / 18.1 * (100 - own):.2f} points here; one image is 0.01" in text
 
 
 def test_tables_of_orders_and_diversity(found):
@@ -369,3 +371,23 @@ def test_published_numbers_and_power():
         f"{comparison.power(0.19, 0.15, 5):.2f}",
         f"{comparison.seeds_needed(0.19, 0.15)}",
     ]
+
+
+def test_followers_are_of_arms_with_a_first_token(found):
+    runs = found["s6-small"]
+    each = tables.followers(runs)
+    assert list(each) == [arm for arm in figures.reordering.ARMS if arm != "importance"]
+    assert each["baseline"]["cosine"] is each["baseline"]["top-1"] is None
+    level = SHIFT["random"] - SHIFT["baseline"]
+    assert each["random"]["cosine"].mean == pytest.approx(level)
+    top1 = comparison.differences(comparison.outcomes(runs, "top1"))["random"]
+    assert each["random"]["top-1"] == top1
+    # Two layers on, and seeds 0 to 2.
+    assert each["random"]["first"] == pytest.approx(SHIFT["random"] + 0.201)
+    rows = cells(tables.followers_table(each))
+    assert rows[1][0] == "own order" and rows[2][2] == tables.interval(top1)
+
+
+def test_hours_are_for_the_images_at_the_rates():
+    rows = cells(tables.hours_table({1: 1000.0, 2: 1800.0}, 3_600_000 * 8))
+    assert rows[1:] == [["1", "8.0"], ["8", "1.1"], ["64", "0.1"]]

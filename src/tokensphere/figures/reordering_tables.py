@@ -13,6 +13,7 @@ from tokensphere.reorder.comparison import (
     detectable,
     detectable_once,
     differences,
+    diversity,
     outcomes,
     power,
     power_once,
@@ -163,40 +164,113 @@ def accuracy_table(
     return markdown(head, rows)
 
 
-def findings(
-    runs: Mapping[str, Runs], adjusted: Mapping[tuple[str, str], float], effect: float
-) -> str:
-    """What the runs say of random order against own order and against the control, in words.
+def contrasts(runs: Runs) -> dict[str, Difference]:
+    """Random order against own order and against the control, by what is compared; one model's.
 
-    runs: by model. adjusted: p-values of the top-1 differences by model and arm.
-    effect: the paper's difference.
+    Top-1 after the last epoch in points, and the loss of the last epoch in training. What lacks
+    runs of two common seeds is left out.
     """
+
+    def own(run: Mapping[str, Any]) -> float:
+        return 100 * run["orders"]["own"]
+
+    def shuffled(run: Mapping[str, Any]) -> float:
+        return float(100 * np.mean(run["orders"]["random"]))
+
+    def loss(run: Mapping[str, Any]) -> float:
+        return run["epochs"][-1]["train_loss"]
+
+    def seeds(arm: str, value: Any) -> dict[int, float]:
+        return {run["seed"]: value(run) for run in runs if run["arm"] == arm}
+
+    sides = {
+        "top-1, both tested in own order": (own, "baseline", own),
+        "top-1, each tested as trained": (shuffled, "baseline", own),
+        "top-1, both tested in random orders": (shuffled, "baseline", shuffled),
+        "top-1, from one fixed order, each tested as trained": (shuffled, "fixed", own),
+        "loss in training (nats)": (loss, "baseline", loss),
+    }
+    found = {}
+    for name, (value, control, other) in sides.items():
+        compared = differences({"random": seeds("random", value), "": seeds(control, other)}, "")
+        if "random" in compared:
+            found[name] = compared["random"]
+    return found
+
+
+def contrast_table(found: Mapping[str, Mapping[str, Difference]]) -> str:
+    """`contrasts` by model, with intervals."""
+    names = list(dict.fromkeys(name for each in found.values() for name in each))
+    head = ["random order, difference from own order", *(MODELS[model] for model in found)]
+    rows = []
+    for name in names:
+        form = "+.3f" if "loss" in name else "+.2f"
+        row = [interval(each[name], form) if name in each else "" for each in found.values()]
+        rows.append([name, *row])
+    return markdown(head, rows)
+
+
+def followers(runs: Runs) -> dict[str, dict[str, Any]]:
+    """Whether tokens follow the first one, and what their diversity goes with; one model's.
+
+    By arm in which one token is read first: "cosine" and "top-1", differences from the baseline of
+    the mean cosine after the last layer and of top-1 in points, None for the baseline itself;
+    "excess" there, of each run; mean responses to the "first" token and to a "later" one.
+    """
+    ends = {key: values for key, values in diversity(runs).items() if key[1] == "similarity"}
+    (cosines,) = ends.values()
+    cosine, top1 = differences(cosines), differences(outcomes(runs, "top1"))
+    found = {}
+    for arm in ARMS:
+        measured = [run["mechanism"] for run in runs if run["arm"] == arm]
+        if not measured or measured[0]["response"] is None:
+            continue
+        found[arm] = {
+            "cosine": cosine.get(arm),
+            "top-1": top1.get(arm),
+            "excess": [one["excess"][-1] for one in measured],
+            "first": float(np.mean([one["response"]["first"][-1] for one in measured])),
+            "later": float(np.mean([one["response"]["later"][-1] for one in measured])),
+        }
+    return found
+
+
+def followers_table(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """`followers`."""
+    head = ["order in training", "mean cosine, difference", "top-1, difference"]
+    head += ["response to the first", "to a later one"]
+    rows = []
+    for arm, each in found.items():
+        row = (
+            [interval(each["cosine"], "+.3f"), interval(each["top-1"])]
+            if each["top-1"]
+            else [""] * 2
+        )
+        rows.append([ARMS[arm], *row, f"{each['first']:.3f}", f"{each['later']:.3f}"])
+    return markdown(head, rows)
+
+
+def hours_table(rates: Mapping[int, float], images: int) -> str:
+    """Hours for so many images on 1, 8 and 64 GPUs, at what 1 and 2 were measured to do.
+
+    rates: images a second, by GPUs. Each of several GPUs has half the rate of two.
+    """
+    each = {1: rates[1], 8: rates[2] / 2, 64: rates[2] / 2}
+    rows = [[n, f"{images / (n * rate) / 3600:.1f}"] for n, rate in each.items()]
+    return markdown(["GPUs", "hours"], rows)
+
+
+def scale(runs: Mapping[str, Runs], effect: float) -> str:
+    """What a difference like the paper's is for these runs, and what other images would do."""
     text = ""
+    share = effect / (100 - paper.TABLE_1["top-1"][0])
     for model, found in runs.items():
-        outcome = outcomes(found, "top1")
-        d = differences(outcome)["random"]
-        shown = "no effect is shown"
-        if adjusted[model, "random"] < 0.05:
-            shown = "it helps" if d.mean > 0 else "it harms"
-        inside = "inside" if d.low <= effect <= d.high else "outside"
-        text += f"**{MODELS[model]}.** Random order: {interval(d)} points; after Holm {shown}. "
-        text += f"{effect:+.2f} is {inside} the interval. "
-        if control := differences(outcome, "fixed").get("random") if "fixed" in outcome else None:
-            alike = control.low <= 0 <= control.high
-            word = "no difference from it is shown" if alike else "the two differ"
-            text += f"Against the control, one fixed order: {interval(control)}, {word}. "
-        read = {run["seed"]: 100 * np.mean(run["orders"]["random"]) for run in found
-                if run["arm"] == "random"}  # fmt: skip
-        matched = differences({"random": read, "baseline": outcome["baseline"]})["random"]
-        text += f"Tested in random orders, as it was trained, it has {interval(matched)}. "
-        if d.n > 2:
-            gain = "narrows the interval" if d.correlation > 0.2 else "gains little"
-            text += f"Accuracies of a seed in both orders correlate by {d.correlation:.2f}: "
-            text += f"pairing {gain}. "
+        own = float(np.mean(list(outcomes(found, "top1")["baseline"].values())))
         images = TEST_IMAGES[model]
-        error = sampling_error(np.mean(list(outcome["baseline"].values())) / 100, images)
-        text += f"Another {images:,} test images would move an accuracy by {error:.2f} points "
-        text += "(binomial sd); all arms are tested on the same.\n\n"
+        text += f"**{MODELS[model]}**: of the errors {effect:.2f} points were {share:.1%} on "
+        text += f"ImageNet-1K, which is {share * (100 - own):.2f} points here; "
+        text += f"one image is {100 / images:.2f}; another {images:,} test images would move an "
+        text += f"accuracy by {sampling_error(own / 100, images):.2f} (binomial sd).\n\n"
     return text
 
 

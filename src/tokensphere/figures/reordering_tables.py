@@ -147,7 +147,7 @@ def accuracy_table(
     difference: by the same, of `comparison.differences`.
     adjusted: p-values of the top-1 differences, by arm.
     """
-    head = ["order in training", "seeds", "ms a step", "top-1", "sd of seeds", "top-5"]
+    head = ["order", "seeds", "ms a step", "top-1", "its sd", "top-5"]
     head += ["top-1, difference", "p (Holm)", "top-5, difference"]
     rows = []
     for arm, values in outcome["top-1"].items():

@@ -10,6 +10,7 @@ import torch
 
 from tokensphere import checkpoint
 from tokensphere.reorder import (
+    LayerwiseShuffle,
     RandomOrder,
     data,
     mechanism,
@@ -34,8 +35,8 @@ def test_orders_are_the_same_on_a_gpu():
     there = policies.pass_keys(3, torch.tensor(10, device="cuda"), 4)
     assert torch.equal(there.cpu(), keys)
     for length in (1, 16, 49, 196, 5000):
-        found = policies.permutation(there[2], length)
-        assert torch.equal(found.cpu(), policies.permutation(keys[2], length))
+        found = policies.permutation(there, length)
+        assert torch.equal(found.cpu(), policies.permutation(keys, length))
 
 
 def test_orders_are_the_same_compiled_on_a_gpu():
@@ -43,11 +44,10 @@ def test_orders_are_the_same_compiled_on_a_gpu():
     keys = torch.compile(policies.pass_keys)(3, step, 100)
     assert torch.equal(keys, policies.pass_keys(3, step, 100))
     for length in (49, 5000):
-        found = torch.compile(policies.permutation)(keys[2], length)
-        assert torch.equal(found, policies.permutation(keys[2], length))
-    draw = torch.compile(policies.RandomOrder(0.5).order)
-    for layer in range(8):
-        assert torch.equal(draw(keys, layer, 49), RandomOrder(0.5).order(keys, layer, 49))
+        found = torch.compile(policies.permutation)(keys, length)
+        assert torch.equal(found, policies.permutation(keys, length))
+    for policy in (RandomOrder(0.5), LayerwiseShuffle(0.9)):
+        assert torch.equal(torch.compile(policy.orders)(keys, 49), policy.orders(keys, 49))
 
 
 def test_mambavision_is_changed_by_nothing_but_the_order():

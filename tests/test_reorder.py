@@ -105,7 +105,7 @@ def permutations(count, length, probability=1.0, layers=2):
     policy = RandomOrder(probability)
     for step in range(count):
         keys = policies.pass_keys(5, torch.tensor(step), layers)
-        yield [tuple(policy.order(keys, layer, length).tolist()) for layer in range(layers)]
+        yield [tuple(order) for order in policy.orders(keys, length).tolist()]
 
 
 def test_all_permutations_are_equally_likely_and_independent():
@@ -131,9 +131,11 @@ def test_all_permutations_are_equally_likely_and_independent():
 
 @pytest.mark.parametrize("length", [1, 2, 49, 4096])
 def test_a_permutation_has_every_token_once(length):
-    for key in policies.pass_keys(2**64 - 1, torch.tensor(2**40), 3):
-        found = policies.permutation(key, length)
-        assert torch.equal(found.sort().values, torch.arange(length))
+    keys = policies.pass_keys(2**64 - 1, torch.tensor(2**40), 3)
+    found = policies.permutation(keys, length)
+    assert torch.equal(found.sort().values, torch.arange(length).expand(3, -1))
+    for key, order in zip(keys, found, strict=True):
+        assert torch.equal(policies.permutation(key, length), order)
 
 
 def test_permutations_of_a_seed_stay_the_same():
@@ -149,7 +151,7 @@ ORDER = [0, 6, 5, 4, 3, 7, 1, 2]
 
 
 def test_shuffled_as_often_as_asked():
-    kept = tuple(range(L))
+    kept = torch.arange(L)
     shares = []
     for policy, share in (
         (RandomOrder(0.3), [0.3, 0.3, 0.3]),
@@ -160,8 +162,7 @@ def test_shuffled_as_often_as_asked():
         moved = torch.zeros(3)
         for step in range(1000):
             keys = policies.pass_keys(0, torch.tensor(step), 3)
-            for layer in range(3):
-                moved[layer] += tuple(policy.order(keys, layer, L).tolist()) != kept
+            moved += (policy.orders(keys, L) != kept).any(-1)
         shares.append((moved / 1000, torch.tensor(share)))
     for found, expected in shares:
         # 4 standard errors; 1 in 7! orders drawn is the one kept.
@@ -180,6 +181,33 @@ def test_random_orders_are_fresh_in_every_pass_and_mixer(x):
     again = wrap(model(), RandomOrder(), seed=3)
     assert [order for _ in range(4) for order in orders(again, x)] == seen
     assert orders(wrap(model(), RandomOrder(), seed=4), x) != seen[:3]
+
+
+def test_mixers_of_other_lengths_have_orders_of_their_own(x):
+    """Stages of a model have fewer and fewer tokens; batches end with a smaller one."""
+    wrapped = wrap(model(), RandomOrder(), seed=3)
+    alone = [orders(wrap(model(), RandomOrder(), seed=3), x[:, :n]) for n in (L, L - 2)]
+    seen = []
+
+    def mixed(x):
+        for layer, tokens in enumerate((x, x[:, : L - 2], x, x[:2])):
+            mixer = wrapped.mixers[min(layer, 2)]
+            mixer(tokens)
+            seen.append((mixer.seen[:1, :, None] == tokens[:1, None]).all(-1)[0].int().argmax(-1))
+
+    wrapped.forward = mixed
+    wrapped(x)
+    seen = [tuple(order.tolist()) for order in seen]
+    assert seen == [alone[0][0], alone[1][1], alone[0][2], alone[0][2]]
+
+
+def test_orders_made_in_inference_mode_are_not_trained_with(x):
+    wrapped = wrap(model(), FixedOrder(), seed=3)
+    with torch.inference_mode():
+        expected = wrapped(x)
+    y = wrapped(x)
+    y.sum().backward()
+    assert torch.equal(y, expected)
 
 
 def test_a_fixed_order_is_one(x):
@@ -249,7 +277,7 @@ class Embedded(nn.Module):
 def test_the_identity_changes_no_bit(identity, monkeypatch):
     if identity == "permuted by the identity":
         monkeypatch.setattr(
-            policies, "permutation", lambda key, length: torch.arange(length, device=key.device)
+            policies, "permutation", lambda keys, n: torch.arange(n).expand(*keys.shape, n)
         )
     policy = RandomOrder(0.0 if identity == "never permuted" else 1.0)
     torch.manual_seed(0)

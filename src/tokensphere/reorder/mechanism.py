@@ -312,7 +312,7 @@ def _reading_order(model: nn.Module, length: int) -> Tensor | None:
     for module in model.modules():
         if isinstance(module, Reordering) and module.active:
             if isinstance(module.policy, FixedOrder):
-                return module.policy.order(module.keys, 0, length)
+                return module.policy.orders(module.keys, length)[0]
             return None
     return torch.arange(length)
 

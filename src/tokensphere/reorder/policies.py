@@ -53,11 +53,10 @@ class Permuting(Policy, abc.ABC):
     """A policy whose orders depend on seed, pass and mixer, not on the tokens."""
 
     @abc.abstractmethod
-    def order(self, keys: Tensor, layer: int, length: int) -> Tensor:
-        """The permutation (length,), int64: token order[i] is read as the i-th.
+    def orders(self, keys: Tensor, length: int) -> Tensor:
+        """Permutations (layers, length), int64: mixer l reads token orders[l, i] as the i-th.
 
-        keys: one for each mixer of the model, as from `pass_keys`.
-        layer: the mixer's place among them, from 0.
+        keys: one for each mixer of the model, (layers,), as from `pass_keys`.
         """
 
 
@@ -80,8 +79,10 @@ class RandomOrder(Permuting):
         if self.when not in MOMENTS:
             raise ValueError(f"when: got {self.when!r}, takes {' or '.join(map(repr, MOMENTS))}")
 
-    def order(self, keys: Tensor, layer: int, length: int) -> Tensor:
-        return _with_probability(keys[layer], length, self.probability)
+    def orders(self, keys: Tensor, length: int) -> Tensor:
+        if self.probability == 1:
+            return permutation(keys, length)
+        return _where(keys, self.probability, length)
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,9 @@ class LayerwiseShuffle(Permuting):
     def __post_init__(self) -> None:
         _check_share("rate", self.rate)
 
-    def order(self, keys: Tensor, layer: int, length: int) -> Tensor:
-        return _with_probability(keys[layer], length, self.rate * (layer + 1) / len(keys))
+    def orders(self, keys: Tensor, length: int) -> Tensor:
+        layer = torch.arange(1, len(keys) + 1, dtype=torch.float64, device=keys.device)
+        return _where(keys, layer * (self.rate / len(keys)), length)
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,8 @@ class FixedOrder(Permuting):
     when = "always"
     fresh = False
 
-    def order(self, keys: Tensor, layer: int, length: int) -> Tensor:
-        return permutation(keys[0], length)
+    def orders(self, keys: Tensor, length: int) -> Tensor:
+        return permutation(keys[0], length).expand(len(keys), length)
 
 
 @dataclass(frozen=True)
@@ -169,26 +171,26 @@ def pass_keys(seed: int, step: Tensor, layers: int) -> Tensor:
     return _hashes(shared, layers)
 
 
-def permutation(key: Tensor, length: int) -> Tensor:
-    """A permutation (length,), int64, of a key from `pass_keys`, a scalar."""
+def permutation(keys: Tensor, length: int) -> Tensor:
+    """A permutation (..., length), int64, of each of the keys (...,) from `pass_keys`."""
     # No two words are alike, because _mix is one-to-one: nothing depends on how ties are sorted.
-    return _hashes(key, length).argsort()
+    return _hashes(keys[..., None], length).argsort(-1)
 
 
 def _hashes(word: Tensor, count: int) -> Tensor:
-    """Hashes (count,) of the words that follow a scalar one."""
+    """Hashes of the `count` words from one on: (count,) of a scalar, (n, count) of (n, 1)."""
     # Added before anything is multiplied: compiled for a GPU, products of an arange are of 32 bits.
     return _mix((word + torch.arange(count, device=word.device)) & _WORD)
 
 
-def _with_probability(key: Tensor, length: int, probability: float) -> Tensor:
-    if probability == 1:
-        return permutation(key, length)
+def _where(keys: Tensor, probability: float | Tensor, length: int) -> Tensor:
+    """A permutation of each key with a probability, a number or one for each; tokens as they stand
+    otherwise."""
     # Chosen on the device: a branch would wait for the GPU at every mixer, and cut a compiled
     # graph in two.
-    draw = _mix(key ^ _OTHER)
-    kept = torch.arange(length, device=key.device)
-    return torch.where(draw < round(probability * 2**32), permutation(key, length), kept)
+    drawn = _mix(keys ^ _OTHER) < probability * 2.0**32
+    kept = torch.arange(length, device=keys.device)
+    return torch.where(drawn[:, None], permutation(keys, length), kept)
 
 
 def _mix(word: _Word) -> _Word:

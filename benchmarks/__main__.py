@@ -13,8 +13,8 @@ import torch
 from tokensphere import records
 
 NAMES = ("field", "column_sums", "simulate")
-GPU_NAMES = ("column_sums_gpu",)
-"""Run only when named: they need a CUDA device, and mamba-ssm as a peer."""
+GPU_NAMES = ("column_sums_gpu", "permute_gpu")
+"""Run only when named: they need a CUDA device, and the first mamba-ssm as a peer."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,7 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 arguments.out,
                 data,
                 parameters={"threads": torch.get_num_threads(), "sizes": sizes},
-                code=[f"tokensphere.{name}" for name in ("flow", "s6", "s6_triton")],
+                code=[
+                    "tokensphere." + name
+                    for name in ("flow", "s6", "s6_triton", "reorder.wrapping")
+                ],
                 seconds=time.perf_counter() - start,
                 seed=0,
                 device="cuda:0" if set(names) & set(GPU_NAMES) else "cpu",

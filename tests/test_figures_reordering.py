@@ -51,6 +51,7 @@ def run(model, arm, seed):
         "model": model,
         "arm": arm,
         "seed": seed,
+        "tested": 10_000,
         "epochs": [line(1, final - 0.3), line(2, final - 0.1), line(3, final)],
         "orders": {"own": final, "random": [final - 0.1, final - 0.3], "sensitivity": flat},
         "mechanism": {

@@ -134,6 +134,8 @@ def _ledger() -> dict[str, Claim]:
         other_tokens,
         pair_interactions,
         positive_angles,
+        reordered_flow,
+        reordered_premises,
         reordered_training,
         s6_layer,
         sharp_rates,
@@ -147,7 +149,7 @@ def _ledger() -> dict[str, Claim]:
         (equilibria, stability, alignment, circle),
         (other_tokens, pair_interactions, positive_angles, attraction),
         (unstable_set, autoregressive, sharp_rates, general_steps),
-        (attention_sink, reordered_training),
+        (attention_sink, reordered_premises, reordered_flow, reordered_training),
     )
     ledger: dict[str, Claim] = {}
     for module in (module for part in parts for module in part):

@@ -44,9 +44,6 @@ FILES = {
 }
 """Configurations by model and arm, as `reorder.scaling` names what a step costs."""
 
-TEST_IMAGES = {"mambavision_tiny": 10_000, "s6-small": 10_000, "s6-tiny": 360}
-"""By model: CIFAR-10's, and those of the digits that `reorder.data` keeps for tests."""
-
 SAID = {1: "more diverse", -1: "less diverse", 0: "not shown"}
 
 
@@ -266,7 +263,7 @@ def scale(runs: Mapping[str, Runs], effect: float) -> str:
     share = effect / (100 - paper.TABLE_1["top-1"][0])
     for model, found in runs.items():
         own = float(np.mean(list(outcomes(found, "top1")["baseline"].values())))
-        images = TEST_IMAGES[model]
+        images = found[0]["tested"]
         text += f"**{MODELS[model]}**: of the errors {effect:.2f} points were {share:.1%} on "
         text += f"ImageNet-1K, which is {share * (100 - own):.2f} points here; "
         text += f"one image is {100 / images:.2f}; another {images:,} test images would move an "

@@ -1,11 +1,11 @@
-"""The book's experiment on reordering: five orders of the tokens, all else equal, on CIFAR-10.
+"""The book's experiment on reordering: five orders of the tokens, all else equal.
 
-    python -m tokensphere.reorder.experiment MODEL --root DATA --record FILE [--slots N]
+    python -m tokensphere.reorder.experiment MODEL --record FILE [--root DATA] [--slots N]
 
-trains MODEL, "mambavision_tiny" or "s6-small", in each of `ARMS` as the files of `configs/` say,
-for as many seeds as `SEEDS` says, on all GPUs that there are, and measures what it trained. FILE is
-written anew after each run; started again with a FILE that exists, it makes the runs that are
-missing. The chapter runs the same on the digits, on a CPU.
+trains MODEL, one of `MODELS`, in each of `ARMS` as the files of `configs/` say, for as many seeds
+as `SEEDS` says, and measures what it trained: on all GPUs that there are, or else with a process
+for each core. "s6-tiny", on scikit-learn's digits, takes half an hour of one core. FILE is written
+anew after each run; started again with a FILE that exists, it makes the runs that are missing.
 """
 
 from __future__ import annotations
@@ -24,18 +24,27 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from tokensphere import records
 from tokensphere.reorder import data, mechanism, recipe, training
 from tokensphere.reorder.recipe import Config
 
-SEEDS = {"baseline": 5, "random": 5, "layerwise": 3, "importance": 3, "fixed": 3}
-"""How many seeds each arm has, from 0 on: arms share seeds, so that differences are paired."""
+ARMS = ("baseline", "random", "layerwise", "importance", "fixed")
 
-ARMS = tuple(SEEDS)
-
-MODELS = {"mambavision_tiny": "cifar10_mambavision", "s6-small": "cifar10_s6"}
+MODELS = {
+    "mambavision_tiny": "cifar10_mambavision",
+    "s6-small": "cifar10_s6",
+    "s6-tiny": "digits",
+}
 """Files in `configs/`, without their arm."""
+
+SEEDS = {
+    "mambavision_tiny": {"baseline": 8, "random": 8, "layerwise": 3, "importance": 3, "fixed": 3},
+    "s6-small": {"baseline": 8, "random": 8, "layerwise": 3, "importance": 3, "fixed": 3},
+    "s6-tiny": dict.fromkeys(ARMS, 10),
+}
+"""How many seeds each arm has, from 0 on: arms share seeds, so that differences are paired."""
 
 IMAGES = 256
 """Test images whose tokens are measured."""
@@ -63,12 +72,12 @@ def configs() -> Path:
 def parameters(model: str) -> dict[str, Any]:
     """What a record of this model's runs was made with."""
     files = {arm: asdict(config(model, arm, 0)) for arm in ARMS}
-    return {"configs": files, "seeds": SEEDS, "images": IMAGES, "passes": PASSES}
+    return {"configs": files, "seeds": SEEDS[model], "images": IMAGES, "passes": PASSES}
 
 
 def plan(model: str) -> list[tuple[str, int]]:
     """Arm and seed of each run, all arms of a seed before those of the next."""
-    runs = [(arm, seed) for arm in ARMS for seed in range(SEEDS[arm])]
+    runs = [(arm, seed) for arm in ARMS for seed in range(SEEDS[model][arm])]
     return sorted(runs, key=lambda run: run[1])
 
 
@@ -81,6 +90,7 @@ def run(config: Config, out: str | os.PathLike[str], root: Any = None) -> dict[s
         epochs: metrics of each, of :func:`tokensphere.reorder.training.train`.
         orders: of :func:`tokensphere.reorder.mechanism.measure_orders`, on all test images.
         mechanism: of :func:`tokensphere.reorder.mechanism.measure`, on the first `IMAGES`.
+        tested: number of test images.
         seconds: of all this.
     """
     began = time.perf_counter()
@@ -97,6 +107,7 @@ def run(config: Config, out: str | os.PathLike[str], root: Any = None) -> dict[s
         "epochs": epochs,
         "orders": mechanism.measure_orders(model, batches, images, passes=PASSES, seed=config.seed),
         "mechanism": mechanism.measure(model, images),
+        "tested": sum(len(labels) for _, labels in batches),
         "seconds": time.perf_counter() - began,
     }
 
@@ -108,8 +119,14 @@ def _test_batches(config: Config, root: Any, device: torch.device) -> list[tuple
     return [(batch.to(device), labels.to(device)) for batch, labels in loader]
 
 
-def run_all(model: str, root: Any, file: Path, slots: int) -> None:
-    """Make the runs of `plan` that the record `file` lacks, `slots` at a time on each GPU."""
+def run_all(model: str, file: Path, root: Any = None, slots: int = 1) -> None:
+    """Make the runs of `plan` that the record `file` lacks, `slots` at a time on each GPU.
+
+    Raises:
+        ValueError, ImportError, OSError: before the first run, for a model, a root or a record that
+            does not fit.
+        ExceptionGroup: of the runs that failed, once all others are in the record.
+    """
     began = time.perf_counter()
     asked = parameters(model)
     runs = records.load(file, parameters=asked).data["runs"] if file.is_file() else []
@@ -117,21 +134,28 @@ def run_all(model: str, root: Any, file: Path, slots: int) -> None:
     todo = [key for key in plan(model) if key not in done]
     if not todo:
         return
-    gpus = max(1, torch.cuda.device_count())
+    data.load(config(model, *todo[0]).data, root)
+    gpus = [str(number) for number in range(torch.cuda.device_count())]
+    places = gpus * slots or [""] * len(os.sched_getaffinity(0))
     spawn = multiprocessing.get_context("spawn")
-    places = spawn.Queue()
-    for slot in range(slots * gpus):
-        places.put(slot % gpus)
+    free = spawn.Queue()
+    for place in places:
+        free.put(place)
+    errors = []
     with (
         tempfile.TemporaryDirectory() as folder,
-        ProcessPoolExecutor(slots * gpus, spawn, _take_place, (places,)) as pool,
+        ProcessPoolExecutor(len(places), spawn, _take_place, (free,)) as pool,
+        tqdm(total=len(todo), desc="runs", disable=None) as bar,
     ):
         started = {}
         for arm, seed in todo:
-            wanted = replace(config(model, arm, seed), workers=_workers(slots * gpus))
+            wanted = config(model, arm, seed)
+            # Loading processes decide nothing but the speed.
+            share = max(1, len(os.sched_getaffinity(0)) // len(places) - 1)
+            wanted = replace(wanted, workers=min(wanted.workers, share))
             started[pool.submit(run, wanted, f"{folder}/{arm}-{seed}", root)] = arm
-        errors = []
         for future in as_completed(started):
+            bar.update()
             if error := future.exception():
                 errors.append(error)  # which must not cost the runs that are under way
                 continue
@@ -144,23 +168,22 @@ def run_all(model: str, root: Any, file: Path, slots: int) -> None:
                 parameters=asked,
                 code=["tokensphere.reorder.experiment"],
                 seconds=time.perf_counter() - began,
-                device="cuda:0" if torch.cuda.is_available() else "cpu",
+                device="cuda:0" if gpus else "cpu",
             )
             top1 = found["orders"]["own"]
-            print(f"{arm} {found['seed']}: {top1:.4f}, {found['seconds']:.0f} s", flush=True)
+            bar.write(f"{arm} {found['seed']}: {top1:.4f}, {found['seconds']:.0f} s")
     if errors:
         raise ExceptionGroup(f"{len(errors)} of {len(todo)} runs failed", errors)
 
 
-def _workers(processes: int) -> int:
-    """Loading processes of each training process, which decide nothing but the speed."""
-    return max(1, len(os.sched_getaffinity(0)) // processes - 1)
-
-
-def _take_place(places: Any) -> None:
-    """Of a process of the pool, before it touches a GPU: the one that it will use."""
-    os.environ["CUDA_VISIBLE_DEVICES"] = str(places.get())
+def _take_place(free: Any) -> None:
+    """Of a process of the pool, before it touches a GPU: the one that it will use, or one core."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = place = free.get()
+    if not place:
+        torch.set_num_threads(1)
     torch.backends.cudnn.benchmark = True
+    # A spawned process would spawn its loaders, each of which would import torch once more.
+    multiprocessing.set_start_method("fork", force=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -169,14 +192,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="experiment", description="Train in each order of the tokens, and measure."
     )
     parser.add_argument("model", metavar="MODEL", help=", ".join(MODELS))
-    parser.add_argument("--root", required=True, metavar="DATA", help="CIFAR-10")
     parser.add_argument("--record", required=True, type=Path, metavar="FILE")
+    parser.add_argument(
+        "--root", metavar="DATA", help="CIFAR-10, for a model that is trained on it"
+    )
     parser.add_argument("--slots", type=int, default=1, metavar="N", help="runs at once on a GPU")
     arguments = parser.parse_args(argv)
     try:
         if arguments.slots < 1:
             raise ValueError(f"slots: got {arguments.slots}, takes 1 or more")
-        run_all(arguments.model, arguments.root, arguments.record, arguments.slots)
+        run_all(arguments.model, arguments.record, arguments.root, arguments.slots)
     except (ValueError, ImportError, OSError) as error:
         print(f"experiment: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

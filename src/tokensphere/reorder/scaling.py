@@ -86,12 +86,12 @@ def _counts(gpus: int) -> list[int]:
 
 
 def _steps() -> dict[str, Any]:
-    """Without and with random orders, at 224 pixels and at 32."""
+    """Without and with random orders at 224 pixels, and all arms at 32."""
     folder = experiment.configs()
     found = {}
     for stems in (
-        ("imagenet_baseline", "imagenet"),
-        ("cifar10_mambavision_baseline", "cifar10_mambavision_random"),
+        ["imagenet_baseline", "imagenet"],
+        [f"{experiment.MODELS['mambavision_tiny']}_{arm}" for arm in experiment.ARMS],
     ):
         found |= _speed([folder / f"{stem}.json" for stem in stems], 1)
     return found

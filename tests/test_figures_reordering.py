@@ -7,7 +7,7 @@ import pytest
 from tokensphere import figures
 from tokensphere.claims import reordered_training as paper
 from tokensphere.figures import reordering_tables as tables
-from tokensphere.reorder import comparison
+from tokensphere.reorder import comparison, experiment, recipe
 from tokensphere.reorder.comparison import Difference
 
 SHIFT = {"baseline": 0.0, "random": 0.02, "layerwise": 0.01, "importance": -0.01, "fixed": 0.0}
@@ -325,6 +325,30 @@ def test_tables_of_orders_and_diversity(found):
     assert tables.MEASURES.keys() == comparison.DIVERSE.keys()
 
 
+def test_diversity_is_compared_over_all_models(found):
+    noise = np.random.default_rng(0)
+    for runs in found.values():
+        for each in (one["mechanism"] for one in runs):
+            for name in ("similarity", "effective_rank", "pooled_rank"):
+                each[name] = list(each[name] + 1e-4 * noise.standard_normal(len(each[name])))
+            counts = each["clusters"]["30"]
+            each["clusters"]["30"] = list(counts + noise.standard_normal(len(counts)))
+    # A difference that one test finds and all of them together do not.
+    for number, one in enumerate(run for run in found["s6-small"] if run["arm"] == "random"):
+        one["mechanism"]["pooled_rank"][-1] += 1 + 0.3 * number
+    rows = {tuple(row[:3]): row[3:] for row in tables.diversity_rows(found)}
+    assert len(rows) == 12
+    for (model, *key), (mean, d, _, _) in rows.items():
+        values = comparison.diversity(found[model])[tuple(key)]
+        assert mean == pytest.approx(np.mean(list(values["baseline"].values())))
+        assert d == comparison.differences(values)["random"]
+    assert rows["s6-small", "layer 2", "similarity"][-1] == -1  # larger cosines
+    assert rows["s6-small", "layer 2", "effective_rank"][-1] == 1
+    assert rows["s6-small", "layer 2", "clusters"][-1] == 0
+    _, d, p, sign = rows["s6-small", "layer 2", "pooled_rank"]
+    assert d.p < tables.LEVEL <= p and sign == 0
+
+
 def test_runs_measured_at_different_depths_are_refused(found):
     with pytest.raises(ValueError, match="runs: measured at 2 lists of depths"):
         comparison.diversity([found["s6-small"][0], found["mambavision_tiny"][0]])
@@ -385,8 +409,41 @@ def test_followers_are_of_arms_with_a_first_token(found):
     assert each["random"]["top-1"] == top1
     # Two layers on, and seeds 0 to 2.
     assert each["random"]["first"] == pytest.approx(SHIFT["random"] + 0.201)
-    rows = cells(tables.followers_table(each))
-    assert rows[1][0] == "own order" and rows[2][2] == tables.interval(top1)
+    count = comparison.differences(comparison.diversity(runs)["layer 2", "clusters"])["random"]
+    assert each["random"]["clusters"] == count
+    rows = cells(tables.followers_table({"s6-small": each}))
+    assert rows[1][1] == "own order" and rows[1][2:5] == [""] * 3
+    assert rows[2][3:5] == [tables.interval(count), tables.interval(top1)]
+    assert rows[2][0] == figures.reordering.MODELS["s6-small"]
+
+
+def test_a_permutation_is_set_beside_two_copies():
+    race = {"index (ms)": 0.4, "index_select (ms)": 0.5, "gather (ms)": 0.3, "floor (ms)": 0.1}
+    row = {"B": 2, "tokens": 9, "D": 4, "ours (ms)": 0.125, "ours / floor": 1.25, **race}
+    head, cell = cells(tables.permuting_table([row]))
+    assert len(head) == len(cell) == 7
+    assert cell == ["2x9x4", "0.125", "0.400", "0.500", "0.300", "0.100", "1.25"]
+
+
+def test_what_imagenet_takes_is_worked_out():
+    rows = [
+        {"gpus": gpus, "batch": batch, "images_a_second": rate}
+        for gpus, batch, rate in ((1, 512, 1000.0), (2, 512, 1600.0), (2, 1024, 1900.0))
+    ]
+    cost = {"scaling": rows, "loading": {"folder": 400.0, "training": 350.0}, "cores": 4}
+    config = recipe.read(experiment.configs() / "imagenet.json")
+    text = tables.imagenet(cost, config)
+    assert "384 million images (300 epochs)" in text and "80% of that" in text
+    assert tables.hours_table({1: 1000.0, 2: 1600.0}, 300 * 1_281_167) in text
+    assert "8 GPUs have 64 each and 64 have 8" in text
+    assert "The 6,400 a second that 8 GPUs can do take 64 such cores." in text
+
+
+def test_curves_are_held_against_a_repetition():
+    curves = {"1 GPU": [1.0, 2.0], "2 GPUs": [1.001, 1.999], "1 GPU again": [1.0, 2.004]}
+    text = tables.curves_apart(curves | {"1 GPU, another seed": [1.5, 2.5]})
+    assert "on two are 0.0010 apart on average; of two runs on one GPU, 0.0020;" in text
+    assert text.endswith("another seed, 0.500.")
 
 
 def test_hours_are_for_the_images_at_the_rates():

@@ -112,8 +112,10 @@ def reordering_differences(found: Mapping[str, Runs], effect: float) -> Figure:
 
     effect: a difference to compare with, marked by a line.
     """
-    figure, (row,) = axes(len(found))
-    for ax, (model, runs) in zip(row, found.items(), strict=True):
+    figure, array = axes(1, len(found))
+    figure.set_size_inches(7.0, 0.6 + 2.1 * len(found))
+    panels = array[:, 0]
+    for ax, (model, runs) in zip(panels, found.items(), strict=True):
         values = comparison.outcomes(runs, "top1")
         arms = comparison.differences(values)
         sd = comparison.pooled_sd(arms.values())
@@ -129,11 +131,11 @@ def reordering_differences(found: Mapping[str, Runs], effect: float) -> Figure:
         ax.axvline(effect, color=COLOURS[1], linestyle="--", label=f"paper, {effect:+.2f}")
         ax.set_yticks(range(len(arms)), [f"{ARMS[arm]} ({d.n})" for arm, d in arms.items()])
         ax.set_ylim(len(arms) - 0.4, -0.6)
-        ax.set_xlabel("minus own order (points)")
         ax.set_title(MODELS[model], loc="left", fontsize=10)
-    row[0].plot([], [], "o", color=COLOURS[5], markersize=4, label="one seed")
-    row[0].plot([], [], "D-", color=COLOURS[0], markersize=5, label="mean, 95% interval")
-    handles, labels = row[0].get_legend_handles_labels()
+    panels[-1].set_xlabel("minus own order (points)")
+    panels[0].plot([], [], "o", color=COLOURS[5], markersize=4, label="one seed")
+    panels[0].plot([], [], "D-", color=COLOURS[0], markersize=5, label="mean, 95% interval")
+    handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     return figure
 
@@ -152,7 +154,10 @@ def reordering_mechanism(found: Mapping[str, Runs]) -> Figure:
         "closer to the first\nthan to each other": lambda run: run["mechanism"]["excess"],
         "response\nto the first": lambda run: (run["mechanism"]["response"] or {}).get("first"),
     }
-    figure, array = axes(len(found), len(rows), sharex="col")
+    depths = [len(runs[0]["mechanism"]["depths"]) for runs in found.values()]
+    # Wide enough for the names of the depths.
+    widths = {"width_ratios": [max(depth, 8) for depth in depths]}
+    figure, array = axes(len(found), len(rows), sharex="col", gridspec_kw=widths)
     figure.set_size_inches(8.0, 11.5)
     for (model, runs), column in zip(found.items(), array.T, strict=True):
         column[0].set_title(MODELS[model], loc="left", fontsize=10)
@@ -162,7 +167,7 @@ def reordering_mechanism(found: Mapping[str, Runs]) -> Figure:
             ax.set_visible(any(drawn))
         last = [ax for ax in column if ax.get_visible()][-1]
         last.tick_params(labelbottom=True)
-        last.set_xticks(range(len(names)), [_short(name) for name in names], fontsize=8)
+        last.set_xticks(range(len(names)), [_short(name) for name in names], fontsize=7)
         last.set_xlabel(_axis(names))
     for row, label in zip(array, rows, strict=True):
         next(ax for ax in row if ax.get_visible()).set_ylabel(label)

@@ -9,17 +9,20 @@ import numpy as np
 from tokensphere.claims import reordered_training as paper
 from tokensphere.reorder.comparison import (
     ANGLE,
+    DIVERSE,
     Difference,
     detectable,
     detectable_once,
     differences,
     diversity,
+    holm,
     outcomes,
     power,
     power_once,
     sampling_error,
     seeds_needed,
 )
+from tokensphere.reorder.recipe import Config
 
 from .reordering import ARMS, MODELS, Runs
 
@@ -38,11 +41,17 @@ MEASURES = {
     "pooled_rank": "effective rank, all images",
 }
 
+IMAGES = ("similarity", "clusters", "effective_rank")
+"""Of these, what is measured in each image by itself."""
+
 FILES = {
     "MambaVision-T, 32 pixels": {arm: f"cifar10_mambavision_{arm}" for arm in ARMS},
     "MambaVision-T, 224 pixels": {"baseline": "imagenet_baseline", "random": "imagenet"},
 }
 """Configurations by model and arm, as `reorder.scaling` names what a step costs."""
+
+LEVEL = 0.05
+"""Of a test that shows something."""
 
 SAID = {1: "more diverse", -1: "less diverse", 0: "not shown"}
 
@@ -210,20 +219,21 @@ def contrast_table(found: Mapping[str, Mapping[str, Difference]]) -> str:
 def followers(runs: Runs) -> dict[str, dict[str, Any]]:
     """Whether tokens follow the first one, and what their diversity goes with; one model's.
 
-    By arm in which one token is read first: "cosine" and "top-1", differences from the baseline of
-    the mean cosine after the last layer and of top-1 in points, None for the baseline itself;
-    "excess" there, of each run; mean responses to the "first" token and to a "later" one.
+    By arm in which one token is read first: "cosine", "clusters" and "top-1", differences from the
+    baseline of the mean cosine and the clusters after the last layer and of top-1 in points, None
+    for the baseline itself; "excess" there, of each run; mean responses to the "first" token and
+    to a "later" one.
     """
-    ends = {key: values for key, values in diversity(runs).items() if key[1] == "similarity"}
-    (cosines,) = ends.values()
-    cosine, top1 = differences(cosines), differences(outcomes(runs, "top1"))
+    ends = {name: differences(values) for (_, name), values in diversity(runs).items()}
+    top1 = differences(outcomes(runs, "top1"))
     found = {}
     for arm in ARMS:
         measured = [run["mechanism"] for run in runs if run["arm"] == arm]
         if not measured or measured[0]["response"] is None:
             continue
         found[arm] = {
-            "cosine": cosine.get(arm),
+            "cosine": ends["similarity"].get(arm),
+            "clusters": ends["clusters"].get(arm),
             "top-1": top1.get(arm),
             "excess": [one["excess"][-1] for one in measured],
             "first": float(np.mean([one["response"]["first"][-1] for one in measured])),
@@ -232,18 +242,17 @@ def followers(runs: Runs) -> dict[str, dict[str, Any]]:
     return found
 
 
-def followers_table(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """`followers`."""
-    head = ["order in training", "mean cosine, difference", "top-1, difference"]
-    head += ["response to the first", "to a later one"]
+def followers_table(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """`followers` by model."""
+    head = ["model", "order in training", "mean cosine, difference", "clusters, difference"]
+    head += ["top-1, difference", "response to the first", "to a later one"]
     rows = []
-    for arm, each in found.items():
-        row = (
-            [interval(each["cosine"], "+.3f"), interval(each["top-1"])]
-            if each["top-1"]
-            else [""] * 2
-        )
-        rows.append([ARMS[arm], *row, f"{each['first']:.3f}", f"{each['later']:.3f}"])
+    for model, arms in found.items():
+        for arm, each in arms.items():
+            forms = {"cosine": "+.3f", "clusters": "+.2f", "top-1": "+.2f"}
+            row = [interval(each[key], form) if each[key] else "" for key, form in forms.items()]
+            response = [f"{each[key]:z.3f}" for key in ("first", "later")]
+            rows.append([MODELS[model], ARMS[arm], *row, *response])
     return markdown(head, rows)
 
 
@@ -290,11 +299,28 @@ def orders_table(found: Mapping[str, Runs]) -> str:
     return markdown([*head, "sensitivity, at the end"], rows)
 
 
-def diversity_table(rows: Iterable[tuple[str, str, str, float, Difference, float, int]]) -> str:
-    """Measures of diversity: model, depth, measure, baseline's mean, difference, p, sign.
+def diversity_rows(found: Mapping[str, Runs]) -> list[list[Any]]:
+    """Random against own order by what `comparison.diversity` measures, for `diversity_table`.
 
-    Measures are those of `comparison.DIVERSE`, signs those of `SAID`.
+    Model, depth, measure, baseline's mean, difference, its p after Holm over all rows, and the sign
+    of what is shown at level 0.05: of `SAID`.
     """
+    measured = {
+        (model, *key): values
+        for model, runs in found.items()
+        for key, values in diversity(runs).items()
+    }
+    compared = {key: differences(values)["random"] for key, values in measured.items()}
+    adjusted = holm([d.p for d in compared.values()])
+    rows = []
+    for (key, d), p in zip(compared.items(), adjusted, strict=True):
+        sign = 0 if p >= LEVEL else int(np.sign(d.mean)) * DIVERSE[key[-1]]
+        rows.append([*key, float(np.mean(list(measured[key]["baseline"].values()))), d, p, sign])
+    return rows
+
+
+def diversity_table(rows: Iterable[Sequence[Any]]) -> str:
+    """`diversity_rows`."""
     head = ["after", "measure", "own order", "random order, difference", "p (Holm)"]
     return markdown(
         [*head, "reordered tokens are"],
@@ -347,6 +373,51 @@ def scaling_table(scaling: Iterable[Mapping[str, Any]]) -> str:
         rate, gpus, batch = row["images_a_second"], row["gpus"], row["batch"]
         rows.append([gpus, batch, f"{rate:,.0f}", f"{rate / one[batch]:.2f}"])
     return markdown(["GPUs", "images in a step", "images a second", "times one GPU"], rows)
+
+
+def permuting_table(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Milliseconds of a permutation and its gradient, beside torch's and two copies.
+
+    rows: of the record of `benchmarks.permute_gpu`.
+    """
+    names = {"ours (ms)": "ours (ms)", "index (ms)": "`x[:, order]`"}
+    names |= {"index_select (ms)": "`index_select`", "gather (ms)": "`gather`"}
+    names |= {"floor (ms)": "two copies", "ours / floor": "ours, over copies"}
+    table = []
+    for row in rows:
+        cells = [f"{row[name]:.3f}" for name in list(names)[:-1]]
+        shape = f"{row['B']}x{row['tokens']}x{row['D']}"
+        table.append([shape, *cells, f"{row['ours / floor']:.2f}"])
+    return markdown(["images, tokens, width", *names.values()], table)
+
+
+def imagenet(cost: Mapping[str, Any], config: Config) -> str:
+    """What a run on ImageNet-1K takes, by the record of `reorder.scaling`."""
+    rate = {r["gpus"]: r["images_a_second"] for r in cost["scaling"] if r["batch"] == config.batch}
+    images = 1_281_167 * config.epochs  # its training set, so many times
+    share, wanted = rate[2] / rate[1] / 2, 8 * rate[2] / 2
+    cores, folder = cost["cores"], cost["loading"]["folder"]
+    return (
+        f"A run is {images / 1e6:.0f} million images ({config.epochs} epochs). At the "
+        f"{rate[1]:,.0f} images a second of one GPU, and {share:.0%} of that on each of several, "
+        f"as measured on two at this batch, it takes\n\n{hours_table(rate, images)}"
+        "The hours are the least, without tests and where loading keeps up. Of "
+        f"{config.batch} images 8 GPUs have {config.batch // 8} each and 64 have "
+        f"{config.batch // 64}, too few: these rows are for larger batches. The loaders gave "
+        f"{folder:,.0f} photos a second on {cores} cores, decoded and augmented; a training from "
+        f"a folder of photos on two GPUs saw {cost['loading']['training']:,.0f}. The "
+        f"{wanted:,.0f} a second that 8 GPUs can do take {wanted / folder * cores:.0f} such cores."
+    )
+
+
+def curves_apart(curves: Mapping[str, Sequence[float]]) -> str:
+    """How far the losses of the record of `reorder.scaling` are from those on one GPU."""
+    apart = {name: np.abs(np.subtract(c, curves["1 GPU"])).mean() for name, c in curves.items()}
+    return (
+        "The losses of the same training on CIFAR-10 on one GPU and on two are "
+        f"{apart['2 GPUs']:.4f} apart on average; of two runs on one GPU, "
+        f"{apart['1 GPU again']:.4f}; with another seed, {apart['1 GPU, another seed']:.3f}."
+    )
 
 
 def _chance(p: float) -> str:

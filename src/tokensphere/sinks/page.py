@@ -173,7 +173,7 @@ def _check_out(out: Path) -> None:
 def _draw(data: Mapping[str, Any]) -> dict[str, str]:
     from matplotlib import rc_context
 
-    from tokensphere import figures
+    from tokensphere.sinks import figures
 
     colours = dict.fromkeys(
         ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK

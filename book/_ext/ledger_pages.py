@@ -1,0 +1,300 @@
+"""The ledger in the book: a mark where a statement is treated, the ledger's page, the concordance.
+
+In a chapter, {claim}`thm-3.3` marks the theorem, or the place, that treats a statement: its verdict,
+with links to the ledger's entry and to the source of its checks at this commit, and the command that
+runs them. Every id of the ledger has one mark, in its chapter. {entry}`thm-3.3` gives the links alone.
+On the ledger's page the directive `ledger` writes all entries; `concordance` the table from a
+paper's numbers to the book's boxes, verdicts and checks.
+"""
+
+import functools
+import re
+import subprocess
+from dataclasses import dataclass
+
+import notebooks
+from docutils import nodes
+from docutils.parsers.rst import directives
+from docutils.statemachine import StringList
+from sphinx.util.docutils import SphinxDirective, SphinxRole
+
+from tokensphere.paper import ledger
+
+LEDGER, ROLES = (
+    "claims",
+    {"stated": "as stated", "control": "control", "corrected": "as corrected"},
+)
+MARK = re.compile(r"\{claim\}`([^`]+)`")
+BOX = re.compile(r"^(`{3,}|:{3,})\{prf:(\w+)\}\s*(.*)$")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A statement's mark: its page, and the box that it stands in, if it stands in one."""
+
+    id: str
+    page: str
+    kind: str = ""
+    title: str = ""
+    label: str = ""
+
+
+def marks(page: str, text: str) -> list[Mark]:
+    """The marks of a page of this Markdown, in order."""
+    found: list[Mark] = []
+    fence, kind, title, label = "", "", "", ""
+    for line in text.splitlines():
+        if not fence and (opening := BOX.match(line)):
+            fence, kind, title = opening.groups()
+            label = ""
+        elif fence and line.strip() == fence:
+            fence, kind, title, label = "", "", "", ""
+        elif fence and line.startswith(":label:"):
+            label = line.removeprefix(":label:").strip()
+        for names in MARK.findall(line):
+            found += [Mark(id.strip(), page, kind, title, label) for id in names.split(",")]
+    return found
+
+
+@functools.cache
+def all_marks() -> dict[str, Mark]:
+    """Every mark of the book by its id."""
+    return {
+        mark.id: mark
+        for page in notebooks.pages()
+        for mark in marks(page, notebooks.source(page).read_text("utf-8"))
+    }
+
+
+def anchor(id: str) -> str:
+    """The address of an entry on the ledger's page."""
+    return "claim-" + re.sub(r"[^a-z0-9]+", "-", id.lower())
+
+
+@functools.cache
+def commit() -> str:
+    """What links to sources name: the commit that is built, or the main branch without one."""
+    try:
+        return subprocess.run(
+            ["git", "-C", str(notebooks.ROOT), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "main"
+
+
+def source_links(claim: ledger.Claim) -> list[nodes.Node]:
+    """A link to the source of each check of a claim, by the check's name."""
+    links: list[nodes.Node] = []
+    for role, check in claim.checks.items():
+        file, line = ledger.source(check)
+        url = f"{notebooks.repository_url()}/blob/{commit()}/{file}#L{line}"
+        arguments = ", ".join(f"{name}={value!r}" for name, value in check.arguments.items())
+        title = f"{ROLES[role]}: {check.name}({arguments})"
+        links += [
+            nodes.Text(" "),
+            nodes.reference("", ROLES[role], refuri=url, reftitle=title, internal=False),
+        ]
+    return links or [nodes.Text(" none")]
+
+
+class Lookup(SphinxRole):
+    """What both roles need: the claims that the role's text names."""
+
+    def claims(self) -> list[ledger.Claim]:
+        found = []
+        for id in (part.strip() for part in self.text.split(",")):
+            if id not in ledger.ledger():
+                raise ValueError(f"no claim {id!r} in the ledger")
+            found.append(ledger.ledger()[id])
+        return found
+
+    def entry(self, claim: ledger.Claim, text: str, classes: list[str]) -> nodes.Node:
+        """A link to the claim's entry on the ledger's page."""
+        page = self.env.docname
+        uri = "#" if page == LEDGER else self.env.app.builder.get_relative_uri(page, LEDGER) + "#"
+        return nodes.reference(
+            "", text, refuri=uri + anchor(claim.id), internal=True, classes=classes
+        )
+
+    def links(self, claim: ledger.Claim) -> list[nodes.Node]:
+        return [
+            nodes.Text(" · checks:"),
+            *source_links(claim),
+            nodes.Text(" · "),
+            nodes.literal("", f"tokensphere claims --check {claim.id}"),
+        ]
+
+
+class ClaimRole(Lookup):
+    """{claim}`id, id`: marks where these statements are treated."""
+
+    def run(self):
+        shown: list[nodes.Node] = []
+        for claim in self.claims():
+            classes = ["claim-mark", f"verdict-{claim.verdict.replace(' ', '-')}"]
+            mark = nodes.inline(ids=[f"mark-{anchor(claim.id)}"], classes=classes)
+            mark += self.entry(claim, claim.verdict, ["claim-verdict"])
+            mark += nodes.Text(f" {claim.where}")
+            for node in self.links(claim):
+                mark += node
+            shown.append(mark)
+        return shown, []
+
+
+class EntryRole(Lookup):
+    """{entry}`id`: the links of a statement."""
+
+    def run(self):
+        shown: list[nodes.Node] = []
+        for claim in self.claims():
+            line = nodes.inline(classes=["claim-links"])
+            line += self.entry(claim, "entry", [])
+            for node in self.links(claim):
+                line += node
+            shown.append(line)
+        return shown, []
+
+
+class Pages(SphinxDirective):
+    """What both directives need: Markdown as nodes, links to marks."""
+
+    def markdown(self, text: str) -> list[nodes.Node]:
+        parent = nodes.container()
+        self.state.nested_parse(StringList(text.splitlines(), "ledger"), 0, parent)
+        return parent.children
+
+    def inline(self, text: str) -> list[nodes.Node]:
+        """The content of a single paragraph."""
+        found = self.markdown(text)
+        return found[0].children if found else []
+
+    def to_mark(self, claim: ledger.Claim, text: str) -> nodes.Node:
+        uri = self.env.app.builder.get_relative_uri(self.env.docname, claim.chapter)
+        return nodes.reference("", text, refuri=f"{uri}#mark-{anchor(claim.id)}", internal=True)
+
+    def place(self, claim: ledger.Claim) -> nodes.Node:
+        """A link to where the book treats a claim: its box, by number and title, or its page."""
+        mark = all_marks().get(claim.id)
+        if mark and mark.label:
+            title = re.sub(r"\s*\([^()]*paper[^()]*\)", "", mark.title)
+            return self.to_mark(claim, f"{mark.kind.capitalize()}: {title}" if title else mark.kind)
+        return self.to_mark(claim, claim.chapter)
+
+
+class Ledger(Pages):
+    """Every entry of the ledger, chapter by chapter."""
+
+    has_content = False
+
+    def run(self):
+        # Ours to write again whenever a statement changes.
+        for file in sorted((ledger.FOLDER / "statements").rglob("*.toml")):
+            self.env.note_dependency(str(file))
+        return [node for claim in ledger.ledger().values() for node in self.card(claim)]
+
+    def card(self, claim: ledger.Claim) -> list[nodes.Node]:
+        classes = ["claim-entry", f"verdict-{claim.verdict.replace(' ', '-')}"]
+        card = nodes.container(ids=[anchor(claim.id)], classes=classes)
+        head = nodes.paragraph(classes=["claim-head"])
+        head += nodes.inline("", claim.verdict, classes=["claim-verdict"])
+        head += [nodes.Text(" "), nodes.literal("", claim.id), nodes.Text(" ")]
+        head += self.inline(claim.where) if claim.where else []
+        head += [nodes.Text(" · "), self.place(claim), nodes.Text(" · checks:")]
+        head += source_links(claim)
+        card += head
+        card += self.markdown(claim.statement)
+        for name, text in (
+            (TEXTS.get(claim.verdict, "Correction"), claim.correction),
+            ("Power", claim.power),
+            ("Remains", claim.remains),
+        ):
+            if text:
+                card += self.markdown(f"*{name}:* {text}")
+        return [card]
+
+
+TEXTS = {
+    "holds amended": "What changes",
+    "refuted": "What is true instead",
+    "unsupported": "What our runs say",
+    "gap": "The gap",
+}
+
+
+class Concordance(Pages):
+    """From a paper's numbers to the book's boxes, the verdicts and the checks."""
+
+    has_content = False
+    option_spec = {"paper": directives.unchanged_required}  # noqa: RUF012 (docutils asks for it)
+
+    def run(self):
+        paper = self.options["paper"]
+        claims = [
+            claim for claim in ledger.ledger().values() if claim.paper == paper and claim.number
+        ]
+        if not claims:
+            raise self.error(f"no numbered statement of paper {paper!r} in the ledger")
+        table = nodes.table(classes=["concordance"])
+        group = nodes.tgroup(cols=4)
+        table += group
+        for _ in range(4):
+            group += nodes.colspec(colwidth=1)
+        head = nodes.thead()
+        group += head
+        head += self.row(
+            [[nodes.Text(text)] for text in ("paper", "verdict", "in this book", "checks")]
+        )
+        body = nodes.tbody()
+        group += body
+        for claim in sorted(claims, key=lambda claim: order(claim.number)):
+            uri = f"#{anchor(claim.id)}"
+            if self.env.docname != LEDGER:
+                uri = self.env.app.builder.get_relative_uri(self.env.docname, LEDGER) + uri
+            verdict = nodes.reference("", claim.verdict, refuri=uri, internal=True)
+            cells = [self.inline(claim.where), [verdict], [self.place(claim)], source_links(claim)]
+            body += self.row(cells)
+        return [table]
+
+    def row(self, cells):
+        row = nodes.row()
+        for cell in cells:
+            entry = nodes.entry()
+            paragraph = nodes.paragraph()
+            paragraph += cell
+            entry += paragraph
+            row += entry
+        return row
+
+
+KINDS = (
+    "theorem",
+    "proposition",
+    "lemma",
+    "remark",
+    "observation",
+    "claim",
+    "eq",
+    "figure",
+    "table",
+)
+
+
+def order(number: str) -> tuple:
+    """A key by which numbers stand as in the paper: by kind, then section, then number."""
+    kind = next((i for i, k in enumerate(KINDS) if number.lower().startswith(k)), len(KINDS))
+    first = re.search(r"([A-C]?)\.?(\d+)(?:\.(\d+))?", number)
+    if not first:
+        return (kind, "", 0, 0, number)
+    letter, major, minor = first.groups()
+    return (kind, letter, int(major), int(minor or 0), number)
+
+
+def setup(app):
+    app.add_role("claim", ClaimRole())
+    app.add_role("entry", EntryRole())
+    app.add_directive("ledger", Ledger)
+    app.add_directive("concordance", Concordance)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,1 @@
+"""Checks of the chapter on reordered training: its premises, its flow, its tables."""

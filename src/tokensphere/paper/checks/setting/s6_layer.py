@@ -1,0 +1,231 @@
+"""Claims about the S6 layer, section 2.1."""
+
+import math
+
+import sympy
+import torch
+from scipy.optimize import minimize_scalar
+from sympy import Matrix
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from tokensphere import s6, symbolic
+from tokensphere.flow import MambaFlow, random_tokens
+from tokensphere.paper.ledger import Evidence
+
+ROUNDING = 1e-12
+"""Relative to the largest entry: float64 sums of some tens of terms of either sign."""
+
+EXTREME = (1e-6, 50.0)
+"""Steps over which the two forms are compared: from no decay at all to complete decay."""
+
+
+def _normal(generator: torch.Generator, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def _log_uniform(generator: torch.Generator, low: float, high: float, *shape: int) -> Tensor:
+    uniform = torch.rand(*shape, generator=generator, dtype=torch.float64)
+    return low * (high / low) ** uniform
+
+
+def _draw(generator: torch.Generator, length: int = 9, dim: int = 3, states: int = 4):
+    """x (L, D), steps (L, D), a (D,), S_B and S_C (N, D) of eqs (1)-(2)."""
+    x = _normal(generator, length, dim)
+    delta = _log_uniform(generator, *EXTREME, length, dim)
+    a = _normal(generator, dim).exp()
+    return x, delta, a, _normal(generator, states, dim), _normal(generator, states, dim)
+
+
+def _tensors(x: Tensor, delta: Tensor, a: Tensor, S_B: Tensor, S_C: Tensor):
+    """The same as arguments of :func:`tokensphere.s6.scan`."""
+    A = -a[:, None].expand(len(a), len(S_B))
+    return x.mT[None], delta.mT[None], A, (x @ S_B.mT).mT[None], (x @ S_C.mT).mT[None]
+
+
+def _relative(got: Tensor, want: Tensor) -> float:
+    return float((got - want).abs().max() / want.abs().max())
+
+
+def equation_1(generator: torch.Generator, reads: str) -> Evidence:
+    """The recurrence literally, read after or before its update, against the library's scan."""
+    x, delta, a, S_B, S_C = _draw(generator)
+    y = torch.zeros_like(x)
+    for d in range(x.shape[1]):
+        state = torch.zeros(len(S_B), dtype=torch.float64)
+        for l in range(len(x)):
+            A_bar = math.exp(-a[d] * delta[l, d])
+            B_bar = delta[l, d] * (S_B @ x[l])
+            updated = A_bar * state + B_bar * x[l, d]
+            y[l, d] = (S_C @ x[l]) @ (updated if reads == "new" else state)
+            state = updated
+    difference = _relative(s6.scan(*_tensors(x, delta, a, S_B, S_C))[0].mT, y)
+    return Evidence(difference < ROUNDING, {"relative difference from the scan": difference})
+
+
+def equation_2(generator: torch.Generator, hold: bool) -> Evidence:
+    """A-bar and B-bar read off the library's response to single inputs, against eq (2).
+
+    With `hold`, B-bar is that of an input held constant over the step, (1 - e^{-a Delta}) / a.
+    """
+    _, delta, a, _, _ = _draw(generator)
+    delta = delta.clamp(max=5.0)  # beyond, the decay that is read off would be rounded away
+    length = len(delta)
+    one = torch.ones(1, 1, length, dtype=torch.float64)
+    M = s6.hidden_attention(delta.mT[None], -a[:, None], one, one)[0]
+    B_bar = M.diagonal(dim1=1, dim2=2).mT
+    A_bar = (M.diagonal(-1, dim1=1, dim2=2).mT) / B_bar[:-1]
+    printed = -torch.expm1(-a * delta) / a if hold else delta
+    numbers = {
+        "largest relative difference of A-bar": _relative(A_bar, torch.exp(-a * delta[1:])),
+        "largest relative difference of B-bar": float((B_bar / printed - 1).abs().max()),
+        "largest a Delta": float((a * delta).max()),
+    }
+    return Evidence(max(list(numbers.values())[:2]) < ROUNDING, numbers)
+
+
+def equation_3(generator: torch.Generator, of: str) -> Evidence:
+    """Steps of the flow's layer, read off its diagonal, against ln(1 + e^{<S_{Delta,d}, x_l>})."""
+    length, dim = 7, 4
+    x = random_tokens(length, dim, generator=generator)
+    S_BC, S_Delta = _normal(generator, dim, dim), 3 * _normal(generator, dim, dim)
+    M = MambaFlow(S_BC, S_Delta, torch.ones(dim, dtype=torch.float64)).attention(x)
+    forms = ((x @ S_BC) * x).sum(-1)
+    found = M.diagonal(dim1=1, dim2=2).mT / forms[:, None]
+    vectors = S_Delta.mT if of == "column" else S_Delta
+    steps = torch.tensor(
+        [[math.log(1 + math.exp(float(vectors[d] @ u))) for d in range(dim)] for u in x],
+        dtype=torch.float64,
+    )
+    difference = _relative(found, steps)
+    # The form is a sum of 16 terms that may cancel to a hundredth: its rounding is divided by it.
+    return Evidence(
+        difference < 1e-11,
+        {"largest relative difference of a step": difference, "smallest step": float(steps.min())},
+    )
+
+
+def _exact_difference(transposed: bool) -> Matrix:
+    """Recurrence less attention form for L = 3, D = N = 2, every entry a symbol, expanded."""
+    length, dim, states = 3, 2, 2
+    x = Matrix(length, dim, sympy.symbols(f"x1:{length * dim + 1}", real=True))
+    delta = Matrix(length, dim, sympy.symbols(f"delta1:{length * dim + 1}", positive=True))
+    a = sympy.symbols(f"a1:{dim + 1}", positive=True)
+    S_B = Matrix(states, dim, sympy.symbols(f"b1:{states * dim + 1}", real=True))
+    S_C = Matrix(states, dim, sympy.symbols(f"c1:{states * dim + 1}", real=True))
+    S_BC = S_B.T * S_C if transposed else S_C.T * S_B
+    difference = symbolic.recurrence(x, delta, a, S_B, S_C) - symbolic.attention_form(
+        x, delta, a, S_BC
+    )
+    return difference.applyfunc(sympy.expand)
+
+
+def recurrence_is_attention(generator: torch.Generator, transposed: bool) -> Evidence:
+    """Eqs (1)-(2) against eqs (4)-(5), exactly and in numbers, with S_BC or its transpose."""
+    exact = _exact_difference(transposed).is_zero_matrix
+    worst = 0.0
+    for length in (1, 2, 3, 40):
+        x, delta, a, S_B, S_C = _draw(generator, length)
+        S_BC = S_B.mT @ S_C if transposed else S_C.mT @ S_B
+        scores = x @ S_BC @ x.mT
+        y = torch.zeros_like(x)
+        for l in range(length):
+            for j in range(l + 1):
+                decay = torch.exp(-a * delta[j + 1 : l + 1].sum(0))
+                y[l] += scores[l, j] * delta[j] * decay * x[j]
+        tensors = _tensors(x, delta, a, S_B, S_C)
+        M = s6.hidden_attention(*tensors[1:])[0]
+        scanned = s6.scan(*tensors)[0].mT
+        worst = max(worst, _relative(scanned, y), _relative((M @ x.mT[..., None])[..., 0].mT, y))
+    numbers = {
+        "difference for L = 3 is exactly zero": bool(exact),
+        "largest relative difference, L up to 40": worst,
+    }
+    return Evidence(bool(exact) and worst < ROUNDING, numbers)
+
+
+def _distance_to_equation_5(M: Tensor, scores: Tensor, delta: Tensor) -> float:
+    """The largest, over channels, of min_a |M_d - E_d(a)| / |M_d|, Frobenius norms.
+
+    E_d(a) is eq (5) with rate a and the layer's own scores C_l . B_j and steps.
+    """
+    length = len(scores)
+    keys_after = torch.ones(length, length, dtype=torch.bool).tril(-1)
+    distances = []
+    for d in range(len(M)):
+        elapsed = delta[:, d].cumsum(0)
+        lag = torch.where(keys_after, elapsed[:, None] - elapsed[None, :], 0.0)
+        front = (scores * delta[:, d]).tril()
+
+        def distance(log_a: float, d=d, front=front, lag=lag) -> float:
+            return float((M[d] - front * torch.exp(-math.exp(log_a) * lag)).norm() / M[d].norm())
+
+        grid = torch.linspace(-5.0, 5.0, 41).tolist()
+        start = min(grid, key=distance)
+        found = minimize_scalar(
+            distance, bounds=(start - 0.25, start + 0.25), method="bounded", options={"xatol": 1e-9}
+        )
+        distances.append(min(float(found.fun), distance(start)))
+    return max(distances)
+
+
+def _mixer(generator: torch.Generator, diagonal: bool, bias: bool) -> dict[str, float]:
+    """How far the layer in use is from eqs (3) and (5).
+
+    Its rates are S4D-real's -(1..N) in every channel, or -a_d for every state; its steps are
+    softplus(<w_d, W x> + bias) with the usual initial bias, or none.
+    """
+    length, dim, states, rank = 12, 4, 6, 2
+    x = random_tokens(length, dim, generator=generator)
+    S_B, S_C = _normal(generator, states, dim), _normal(generator, states, dim)
+    S_Delta = _normal(generator, dim, rank) @ _normal(generator, rank, dim)
+    initial = _log_uniform(generator, 1e-3, 1e-1, dim)
+    offset = torch.log(torch.expm1(initial)) if bias else torch.zeros(dim, dtype=torch.float64)
+    a = _normal(generator, dim).exp()
+    A = -torch.arange(1.0, states + 1, dtype=torch.float64) if diagonal else -a[:, None]
+    A = A.expand(dim, states)
+
+    delta = softplus(x @ S_Delta + offset)
+    B, C = x @ S_B.mT, x @ S_C.mT
+    M = s6.hidden_attention(delta.mT[None], A, B.mT[None], C.mT[None])[0]
+    # Under eq (3) the steps of x and -x have opposite arguments of softplus.
+    arguments = [torch.log(torch.expm1(softplus(s * x @ S_Delta + offset))) for s in (1.0, -1.0)]
+    return {
+        "distance from eq (5), best rates": _distance_to_equation_5(M, C @ B.mT, delta),
+        "distance of the steps from eq (3)": float((arguments[0] + arguments[1]).abs().max() / 2),
+    }
+
+
+def _rank_error(generator: torch.Generator, rank: int, dim: int = 4) -> float:
+    """Largest error of the steps when an orthogonal S_Delta goes through `rank` numbers."""
+    S_Delta = torch.linalg.qr(_normal(generator, dim, dim)).Q
+    x = random_tokens(64, dim, generator=generator)
+    U, S, Vh = torch.linalg.svd(S_Delta)
+    factored = (x @ U[:, :rank] * S[:rank]) @ Vh[:rank]
+    return float((softplus(factored) - softplus(x @ S_Delta)).abs().max())
+
+
+def mixer_stated(generator: torch.Generator) -> Evidence:
+    numbers = _mixer(generator, diagonal=True, bias=True)
+    # Minimising over the rate leaves it inexact to the square root of rounding.
+    return Evidence(max(numbers.values()) < 1e-6, numbers)
+
+
+def mixer_corrected(generator: torch.Generator) -> Evidence:
+    """Equal rates and no bias give eqs (3) and (5); each deviation alone does not."""
+    both = _mixer(generator, diagonal=False, bias=False)
+    rates = _mixer(generator, diagonal=True, bias=False)
+    biased = _mixer(generator, diagonal=False, bias=True)
+    attention, steps = both
+    full, less = _rank_error(generator, 4), _rank_error(generator, 3)
+    numbers = {
+        f"equal rates: {attention}": both[attention],
+        f"no bias: {steps}": both[steps],
+        f"S4D rates alone: {attention}": rates[attention],
+        f"bias alone: {steps}": biased[steps],
+        "error of the steps through rank S_Delta numbers": full,
+        "through one number less": less,
+    }
+    agrees = max(both.values()) < 1e-6 and full < ROUNDING
+    differs = min(rates[attention], biased[steps], less) > 1e-3
+    return Evidence(agrees and differs, numbers)

@@ -1,0 +1,17 @@
+"""What checks of several chapters share: runs of a flow between given times."""
+
+import torch
+from torch import Tensor
+
+from tokensphere.flow import simulate
+
+
+def times(stop: float, count: int) -> Tensor:
+    """`count` equally spaced times from 0 to `stop`, float64."""
+    return torch.linspace(0, stop, count, dtype=torch.float64)
+
+
+def ends(flow, x0: Tensor, stop: float, rtol: float = 1e-6, atol: float | None = None) -> Tensor:
+    """The tokens at time `stop`, (..., L, D), from x0 (..., L, D); atol is rtol / 1000."""
+    atol = rtol * 1e-3 if atol is None else atol
+    return simulate(flow, x0, times(stop, 2), rtol, atol).tokens[-1]

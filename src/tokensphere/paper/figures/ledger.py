@@ -1,0 +1,77 @@
+"""Verdicts of the ledger, as a chapter shows them where it ends."""
+
+import html
+from collections.abc import Mapping
+
+from IPython.display import Markdown
+
+from tokensphere.paper import ledger
+
+_TEXTS = {
+    "holds amended": "What changes",
+    "refuted": "What is true instead",
+    "unsupported": "What our runs say",
+    "gap": "The gap",
+}
+_ROLES = {
+    ("stated", True): "As stated: passes.",
+    ("stated", False): "As stated: fails.",
+    ("control", False): "Control, made wrong on purpose: rejected, as it must be.",
+    ("corrected", True): "As corrected: passes.",
+}
+
+
+def verdicts(*ids: str, seed: int = 0) -> Markdown:
+    """Runs the checks of the named claims and shows statement, verdict and evidence of each.
+
+    Raises:
+        AssertionError: a verdict that its evidence does not confirm, which fails the chapter.
+    """
+    blocks = []
+    for id in ids:
+        outcome = ledger.check(id, seed)
+        assert outcome.confirmed, f"{id}: {outcome.evidence}"
+        claim = outcome.claim
+        lines = [
+            f"**{claim.where}: {claim.verdict}.** {claim.statement}",
+            f"`{id}` · {{entry}}`{id}`",
+        ]
+        if claim.correction:
+            lines.append(f"*{_TEXTS[claim.verdict]}:* {claim.correction}")
+        if claim.power:
+            lines.append(f"*Power:* {claim.power}")
+        for role, evidence in outcome.evidence.items():
+            lines.append(f"{_ROLES[role, evidence.passed]}\n\n{evidence_table(evidence)}")
+        if claim.remains:
+            lines.append(f"*Remains:* {claim.remains}")
+        blocks.append("\n\n".join(lines))
+    return Markdown("\n\n---\n\n".join(blocks))
+
+
+def evidence_table(evidence: ledger.Evidence) -> str:
+    """What decided, each criterion with its number, and below it the other numbers, as a table."""
+    rows = ["| what decides | found | must be | |", "| --- | --- | --- | --- |"]
+    for criterion in evidence.criteria:
+        met = "✓" if criterion.met else "✗"
+        rows.append(_row(criterion.what, _short(criterion.value), criterion.must, met))
+    rows += [_row(name, _short(value), "", "") for name, value in evidence.numbers.items()]
+    return "\n".join(rows)
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(_literal(cell) for cell in cells)} |"
+
+
+def _literal(text: str) -> str:
+    """Text that Markdown leaves as it is: entities for what it would read as its own."""
+    marks = {ord(mark): f"&#{ord(mark)};" for mark in "*_`|$[]\\{}~"}
+    return html.escape(text, quote=False).translate(marks)
+
+
+def _short(value) -> str:
+    """A number to three digits, as it is shown to a reader."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_short(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_short, value))}]"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,326 @@
+"""Training with reordered tokens: curves, differences between arms, what the tokens do, power.
+
+Drawn from the records of `reorder.experiment`. `found` is their runs by model, everywhere.
+"""
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tokensphere.reorder import comparison
+from tokensphere.reorder.comparison import ANGLE, Difference
+from tokensphere.sinks.style import COLOURS, GREY, axes, band
+
+Runs = Sequence[Mapping[str, Any]]
+
+MODELS = {
+    "mambavision_tiny": "MambaVision-T, CIFAR-10",
+    "s6-small": "S6 classifier, CIFAR-10",
+    "s6-tiny": "S6 classifier, digits",
+}
+ARMS = {
+    "baseline": "own order",
+    "random": "random order",
+    "layerwise": "layer-wise shuffle",
+    "importance": "by importance",
+    "fixed": "one fixed order",
+}
+"""By arm, how a figure calls it."""
+
+_SIDE_BY_SIDE = dict(zip(ARMS, COLOURS, strict=False))
+
+
+def collapse_by_order(
+    widths: Mapping[str, Any], ends: Mapping[str, Sequence[float]], rates: Mapping[int, Any]
+) -> Figure:
+    """What orders do in the paper's flow: diameters by layer, ends by depth, rates by duration.
+
+    widths: by the way to choose orders, diameters (layers + 1, starts).
+    ends: "depths", in layers, and deviations of the end over passes: "layer", by depth, with an
+        order for each layer; "pass", with one order a pass.
+    rates: by number of tokens, "periods" that an order lasts, "found" rates for these, "fast" the
+        limit for short ones, "slow" the approximation for long ones.
+    """
+    figure, ((left, middle, right),) = axes(3)
+    for colour, (name, width) in zip(COLOURS, widths.items(), strict=False):
+        shares = np.asarray(width) / np.asarray(width)[0]
+        # Below, rounding.
+        left.plot(np.where(shares > 1e-12, shares, np.nan), color=colour, linewidth=0.6, alpha=0.7)
+        left.plot([], color=colour, label=name)
+    left.set(yscale="log", ylim=(1e-18, 3), xlabel="layer", title="diameter, over the start's")
+    depths = ends["depths"]
+    middle.plot(depths, ends["layer"], "o-", color=COLOURS[1], label="an order for each layer")
+    middle.axhline(ends["pass"][0], color=COLOURS[0], linestyle="--", label="one order a pass")
+    middle.set(xscale="log", yscale="log", xlabel="layers", title="deviation of the end")
+    middle.set_xticks(depths, [str(depth) for depth in depths])
+    middle.set_yticks(ticks := [0.02, 0.05, 0.1, 0.2, 0.5], map(str, ticks))
+    middle.minorticks_off()
+    for colour, (length, rate) in zip(COLOURS[2:], rates.items(), strict=False):
+        periods = rate["periods"]
+        right.plot(periods, rate["found"], "o-", markersize=3, color=colour, label=f"L = {length}")
+        right.plot(periods[:2], [rate["fast"]] * 2, ":", color=colour)
+        right.plot(periods[-3:], rate["slow"][-3:], ":", color=colour)
+    right.axhline(0.5, color=GREY, linewidth=0.8)
+    right.set(xscale="log", xlabel="time that an order lasts", title="rate")
+    for ax in (left, middle, right):
+        ax.set_title(ax.get_title(), fontsize=10)
+        ax.legend(frameon=False, fontsize=7)
+    left.legend(frameon=False, fontsize=7, loc="lower left")
+    return figure
+
+
+def reordering_curves(found: Mapping[str, Runs]) -> Figure:
+    """Accuracy against epoch, after the paper's Figure 4: own order and random order.
+
+    Top-1 and top-5 in training (thin) and of the averaged weights in tests (full), means over
+    seeds with their whole range; below, random minus own order in tests, paired by seed, with the
+    95% interval of each epoch for itself.
+    """
+    figure, array = axes(len(found), 3, sharex="col")
+    figure.set_size_inches(8.0, 8.0)
+    for (model, runs), column in zip(found.items(), array.T, strict=True):
+        column[0].set_title(MODELS[model], loc="left", fontsize=10)
+        for ax, top in zip(column, ("top1", "top5"), strict=False):
+            for arm in ("baseline", "random"):
+                for split, width, word in (("train", 0.8, "training"), ("test", 1.6, "test")):
+                    if lines := _epochs(runs, arm, split, top):
+                        label = f"{ARMS[arm]}, {word}"
+                        _over_seeds(ax, lines, arm, label, linewidth=width)
+        _paired_by_epoch(column[2], runs)
+        column[2].set_xlabel("epoch")
+    for ax, label in zip(
+        array[:, 0], ("top-1 (%)", "top-5 (%)", "difference (points)"), strict=True
+    ):
+        ax.set_ylabel(label)
+    figure.legend(
+        *array[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False
+    )
+    return figure
+
+
+def reordering_differences(found: Mapping[str, Runs], effect: float) -> Figure:
+    """Each arm's top-1 at the end minus the baseline's, in points: seeds, mean, 95% interval.
+
+    Grey bars reach as far as true differences that the arm's paired test misses more than once in
+    five times, given the sd of differences pooled over the model's arms.
+
+    effect: a difference to compare with, marked by a line.
+    """
+    figure, array = axes(1, len(found))
+    figure.set_size_inches(7.0, 0.6 + 2.1 * len(found))
+    panels = array[:, 0]
+    for ax, (model, runs) in zip(panels, found.items(), strict=True):
+        values = comparison.outcomes(runs, "top1")
+        arms = comparison.differences(values)
+        sd = comparison.pooled_sd(arms.values())
+        for place, (arm, difference) in enumerate(arms.items()):
+            seeds = sorted(values[arm].keys() & values["baseline"].keys())
+            each = [values[arm][seed] - values["baseline"][seed] for seed in seeds]
+            reach = comparison.detectable(sd, difference.n)
+            bar = ax.barh(place, 2 * reach, left=-reach, height=0.62, color=GREY, alpha=0.25)
+            bar.set_label("too small to find four times in five" if place == 0 else "_nolegend_")
+            ax.plot(each, [place] * len(each), "o", color=COLOURS[5], markersize=4)
+            _interval(ax, difference, place)
+        ax.axvline(0, color=GREY, linewidth=1.0)
+        ax.axvline(effect, color=COLOURS[1], linestyle="--", label=f"paper, {effect:+.2f}")
+        ax.set_yticks(range(len(arms)), [f"{ARMS[arm]} ({d.n})" for arm, d in arms.items()])
+        ax.set_ylim(len(arms) - 0.4, -0.6)
+        ax.set_title(MODELS[model], loc="left", fontsize=10)
+    panels[-1].set_xlabel("minus own order (points)")
+    panels[0].plot([], [], "o", color=COLOURS[5], markersize=4, label="one seed")
+    panels[0].plot([], [], "D-", color=COLOURS[0], markersize=5, label="mean, 95% interval")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def reordering_mechanism(found: Mapping[str, Runs]) -> Figure:
+    """What the tokens of trained models do, by depth and arm: means over seeds, whole range.
+
+    From `reorder.mechanism`: sensitivity to the order, similarity, clusters as a share of the
+    tokens, effective rank, excess similarity with the token read first, and response to it.
+    """
+    rows = {
+        "sensitivity\nto the order": lambda run: run["orders"]["sensitivity"],
+        "mean cosine": lambda run: run["mechanism"]["similarity"],
+        f"clusters at {ANGLE}°,\nshare of tokens": _share_of_clusters,
+        "effective rank": lambda run: run["mechanism"]["effective_rank"],
+        "closer to the first\nthan to each other": lambda run: run["mechanism"]["excess"],
+        "response\nto the first": lambda run: (run["mechanism"]["response"] or {}).get("first"),
+    }
+    depths = [len(runs[0]["mechanism"]["depths"]) for runs in found.values()]
+    # Wide enough for the names of the depths.
+    widths = {"width_ratios": [max(depth, 8) for depth in depths]}
+    figure, array = axes(len(found), len(rows), sharex="col", gridspec_kw=widths)
+    figure.set_size_inches(8.0, 11.5)
+    for (model, runs), column in zip(found.items(), array.T, strict=True):
+        column[0].set_title(MODELS[model], loc="left", fontsize=10)
+        names = runs[0]["mechanism"]["depths"]
+        for ax, measure in zip(column, rows.values(), strict=True):
+            drawn = [_by_depth(ax, runs, arm, measure, names) for arm in ARMS]
+            ax.set_visible(any(drawn))
+        last = [ax for ax in column if ax.get_visible()][-1]
+        last.tick_params(labelbottom=True)
+        last.set_xticks(range(len(names)), [_short(name) for name in names], fontsize=7)
+        last.set_xlabel(_axis(names))
+    for row, label in zip(array, rows, strict=True):
+        next(ax for ax in row if ax.get_visible()).set_ylabel(label)
+    figure.align_ylabels(array[:, 0])
+    # Not every model has every arm.
+    drawn = {}
+    for ax in array[0]:
+        drawn |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    figure.legend(drawn.values(), drawn, loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def power_curves(once: Sequence[float], ours: Mapping[str, Difference], effect: float) -> Figure:
+    """Chance of finding a true difference, against its size in points.
+
+    once: seed-to-seed sds for a comparison of one run each.
+    ours: paired comparisons by name, with the sd that each saw.
+    effect: marked by a line.
+    """
+    figure, ((ax,),) = axes()
+    reach = [comparison.detectable_once(max(once))]
+    reach += [comparison.detectable(d.sd, d.n) for d in ours.values()]
+    x = np.linspace(0, 1.1 * min(max(reach), 4 * reach[0]), 200)
+    styles = ("-", "--", ":")
+    for sd, style in zip(once, styles, strict=False):
+        y = [comparison.power_once(value, sd) for value in x]
+        ax.plot(x, y, color=COLOURS[1], linestyle=style, label=f"one run each, seeds' sd {sd:g}")
+    for (name, d), style in zip(ours.items(), styles, strict=False):
+        y = [comparison.power(value, d.sd, d.n) for value in x]
+        label = f"{name}, {d.n} pairs, sd {d.sd:.2f}"
+        ax.plot(x, y, color=COLOURS[0], linestyle=style, label=label)
+    ax.axvline(effect, color=GREY, linewidth=1.0)
+    ax.annotate(f" {effect:+.2f}", (effect, 1.02), color=GREY, fontsize=9)
+    ax.axhline(0.8, color=GREY, linewidth=0.8, linestyle=":")
+    ax.set(xlabel="true difference (points)", ylabel="power at level 0.05", ylim=(0, 1.08))
+    ax.legend(frameon=False)
+    return figure
+
+
+def curves_by_gpus(curves: Mapping[str, Sequence[float]], every: int) -> Figure:
+    """Training loss on several GPUs beside one, and how far from one GPU's each curve is.
+
+    curves: of the record of `reorder.scaling`, a value every so many steps.
+    """
+    figure, ((left, right),) = axes(2)
+    first, *others = curves
+    for colour, (name, losses) in zip(COLOURS, curves.items(), strict=False):
+        steps = every * np.arange(1, len(losses) + 1)
+        left.plot(steps, losses, color=colour, label=name, linewidth=1.2)
+        if name in others:
+            apart = np.abs(np.subtract(losses, curves[first]))
+            # Curves that are equal have no place on a scale of logarithms.
+            right.plot(
+                steps, np.where(apart > 0, apart, np.nan), color=colour, label=name, linewidth=1.2
+            )
+    left.set(xlabel="steps", ylabel="training loss")
+    right.set(xlabel="steps", ylabel=f"distance from {first}", yscale="log")
+    for ax in (left, right):
+        ax.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _epochs(runs: Runs, arm: str, split: str, metric: str) -> list[list[float]]:
+    """A metric in percent by epoch, of each run of an arm, in the order of seeds."""
+    chosen = sorted((run for run in runs if run["arm"] == arm), key=lambda run: run["seed"])
+    if split == "train":
+        return [[100 * line[f"train_{metric}"] for line in run["epochs"]] for run in chosen]
+    return [[100 * comparison.tested(line, metric) for line in run["epochs"]] for run in chosen]
+
+
+def _over_seeds(ax: Axes, lines: Iterable[Any], arm: str, label: str, **line: Any) -> None:
+    """Mean and whole range over seeds, from epoch 1 on."""
+    table = np.array(list(lines), dtype=float)
+    values = {"mean": table.mean(0), "low": table.min(0), "high": table.max(0)}
+    band(ax, range(1, table.shape[1] + 1), values, _SIDE_BY_SIDE[arm], label, **line)
+
+
+def _paired_by_epoch(ax: Axes, runs: Runs) -> None:
+    by_arm = {
+        arm: {run["seed"]: run["epochs"] for run in runs if run["arm"] == arm}
+        for arm in ("random", "baseline")
+    }
+    seeds = sorted(by_arm["random"].keys() & by_arm["baseline"].keys())
+    if len(seeds) < 2:
+        raise ValueError(f"found: {len(seeds)} seeds in both orders, takes two or more")
+    tables = [
+        np.array(
+            [[100 * comparison.tested(line, "top1") for line in by_arm[arm][s]] for s in seeds]
+        )
+        for arm in ("random", "baseline")
+    ]
+    each = [comparison.paired(a, b) for a, b in zip(*(table.T for table in tables), strict=True)]
+    values = {name: [getattr(d, name) for d in each] for name in ("mean", "low", "high")}
+    ax.axhline(0, color=GREY, linewidth=1.0)
+    band(ax, range(1, len(each) + 1), values, COLOURS[2], "random minus own order, test")
+    # Early epochs differ by much more than late ones, which are the ones to see.
+    late = [
+        abs(d.mean) + (d.high - d.mean if d.high == d.high else 0) for d in each[len(each) // 3 :]
+    ]
+    ax.set_ylim(-1.15 * max(late), 1.15 * max(late))
+
+
+def _interval(ax: Axes, difference: Difference, place: float) -> None:
+    reach = difference.high - difference.mean
+    reach = [] if math.isnan(reach) else [[reach], [reach]]
+    ax.errorbar(
+        difference.mean,
+        place,
+        xerr=reach or None,
+        fmt="D",
+        color=COLOURS[0],
+        markersize=5,
+        capsize=3,
+    )
+
+
+def _share_of_clusters(run: Mapping[str, Any]) -> list[float]:
+    counts = run["mechanism"]["clusters"][str(ANGLE)]
+    return [n / length for n, length in zip(counts, run["mechanism"]["tokens"], strict=True)]
+
+
+def _by_depth(ax: Axes, runs: Runs, arm: str, measure: Any, names: Sequence[str]) -> bool:
+    """Draw a measure of an arm; whether there was anything to draw."""
+    lists = [found for run in runs if run["arm"] == arm and (found := measure(run)) is not None]
+    if not lists:
+        return False
+    table = np.array(lists, dtype=float)  # None becomes NaN
+    label = ARMS[arm]
+    # A line of its own for each stage: between stages the tokens are merged.
+    for _, group in itertools.groupby(range(len(names)), key=lambda i: _stage(names[i])):
+        places = list(group)
+        part = table[:, places]
+        values = {"mean": part.mean(0), "low": part.min(0), "high": part.max(0)}
+        band(ax, places, values, _SIDE_BY_SIDE[arm], label, linewidth=1.2)
+        label = "_nolegend_"
+    return True
+
+
+def _stage(name: str) -> str:
+    return name.partition(",")[0] if name.startswith("stage") else ""
+
+
+def _short(name: str) -> str:
+    """ "stage 3, block 5 (attention)" as 5a, an input as in, the embedding as 0."""
+    if name == "embedding":
+        return "0"
+    if name.endswith("input"):
+        return "in"
+    words = name.replace("(", "").replace(")", "").split()
+    return words[-2] + words[-1][0] if _stage(name) else words[-1]
+
+
+def _axis(names: Sequence[str]) -> str:
+    stages = list(dict.fromkeys(map(_stage, names)))
+    if stages == [""]:
+        return "layers passed"
+    return " | ".join(stages) + " (m: Mamba, a: attention)"

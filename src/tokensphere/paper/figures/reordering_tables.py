@@ -1,0 +1,424 @@
+"""Tables of the experiment on reordered tokens, as Markdown; see `figures.reordering`."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tokensphere.paper.checks.experiments.reordered_training import tables as paper
+from tokensphere.reorder.comparison import (
+    ANGLE,
+    DIVERSE,
+    Difference,
+    detectable,
+    detectable_once,
+    differences,
+    diversity,
+    holm,
+    outcomes,
+    power,
+    power_once,
+    sampling_error,
+    seeds_needed,
+)
+from tokensphere.reorder.recipe import Config
+
+from .reordering import ARMS, MODELS, Runs
+
+KEYS = {
+    "peak learning rate": "rate",
+    "betas": "betas",
+    "weight decay": "decay",
+    "batch": "batch",
+}
+"""By row of the paper's Table 2, the key of a configuration; its other rows are in the code."""
+
+MEASURES = {
+    "similarity": "mean cosine",
+    "clusters": f"clusters at {ANGLE}°",
+    "effective_rank": "effective rank",
+    "pooled_rank": "effective rank, all images",
+}
+
+IMAGES = ("similarity", "clusters", "effective_rank")
+"""Of these, what is measured in each image by itself."""
+
+FILES = {
+    "MambaVision-T, 32 pixels": {arm: f"cifar10_mambavision_{arm}" for arm in ARMS},
+    "MambaVision-T, 224 pixels": {"baseline": "imagenet_baseline", "random": "imagenet"},
+}
+"""Configurations by model and arm, as `reorder.scaling` names what a step costs."""
+
+LEVEL = 0.05
+"""Of a test that shows something."""
+
+SAID = {1: "more diverse", -1: "less diverse", 0: "not shown"}
+
+
+def markdown(head: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
+    """A table of these cells."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n\n"
+
+
+def interval(d: Difference, form: str = "+.2f") -> str:
+    """Mean and bounds of a difference, in a format."""
+    return f"{d.mean:{form}} [{d.low:{form}}, {d.high:{form}}]"
+
+
+def configuration_table(
+    configs: Mapping[str, Mapping[str, Any]],
+    fixed: Mapping[str, Any],
+    published: Mapping[str, Any],
+    others: Sequence[str],
+) -> str:
+    """Configurations beside what the paper fixes and what was published with the model.
+
+    configs: by title, of `reorder.recipe.Config` as dictionaries.
+    fixed, published: by name of a row of Table 2.
+    others: keys of a configuration that Table 2 leaves open.
+
+    Raises ValueError for a configuration that differs from Table 2.
+    """
+    rows = []
+    for name, value in fixed.items():
+        ours = [config[KEYS[name]] if name in KEYS else value for config in configs.values()]
+        if any(one != value for one in ours):
+            raise ValueError(f"configs: {name} is {ours}, Table 2 has {value}")
+        rows.append([name, value, published[name], *ours])
+    for key in others:
+        values = [config[key] for config in configs.values()]
+        rows.append([f"`{key}`", "", "", *(value or "none" for value in values)])
+    return markdown(["", "Table 2", "published recipe", *configs], rows)
+
+
+def published_table() -> str:
+    """Table 1, what is published for its model, and what its differences can show."""
+    pairs = list(paper.TABLE_1.values())
+    gains = [after - before for before, after in pairs]
+    images = [gain / paper.image_error(pair) for gain, pair in zip(gains, pairs, strict=True)]
+    rows = [
+        ["Table 1, own order", *(f"{before:.2f}" for before, _ in pairs)],
+        ["Table 1, random order", *(f"{after:.2f}" for _, after in pairs)],
+        ["MambaVision-T as published", *paper.PUBLISHED.values()],
+        ["$z$ on two samples of images", *(f"{value:.1f}" for value in images)],
+        [
+            "significant on the same images for $b+c$ below",
+            *(f"{paper.largest_disagreement(pair):.1%}" for pair in pairs),
+        ],
+    ]
+    for s in paper.FLUCTUATION:
+        z = [gain / (math.sqrt(2) * s) for gain in gains]
+        rows.append([f"$z$ of one run each, $s={s}$", *(f"{value:.1f}" for value in z)])
+        runs = [paper.runs_needed(gain, s) for gain in gains]
+        rows.append([f"runs of each kind for power 0.8, $s={s}$", *runs])
+    least = [gain / (math.sqrt(2) * paper.critical()) for gain in gains]
+    rows.append(["significant for $s$ below", *(f"{value:.3f}" for value in least)])
+    return markdown(["", *paper.TABLE_1], rows)
+
+
+def power_table(once: Sequence[float], ours: Mapping[str, Difference], effect: float) -> str:
+    """What was detectable, by the arguments of `figures.power_curves`."""
+    rows = [
+        [
+            "Table 1, one run each",
+            f"{sd:g}, of a run",
+            detectable_once(sd),
+            power_once(effect, sd),
+            "",
+        ]
+        for sd in once
+    ]
+    for name, d in ours.items():
+        row = [f"{name}, {d.n} pairs", f"{d.sd:.2f}, of differences", detectable(d.sd, d.n)]
+        rows.append([*row, power(effect, d.sd, d.n), seeds_needed(effect, d.sd)])
+    head = ["", "sd", "detectable with power 0.8", f"power at {effect:+.2f}"]
+    head.append(f"pairs for power 0.8 at {effect:+.2f}")
+    return markdown(
+        head, [[*row[:2], *(f"{value:.2f}" for value in row[2:4]), row[4]] for row in rows]
+    )
+
+
+def accuracy_table(
+    runs: Runs,
+    outcome: Mapping[str, Mapping[str, Mapping[int, float]]],
+    difference: Mapping[str, Mapping[str, Difference]],
+    adjusted: Mapping[str, float],
+) -> str:
+    """One model's accuracy by arm and what the arms' differences from the baseline are.
+
+    runs: of the model, for the time of a step: the median over epochs and seeds.
+    outcome: by "top-1" and "top-5", of `comparison.outcomes`.
+    difference: by the same, of `comparison.differences`.
+    adjusted: p-values of the top-1 differences, by arm.
+    """
+    head = ["order", "seeds", "ms a step", "top-1", "its sd", "top-5"]
+    head += ["top-1, difference", "p (Holm)", "top-5, difference"]
+    rows = []
+    for arm, values in outcome["top-1"].items():
+        top1, top5 = (list(outcome[top][arm].values()) for top in ("top-1", "top-5"))
+        spread = f"{np.std(top1, ddof=1):.2f}" if len(top1) > 1 else ""
+        epochs = [line for run in runs if run["arm"] == arm for line in run["epochs"]]
+        step = 1000 * np.median([line["seconds_a_step"] for line in epochs])
+        row = [ARMS[arm], len(values), f"{step:.0f}", f"{np.mean(top1):.2f}", spread]
+        row.append(f"{np.mean(top5):.2f}")
+        if arm in adjusted:
+            one, five = (interval(difference[top][arm]) for top in ("top-1", "top-5"))
+            row += [one, _chance(adjusted[arm]), five]
+        rows.append([*row, *[""] * (len(head) - len(row))])
+    return markdown(head, rows)
+
+
+def contrasts(runs: Runs) -> dict[str, Difference]:
+    """Random order against own order and against the control, by what is compared; one model's.
+
+    Top-1 after the last epoch in points, and the loss of the last epoch in training. What lacks
+    runs of two common seeds is left out.
+    """
+
+    def own(run: Mapping[str, Any]) -> float:
+        return 100 * run["orders"]["own"]
+
+    def shuffled(run: Mapping[str, Any]) -> float:
+        return float(100 * np.mean(run["orders"]["random"]))
+
+    def loss(run: Mapping[str, Any]) -> float:
+        return run["epochs"][-1]["train_loss"]
+
+    def seeds(arm: str, value: Any) -> dict[int, float]:
+        return {run["seed"]: value(run) for run in runs if run["arm"] == arm}
+
+    sides = {
+        "top-1, both tested in own order": (own, "baseline", own),
+        "top-1, each tested as trained": (shuffled, "baseline", own),
+        "top-1, both tested in random orders": (shuffled, "baseline", shuffled),
+        "top-1, from one fixed order, each tested as trained": (shuffled, "fixed", own),
+        "loss in training (nats)": (loss, "baseline", loss),
+    }
+    found = {}
+    for name, (value, control, other) in sides.items():
+        compared = differences({"random": seeds("random", value), "": seeds(control, other)}, "")
+        if "random" in compared:
+            found[name] = compared["random"]
+    return found
+
+
+def contrast_table(found: Mapping[str, Mapping[str, Difference]]) -> str:
+    """`contrasts` by model, with intervals."""
+    names = list(dict.fromkeys(name for each in found.values() for name in each))
+    head = ["random order, difference from own order", *(MODELS[model] for model in found)]
+    rows = []
+    for name in names:
+        form = "+.3f" if "loss" in name else "+.2f"
+        row = [interval(each[name], form) if name in each else "" for each in found.values()]
+        rows.append([name, *row])
+    return markdown(head, rows)
+
+
+def followers(runs: Runs) -> dict[str, dict[str, Any]]:
+    """Whether tokens follow the first one, and what their diversity goes with; one model's.
+
+    By arm in which one token is read first: "cosine", "clusters" and "top-1", differences from the
+    baseline of the mean cosine and the clusters after the last layer and of top-1 in points, None
+    for the baseline itself; "excess" there, of each run; mean responses to the "first" token and
+    to a "later" one.
+    """
+    ends = {name: differences(values) for (_, name), values in diversity(runs).items()}
+    top1 = differences(outcomes(runs, "top1"))
+    found = {}
+    for arm in ARMS:
+        measured = [run["mechanism"] for run in runs if run["arm"] == arm]
+        if not measured or measured[0]["response"] is None:
+            continue
+        found[arm] = {
+            "cosine": ends["similarity"].get(arm),
+            "clusters": ends["clusters"].get(arm),
+            "top-1": top1.get(arm),
+            "excess": [one["excess"][-1] for one in measured],
+            "first": float(np.mean([one["response"]["first"][-1] for one in measured])),
+            "later": float(np.mean([one["response"]["later"][-1] for one in measured])),
+        }
+    return found
+
+
+def followers_table(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """`followers` by model."""
+    head = ["model", "order in training", "mean cosine, difference", "clusters, difference"]
+    head += ["top-1, difference", "response to the first", "to a later one"]
+    rows = []
+    for model, arms in found.items():
+        for arm, each in arms.items():
+            forms = {"cosine": "+.3f", "clusters": "+.2f", "top-1": "+.2f"}
+            row = [interval(each[key], form) if each[key] else "" for key, form in forms.items()]
+            response = [f"{each[key]:z.3f}" for key in ("first", "later")]
+            rows.append([MODELS[model], ARMS[arm], *row, *response])
+    return markdown(head, rows)
+
+
+def hours_table(rates: Mapping[int, float], images: int) -> str:
+    """Hours for so many images on 1, 8 and 64 GPUs, at what 1 and 2 were measured to do.
+
+    rates: images a second, by GPUs. Each of several GPUs has half the rate of two.
+    """
+    each = {1: rates[1], 8: rates[2] / 2, 64: rates[2] / 2}
+    rows = [[n, f"{images / (n * rate) / 3600:.1f}"] for n, rate in each.items()]
+    return markdown(["GPUs", "hours"], rows)
+
+
+def scale(runs: Mapping[str, Runs], effect: float) -> str:
+    """What a difference like the paper's is for these runs, and what other images would do."""
+    text = ""
+    share = effect / (100 - paper.TABLE_1["top-1"][0])
+    for model, found in runs.items():
+        own = float(np.mean(list(outcomes(found, "top1")["baseline"].values())))
+        images = found[0]["tested"]
+        text += f"**{MODELS[model]}**: of the errors {effect:.2f} points were {share:.1%} on "
+        text += f"ImageNet-1K, which is {share * (100 - own):.2f} points here; "
+        text += f"one image is {100 / images:.2f}; another {images:,} test images would move an "
+        text += f"accuracy by {sampling_error(own / 100, images):.2f} (binomial sd).\n\n"
+    return text
+
+
+def orders_table(found: Mapping[str, Runs]) -> str:
+    """By model and arm: accuracy in the order of its tests, in random orders, and sensitivity."""
+    head = ["model", "order in training", "top-1 in its tests", "in random orders", "lost"]
+    rows = []
+    for model, runs in found.items():
+        for arm, name in ARMS.items():
+            chosen = [run["orders"] for run in runs if run["arm"] == arm]
+            if not chosen:
+                continue
+            own, other = (
+                100 * np.mean([np.mean(orders[key]) for orders in chosen])
+                for key in ("own", "random")
+            )
+            last = np.mean([orders["sensitivity"][-1] for orders in chosen])
+            row = [MODELS[model], name, f"{own:.2f}", f"{other:.2f}", f"{own - other:.2f}"]
+            rows.append([*row, f"{last:.3f}"])
+    return markdown([*head, "sensitivity, at the end"], rows)
+
+
+def diversity_rows(found: Mapping[str, Runs]) -> list[list[Any]]:
+    """Random against own order by what `comparison.diversity` measures, for `diversity_table`.
+
+    Model, depth, measure, baseline's mean, difference, its p after Holm over all rows, and the sign
+    of what is shown at level 0.05: of `SAID`.
+    """
+    measured = {
+        (model, *key): values
+        for model, runs in found.items()
+        for key, values in diversity(runs).items()
+    }
+    compared = {key: differences(values)["random"] for key, values in measured.items()}
+    adjusted = holm([d.p for d in compared.values()])
+    rows = []
+    for (key, d), p in zip(compared.items(), adjusted, strict=True):
+        sign = 0 if p >= LEVEL else int(np.sign(d.mean)) * DIVERSE[key[-1]]
+        rows.append([*key, float(np.mean(list(measured[key]["baseline"].values()))), d, p, sign])
+    return rows
+
+
+def diversity_table(rows: Iterable[Sequence[Any]]) -> str:
+    """`diversity_rows`."""
+    head = ["after", "measure", "own order", "random order, difference", "p (Holm)"]
+    return markdown(
+        [*head, "reordered tokens are"],
+        [
+            [
+                f"{MODELS[model]}, {depth}",
+                MEASURES[name],
+                f"{mean:.3g}",
+                interval(d, "+.3g"),
+                _chance(p),
+                SAID[sign],
+            ]
+            for model, depth, name, mean, d, p, sign in rows
+        ],
+    )
+
+
+def overhead_table(steps: Mapping[str, Mapping[str, Any]]) -> str:
+    """Milliseconds of a step in own order, and by how much other arms exceed them.
+
+    steps: of the record of `reorder.scaling`. Shown is the median over rounds, in which the arms
+    take turns, of the ratio within a round.
+    """
+    arms = [arm for arm in ARMS if arm != "baseline"]
+    rows = []
+    for title, files in FILES.items():
+        seconds = {
+            arm: np.array(steps[file]["seconds_a_step"])
+            for arm, file in files.items()
+            if file in steps
+        }
+        own = seconds["baseline"]
+        cells = [title, f"{1000 * np.median(own):.1f}"]
+        for arm in arms:
+            more = 100 * (np.median(seconds[arm] / own) - 1) if arm in seconds else None
+            cells.append("" if more is None else f"{more:+.1f}%")
+        rows.append(cells)
+    return markdown(["", "own order (ms a step)", *(ARMS[arm] for arm in arms)], rows)
+
+
+def scaling_table(scaling: Iterable[Mapping[str, Any]]) -> str:
+    """Images a second by GPUs and batch, and how many times those of one GPU at this batch.
+
+    scaling: of the record of `reorder.scaling`.
+    """
+    scaling = list(scaling)
+    one = {row["batch"]: row["images_a_second"] for row in scaling if row["gpus"] == 1}
+    rows = []
+    for row in scaling:
+        rate, gpus, batch = row["images_a_second"], row["gpus"], row["batch"]
+        rows.append([gpus, batch, f"{rate:,.0f}", f"{rate / one[batch]:.2f}"])
+    return markdown(["GPUs", "images in a step", "images a second", "times one GPU"], rows)
+
+
+def permuting_table(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Milliseconds of a permutation and its gradient, beside torch's and two copies.
+
+    rows: of the record of `benchmarks.permute_gpu`.
+    """
+    names = {"ours (ms)": "ours (ms)", "index (ms)": "`x[:, order]`"}
+    names |= {"index_select (ms)": "`index_select`", "gather (ms)": "`gather`"}
+    names |= {"floor (ms)": "two copies", "ours / floor": "ours, over copies"}
+    table = []
+    for row in rows:
+        cells = [f"{row[name]:.3f}" for name in list(names)[:-1]]
+        shape = f"{row['B']}x{row['tokens']}x{row['D']}"
+        table.append([shape, *cells, f"{row['ours / floor']:.2f}"])
+    return markdown(["images, tokens, width", *names.values()], table)
+
+
+def imagenet(cost: Mapping[str, Any], config: Config) -> str:
+    """What a run on ImageNet-1K takes, by the record of `reorder.scaling`."""
+    rate = {r["gpus"]: r["images_a_second"] for r in cost["scaling"] if r["batch"] == config.batch}
+    images = 1_281_167 * config.epochs  # its training set, so many times
+    share, wanted = rate[2] / rate[1] / 2, 8 * rate[2] / 2
+    cores, folder = cost["cores"], cost["loading"]["folder"]
+    return (
+        f"A run is {images / 1e6:.0f} million images ({config.epochs} epochs). At the "
+        f"{rate[1]:,.0f} images a second of one GPU, and {share:.0%} of that on each of several, "
+        f"as measured on two at this batch, it takes\n\n{hours_table(rate, images)}"
+        "The hours are the least, without tests and where loading keeps up. Of "
+        f"{config.batch} images 8 GPUs have {config.batch // 8} each and 64 have "
+        f"{config.batch // 64}, too few: these rows are for larger batches. The loaders gave "
+        f"{folder:,.0f} photos a second on {cores} cores, decoded and augmented; a training from "
+        f"a folder of photos on two GPUs saw {cost['loading']['training']:,.0f}. The "
+        f"{wanted:,.0f} a second that 8 GPUs can do take {wanted / folder * cores:.0f} such cores."
+    )
+
+
+def curves_apart(curves: Mapping[str, Sequence[float]]) -> str:
+    """How far the losses of the record of `reorder.scaling` are from those on one GPU."""
+    apart = {name: np.abs(np.subtract(c, curves["1 GPU"])).mean() for name, c in curves.items()}
+    return (
+        "The losses of the same training on CIFAR-10 on one GPU and on two are "
+        f"{apart['2 GPUs']:.4f} apart on average; of two runs on one GPU, "
+        f"{apart['1 GPU again']:.4f}; with another seed, {apart['1 GPU, another seed']:.3f}."
+    )
+
+
+def _chance(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.0005 else "< 0.001"

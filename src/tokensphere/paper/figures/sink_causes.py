@@ -1,0 +1,121 @@
+"""What a sink could come of: training, the tokens' alignment with depth, the factors of a score.
+
+Drawn from the records of `sinks.language_model` and `sinks.experiment`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tokensphere.sinks.style import COLOURS, GREY, axes, band, estimates
+
+WAYS = {"bos": "after a beginning-of-text token", "none": "without one"}
+FACTORS = {
+    "write": "step of the token itself",
+    "decay": "steps of later tokens",
+    "input": "content, B",
+    "output": "readers' content, C",
+}
+
+
+def sinks_in_training(history: Mapping[str, Any], uniform: float) -> Figure:
+    """Loss of a language model in training, and each layer's first-token share along the way.
+
+    history: data of the record of `sinks.language_model`.
+    uniform: the share under uniform attention at the length of its prompts.
+    """
+    figure, ((left, *rest),) = axes(3, 1)
+    figure.set_size_inches(10.0, 3.6)
+    steps = [entry["step"] for entry in history["train"]]
+    left.plot(steps, [entry["loss"] for entry in history["train"]], color=GREY, label="training")
+    seen = history["heldout"]
+    losses = [entry["none"]["loss"] for entry in seen]
+    left.plot([entry["step"] for entry in seen], losses, "o-", color=COLOURS[0], label="held out")
+    left.set_xlabel("step")
+    left.set_ylabel("loss, nats a token")
+    left.legend(frameon=False)
+    moments = sorted(map(int, history["measured"]))
+    for ax, (way, title) in zip(rest, WAYS.items(), strict=True):
+        for place, moment in enumerate(moments):
+            mean = history["measured"][str(moment)][way]["absolute"]["mean"]
+            shade = 0.15 + 0.85 * place / max(len(moments) - 1, 1)
+            first = [row[0] for row in mean]
+            ax.plot(first, color=COLOURS[0], alpha=shade, label=f"step {moment:,}")
+        ax.axhline(uniform, color=GREY, linewidth=1.0, label="uniform attention")
+        ax.set_title(title, loc="left", fontsize=10)
+        ax.set_xlabel("layer, from 0")
+        ax.set_ylim(0, 1.6 * uniform)
+    rest[0].set_ylabel("share of the first token")
+    figure.legend(
+        *rest[1].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False
+    )
+    return figure
+
+
+def alignment_by_depth(found: Mapping[str, Any]) -> Figure:
+    """Cosine of the later tokens with the first and with each other, and how far they follow a
+    change of the first and of a later token, against depth.
+
+    found: data of the record of `sinks.experiment`.
+    """
+    figure, array = axes(len(found), 2, sharex="col", sharey="row")
+    figure.set_size_inches(9.0, 5.6)
+    for (name, run), (upper, lower) in zip(found.items(), array.T, strict=True):
+        theory = run["theory"]
+        _band(upper, theory["alignment"]["first"], COLOURS[0], "with the first token")
+        _band(upper, theory["alignment"]["others"], COLOURS[1], "with each other")
+        _band(lower, theory["response"]["first"], COLOURS[0], "the first token is changed")
+        _band(lower, theory["response"]["later"], COLOURS[1], "a later token is changed")
+        upper.set_title(name, loc="left", fontsize=10)
+        lower.set_xlabel("layers passed")
+    array[0, 0].set_ylabel("mean cosine of later tokens")
+    array[1, 0].set_ylabel("share that they follow")
+    for row in array:
+        row[0].legend(frameon=False)
+    return figure
+
+
+def sink_factors(found: Mapping[str, Any]) -> Figure:
+    """The first token's share of each layer: measured, in the theory's limit, and the part of the
+    difference from level attention that each factor brings in.
+
+    found: data of the record of `sinks.experiment`.
+    """
+    figure, array = axes(len(found), 2, sharey="row")
+    figure.set_size_inches(9.0, 6.4)
+    for (name, run), (upper, lower) in zip(found.items(), array.T, strict=True):
+        layers = run["theory"]["layers"]
+        order = sorted(range(len(layers)), key=lambda i: (layers[i]["reverse"], i))
+        x = np.arange(len(order))
+        for key, colour, label in (
+            ("measured", COLOURS[0], "measured"),
+            ("limit", COLOURS[1], "all tokens at the first"),
+        ):
+            _band(upper, estimates([layers[i][key] for i in order]), colour, label)
+        null = run["scores"]["uniform"]["mean"][0]
+        upper.axhline(null, color=GREY, linewidth=1.0, label="uniform attention")
+        for place, (factor, label) in enumerate(FACTORS.items()):
+            parts = estimates([layers[i]["attribution"][factor] for i in order])
+            _band(lower, parts, COLOURS[place], label)
+        lower.axhline(0, color=GREY, linewidth=1.0)
+        backward = [i for i, place in enumerate(order) if layers[place]["reverse"]]
+        for ax in (upper, lower):
+            if backward:
+                ax.axvline(backward[0] - 0.5, color=GREY, linestyle=":")
+                ax.set_xticks(x, [str(i % backward[0]) for i in x])
+        upper.set_title(name, loc="left", fontsize=10)
+        lower.set_xlabel("layer: forward | backward" if backward else "layer, from 0")
+    array[0, 0].set_ylabel("share of the first token")
+    array[1, 0].set_ylabel("what a factor adds to it")
+    for row in array:
+        handles, labels = row[0].get_legend_handles_labels()
+        row[-1].legend(handles, labels, frameon=False, fontsize=8)
+    return figure
+
+
+def _band(ax: Axes, values: Mapping[str, Any], colour: str, label: str) -> None:
+    """Against how many layers came before."""
+    band(ax, range(len(values["mean"])), values, colour, label, marker="o", markersize=3)

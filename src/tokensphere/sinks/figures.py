@@ -1,0 +1,190 @@
+"""Attention sinks by layer and by position, beside their nulls, and maps of the hidden attention.
+
+Everything is drawn from the document that :func:`tokensphere.sinks.report.measure_model` gives.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from tokensphere.sinks.style import COLOURS, GREY, axes, band, estimates
+
+VARIANTS = {
+    "raw": "raw (the paper's)",
+    "softmax": "softmax of each row",
+    "absolute": "absolute: shares of each row",
+}
+QUANTITIES = {"score": "importance α", "rate": "share of channels\nover the threshold"}
+NULLS = {
+    "uniform": ("uniform attention", {"color": GREY, "linewidth": 1.0}),
+    "shuffled": ("tokens shuffled", {"color": GREY, "linestyle": "--"}),
+    "shuffled_after_bos": (
+        "tokens after the beginning-of-text token shuffled",
+        {"color": GREY, "linestyle": "-."},
+    ),
+    "replaced": ("first token replaced", {"color": GREY, "linestyle": ":"}),
+}
+"""Name of each null and how its line is drawn."""
+
+
+def sinks_by_layer(data: Mapping[str, Any], quantity: str) -> Figure:
+    """The first token in each layer: mean importance, eq (33), or sink rate, eq (35).
+
+    A row of axes for each variant, a column for each direction; bands are 95% intervals over
+    prompts, grey lines the nulls.
+
+    Args:
+        data: of `sinks.report.measure_model`.
+        quantity: "score" or "rate".
+    Raises:
+        ValueError: another quantity.
+    """
+
+    def draw(ax: Axes, variant: str, direction: Mapping[str, Any]) -> None:
+        layers = [layer for layer in data["layers"] if layer["reverse"] == direction["reverse"]]
+        x = [layer["index"] for layer in layers]
+        _band(ax, x, estimates(_own(layer, quantity, variant) for layer in layers), marker="o")
+        value = data["uniform"]["mean" if quantity == "score" else "rate"][0]
+        _null(ax, x, [value] * len(x), "uniform")
+        for name in layers[0]["nulls"]:
+            key = "score" if quantity == "score" else "after_threshold"
+            _null(ax, x, [layer["nulls"][name][variant][key]["mean"] for layer in layers], name)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+    return _panels(data, quantity, draw, "layer, from 0", "first token")
+
+
+def sinks_by_position(data: Mapping[str, Any], quantity: str) -> Figure:
+    """Each position's mean over layers: of the importance, eq (33), or of the sink rates, eq (36).
+
+    Positions count from the token that the layers read first; a position's mean is over the prompts
+    that have it. Axes, bands and lines as in :func:`sinks_by_layer`.
+
+    Args, raises: as :func:`sinks_by_layer`.
+    """
+
+    def draw(ax: Axes, variant: str, direction: Mapping[str, Any]) -> None:
+        if quantity == "score":
+            runs = direction["importance"][variant]
+        else:
+            runs = {
+                name: run["after_threshold"] for name, run in direction["sink"][variant].items()
+            }
+        x = np.arange(1, len(data["prompts"]["counts"]) + 1)
+        _band(ax, x, runs["prompts"], marker="o" if len(x) <= 32 else None)
+        _null(ax, x, data["uniform"]["mean" if quantity == "score" else "rate"], "uniform")
+        for name in ("shuffled", "replaced"):
+            _null(ax, x, runs[name]["mean"], name)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.set_xlim(1 - 0.02 * len(x), len(x) * 1.02)
+
+    return _panels(data, quantity, draw, "position, from 1", "mean over layers")
+
+
+def attention_maps(data: Mapping[str, Any]) -> Figure:
+    """The mean softmax of the hidden attention in some layers, early to late, as in Figure 2.
+
+    One colour scale for all, linear in the weight's square root, so that a column of small weights
+    shows beside the diagonal. It ends where one entry in a hundred is larger: the first query has
+    no key but its own.
+
+    Args:
+        data: of `sinks.report.measure_model`.
+    """
+    maps = data["maps"]
+    columns = min(3, len(maps))
+    rows = -(-len(maps) // columns)
+    figure, array = axes(columns, rows, sharex=True, sharey=True)
+    figure.set_size_inches(8.0, 0.7 + 2.5 * rows * 3 / columns if columns > 1 else 5.5)
+    shown = [_square(found["rows"]) for found in maps]
+    entries = np.concatenate([square[np.isfinite(square)] for square in shown])
+    most = float(np.quantile(entries, 0.99))
+    for ax, found, square in zip(array.flat, maps, shown, strict=False):
+        tokens = len(square)
+        image = ax.imshow(
+            square,
+            norm=PowerNorm(0.5, vmin=0, vmax=most),
+            cmap="viridis",
+            interpolation="nearest",
+            extent=(0.5, tokens + 0.5, tokens + 0.5, 0.5),
+        )
+        ax.grid(False)
+        ax.set_title(f"layer {found['layer']}{', backward' if found['reverse'] else ''}")
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+    for ax in array.flat[len(maps) :]:
+        ax.set_visible(False)
+    for ax in array[-1]:
+        ax.set_xlabel("key")
+    for ax in array[:, 0]:
+        ax.set_ylabel("query")
+    bar = figure.colorbar(image, ax=array, extend="max", shrink=0.8)
+    bar.set_label("mean softmax weight")
+    return figure
+
+
+def _panels(
+    data: Mapping[str, Any],
+    quantity: str,
+    draw: Callable[[Axes, str, Mapping[str, Any]], None],
+    x: str,
+    of: str,
+) -> Figure:
+    if quantity not in QUANTITIES:
+        raise ValueError(f"quantity: got {quantity!r}, takes one of {', '.join(QUANTITIES)}")
+    directions = data["directions"]
+    figure, array = axes(len(directions), len(VARIANTS), sharex=True, sharey="row")
+    figure.set_size_inches(8.0, 7.0)
+    for row, (variant, title) in zip(array, VARIANTS.items(), strict=True):
+        for ax, direction in zip(row, directions, strict=True):
+            draw(ax, variant, direction)
+            side = ", backward" if direction["reverse"] else ", forward"
+            ax.set_title(title + (side if len(directions) > 1 else ""), loc="left", fontsize=10)
+        if quantity == "rate":
+            row[0].set_ylim(-0.04, 1.04)
+        elif variant != "raw":  # shares; cut off at their least they would look like more
+            row[0].set_ylim(0, 1.08 * max(ax.dataLim.ymax for ax in row))
+        row[0].set_ylabel(QUANTITIES[quantity])
+    for ax in array[-1]:
+        ax.set_xlabel(x)
+    handles, labels = array[0, 0].get_legend_handles_labels()
+    figure.legend(
+        handles,
+        [f"the prompts, {of}", *labels[1:]],
+        loc="outside upper center",
+        ncols=2,
+        frameon=False,
+    )
+    return figure
+
+
+def _own(layer: Mapping[str, Any], quantity: str, variant: str) -> dict[str, float]:
+    """The first token's mean, low and high."""
+    found = layer["scores"][variant]
+    if quantity == "rate":
+        found = layer["rates"][variant]["after_threshold"]
+    return {name: values[0] for name, values in found.items()}
+
+
+def _band(ax: Axes, x: Any, values: Mapping[str, Sequence[float]], marker: str | None) -> None:
+    band(ax, x, values, COLOURS[0], "the prompts", marker=marker, markersize=4)
+    if marker is None:  # the first token, where the line begins at the edge
+        ax.plot(x[:1], values["mean"][:1], color=COLOURS[0], marker="o", markersize=4)
+
+
+def _null(ax: Axes, x: Any, values: Sequence[float | None], name: str) -> None:
+    label, style = NULLS[name]
+    ax.plot(x, np.array(values, dtype=float), label=label, **style)
+
+
+def _square(rows: Sequence[Sequence[float]]) -> np.ndarray:
+    """(T, T) from the rows' keys up to the query; NaN past it."""
+    square = np.full((len(rows), len(rows)), np.nan)
+    for query, row in enumerate(rows):
+        square[query, : query + 1] = row
+    return square

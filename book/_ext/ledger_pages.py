@@ -1,10 +1,10 @@
-"""The ledger in the book: a mark where a statement is treated, the ledger's page, the concordance.
+"""The ledger in the book: marks where statements are treated, its own page, the concordance.
 
-In a chapter, {claim}`thm-3.3` marks the theorem, or the place, that treats a statement: its verdict,
-with links to the ledger's entry and to the source of its checks at this commit, and the command that
-runs them. Every id of the ledger has one mark, in its chapter. {entry}`thm-3.3` gives the links alone.
-On the ledger's page the directive `ledger` writes all entries; `concordance` the table from a
-paper's numbers to the book's boxes, verdicts and checks.
+In a chapter {claim}`thm-3.3` marks the theorem, or the place, that treats a statement: its verdict,
+links to the ledger's entry and to the source of its checks at this commit, and the command that
+runs them. Every id of the ledger has one mark, in its chapter. {entry}`thm-3.3` gives the links
+alone. On the ledger's page the directive `ledger` writes all entries, and `concordance` the table
+from a paper's numbers to the book's boxes, verdicts and checks.
 """
 
 import functools

@@ -21,6 +21,7 @@ from .reordering import (
 )
 from .sink_causes import alignment_by_depth, sink_factors, sinks_in_training
 from .spheres import sphere, static_sphere, zeros_of_the_form
+from .tables import table
 
 __all__ = [
     "COLOURS",
@@ -45,6 +46,7 @@ __all__ = [
     "sphere",
     "static_portrait",
     "static_sphere",
+    "table",
     "verdicts",
     "zeros_of_the_form",
 ]

@@ -308,10 +308,12 @@ def test_zero_coordinates_stay_zero():
     for B, step, y in zip(S_BC, S_Delta, y0, strict=True):
         whole = predict_limit(B, step, y)
         part = predict_limit(B[keep][:, keep], step[keep][:, keep], y[keep])
-        assert (whole.kind, whole.argument, whole.rate) == (part.kind, part.argument, part.rate)
+        assert (whole.kind, whole.argument) == (part.kind, part.argument)
+        # Of matrices of another size: sums in another order.
+        assert whole.rate == pytest.approx(part.rate, rel=1e-12)
         if whole.point is not None:
             assert float(whole.point[2]) == 0
-            assert torch.equal(whole.point[keep], part.point)
+            torch.testing.assert_close(whole.point[keep], part.point, rtol=0, atol=1e-12)
 
 
 def test_tokens_at_rest_stay():

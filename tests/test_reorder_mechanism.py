@@ -169,7 +169,7 @@ def test_tokens_of_a_classifier_in_one_pass(images):
     assert names == ["embedding", "layer 1", "layer 2", "layer 3"]
     with torch.no_grad():
         for found, expected in zip(tokens, model.tokens(images), strict=True):
-            assert torch.equal(found, expected)
+            torch.testing.assert_close(found, expected)
     wrapped = wrap(model, RandomOrder(when="always"))
     mechanism.layer_tokens(wrapped, images)
     assert int(wrapped.reordering.step) == 1
@@ -246,9 +246,9 @@ def test_tokens_of_mambavision_by_stage_and_block(images):
     assert [tuple(x.shape) for x in tokens] == [(6, 16, 4)] * 4 + [(6, 4, 8)] * 3
     with torch.no_grad():
         x = model.levels[0](model.stem(images))
-        assert torch.equal(tokens[0], x.flatten(2).mT)
+        torch.testing.assert_close(tokens[0], x.flatten(2).mT)
         for i, block in enumerate(model.levels[1].blocks):
-            assert torch.equal(tokens[i + 1], block(tokens[i]))
+            torch.testing.assert_close(tokens[i + 1], block(tokens[i]))
     found = mechanism.measure(wrap(model, FixedOrder(), seed=1), images)
     assert found["tokens"] == [16] * 4 + [4] * 3
     assert found["response"] is None
@@ -429,14 +429,15 @@ def test_response_to_the_first_token_read(policy, images):
 
 
 def test_tokens_read_before_do_not_respond(images):
-    """Which it is that comes first is read off the mixers: earlier tokens keep every bit."""
+    """Which it is that comes first is read off the mixers: earlier tokens do not change."""
     model = wrap(classifier(), FixedOrder(), seed=3).eval()
     order = mechanism._reading_order(model, L).tolist()
     changed = mechanism._with_other_patch(model, images, order[5])
     states, others = (mechanism.layer_tokens(model, x)[1] for x in (images, changed))
     for x, y in zip(states, others, strict=True):
-        assert torch.equal(x[:, order[:5]], y[:, order[:5]])
-    assert (x[:, order[5:]] != y[:, order[5:]]).any(-1).all()
+        # Rounding of float32, two orders below the least response at the end.
+        torch.testing.assert_close(x[:, order[:5]], y[:, order[:5]], rtol=0, atol=1e-6)
+    assert float((x - y)[:, order[5:]].abs().amax(-1).min()) > 1e-4
 
 
 def test_images_alike_have_no_response(images):

@@ -252,7 +252,9 @@ def test_the_model_does_not_notice(family):
     assert torch.equal(torch.get_rng_state(), random)
     assert [module.training for module in model.modules()] == modes
     output = seen.pop()
-    assert torch.equal(output.logits[:, -1], want[:, -1])
+    # Logits at one token and at all are matrix products of other shapes, which may sum in another
+    # order: a unit in the last place of float32.
+    torch.testing.assert_close(output.logits[:, -1], want[:, -1])
     if family != "typeseg":
         # No memory for a cache, nor for logits at every token.
         assert output.logits.shape[1] == 1
@@ -263,7 +265,7 @@ def test_the_model_does_not_notice(family):
     for name, value in model.named_parameters():
         assert torch.equal(value, parameters[name]) and value.grad is None and value.requires_grad
     with torch.no_grad():
-        assert torch.equal(model.eval()(**inputs).logits, want)
+        torch.testing.assert_close(model.eval()(**inputs).logits, want)
     # Training on changes no captured tensor.
     kept = [value.clone() for layer in layers for value in tensors(layer).values()]
     with torch.no_grad():
@@ -297,7 +299,7 @@ def test_each_layer_keeps_only_what_is_returned():
         return float(layer.delta.sum())
 
     got = each_layer(model, batch("left"), look)
-    assert got == [float(layer.delta.sum()) for layer in capture(model, batch("left"))]
+    assert got == pytest.approx([float(one.delta.sum()) for one in capture(model, batch("left"))])
     first, second = NAMES["typeseg"]
     assert [name for name, _ in seen] == [first, first, second, second]
     # Of the mixer before none is left.
@@ -314,7 +316,7 @@ def test_other_kinds_of_input():
         {"inputs_embeds": embedded, "attention_mask": inputs["attention_mask"]},
     ):
         for got, expected in zip(capture(model, other), want, strict=True):
-            assert torch.equal(got.delta, expected.delta)
+            torch.testing.assert_close(got.delta, expected.delta)
     names = [layer.name for layer in capture(model.backbone, inputs)]
     assert names == ["layers.0.mixer", "layers.1.mixer"]
 
@@ -350,7 +352,7 @@ def test_offloaded_weights_are_fetched(family):
     accelerate.cpu_offload(model, execution_device=torch.device("cpu"))
     assert all(value.is_meta for value in model.parameters())
     for got, expected in zip(capture(model, inputs), want, strict=True):
-        assert all(map(torch.equal, tensors(got).values(), tensors(expected).values()))
+        torch.testing.assert_close(tensors(got), tensors(expected))
     assert max(check(model, inputs).values()) <= 1e-5
 
 

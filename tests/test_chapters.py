@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tokensphere import chapters
+from tokensphere.paper import chapters
 
 HEADER = """---
 jupytext:

@@ -3,59 +3,78 @@
 import json
 import math
 import os
+import re
+import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
-from types import SimpleNamespace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tokensphere
 from tokensphere import cli
+from tokensphere.paper import ledger as paper
+from tokensphere.paper.ledger import Check, Claim, Evidence, below, equal
 
 
-@dataclass(frozen=True)
-class Claim:
-    id: str
-    where: str
-    statement: str
-    verdict: str
-    correction: str = ""
-    remains: str = ""
-    chapter: str = "setting/flow"
+def eq_1(generator):
+    numbers = {"error": np.float64(1.25e-7), "time": math.inf, "at": [0.5, 1]}
+    return Evidence([below("off by", 0.25, 1.0)], numbers)
+
+
+def wrong(generator):
+    return Evidence([below("off by", 2.5, 1.0), equal("sign", 1, 1)])
+
+
+def breaks(generator):
+    raise ArithmeticError("singular")
+
+
+def claim(id, number, statement, verdict, correction="", **functions):
+    checks = {role: Fake(function) for role, function in functions.items()}
+    return Claim(id, "ours", number, "here", statement, verdict, "setting/flow", checks, correction)
+
+
+class Fake(Check):
+    """A check that is no function of the ledger's modules."""
+
+    def __init__(self, function):
+        super().__init__(function.__module__, function.__name__, {"sign": 1})
+        object.__setattr__(self, "function", function)
+
+    def __call__(self, generator):
+        return self.function(generator)
 
 
 LEDGER = {
-    claim.id: claim
-    for claim in (
-        Claim("eq-1", "eq (1)", "The recurrence is linear in its input. " * 20, "holds"),
-        Claim("eq-12", "eq (12)", "The step is that of the query.", "corrected", "Of the key."),
-        Claim("rem-2.1", "Remark 2.1", "The flow keeps the sphere.", "holds"),
+    one.id: one
+    for one in (
+        claim(
+            "eq-1",
+            "eq (1)",
+            "The recurrence is linear in its input. " * 20,
+            "holds",
+            stated=eq_1,
+            control=wrong,
+        ),
+        claim(
+            "eq-12",
+            "eq (12)",
+            "The step is that of the query.",
+            "holds amended",
+            "Of the key.",
+            stated=eq_1,
+            corrected=wrong,
+        ),
+        claim("rem-2.1", "Remark 2.1", "It stays.", "holds", stated=breaks, control=wrong),
     )
 }
 
 
-def check(identity, seed=0):
-    """eq-1 is confirmed, eq-12 is not, rem-2.1 breaks."""
-    if identity == "rem-2.1":
-        raise ArithmeticError("singular")
-    evidence = {
-        "stated": SimpleNamespace(
-            passed=identity == "eq-1",
-            numbers={"error": np.float64(1.25e-7), "seed": seed, "time": math.inf, "at": [0.5, 1]},
-        )
-    }
-    return SimpleNamespace(
-        claim=LEDGER[identity], confirmed=identity == "eq-1", evidence=evidence, seconds=0.125
-    )
-
-
 @pytest.fixture
 def ledger(monkeypatch):
-    fake = SimpleNamespace(LEDGER=LEDGER, check=check)
-    monkeypatch.setitem(sys.modules, "tokensphere.claims", fake)
-    monkeypatch.setattr(tokensphere, "claims", fake, raising=False)
+    monkeypatch.setattr(paper, "ledger", lambda: LEDGER)
 
 
 @pytest.fixture
@@ -85,13 +104,13 @@ def refused(capsys, arguments, *said):
 
 
 def test_the_table_lists_every_claim_and_runs_none(ledger, capsys, monkeypatch):
-    monkeypatch.setattr(tokensphere.claims, "check", None)
+    monkeypatch.setattr(paper, "run", None)
     monkeypatch.setenv("COLUMNS", "100")
     assert cli.main(["claims"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["id", "where", "verdict", "statement"]
     assert [line.split()[0] for line in lines[1:]] == list(LEDGER)
-    assert "corrected" in lines[2] and "The step is that of the query." in lines[2]
+    assert "holds amended" in lines[2] and "The step is that of the query." in lines[2]
     assert lines[1].endswith(" ...")
     assert max(map(len, lines)) <= 100
 
@@ -100,25 +119,46 @@ def test_the_table_as_json(ledger, capsys):
     assert cli.main(["claims", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert [claim["id"] for claim in document["claims"]] == list(LEDGER)
-    assert document["claims"][1] == vars(LEDGER["eq-12"])
+    assert document["claims"][1] == {
+        "id": "eq-12",
+        "paper": "ours",
+        "where": "eq (12), here",
+        "statement": "The step is that of the query.",
+        "verdict": "holds amended",
+        "correction": "Of the key.",
+        "power": "",
+        "remains": "",
+        "chapter": "setting/flow",
+        "checks": {
+            role: {"check": f"{__name__}.{name}", "arguments": {"sign": 1}}
+            for role, name in (("stated", "eq_1"), ("corrected", "wrong"))
+        },
+    }
 
 
 def test_a_confirmed_claim_ends_with_0(ledger, capsys):
     assert cli.main(["claims", "--check", "eq-1", "--check", "eq-1", "--seed", "4"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    assert out.splitlines() == [
-        "eq-1: holds, confirmed (0.12 s)",
-        "  stated: passed; error = 1.25e-07, seed = 4, time = inf, at = [0.5, 1]",
+    first, *rest = out.splitlines()
+    assert re.fullmatch(r"eq-1: holds, confirmed \(\d\.\d\d s\)", first)
+    assert rest == [
+        "  as stated: passes",
+        "    + off by: 0.25, must be below 1",
+        "      with error: 1.25e-07; time: inf; at: [0.5, 1]",
+        "  control, made wrong on purpose: rejected",
+        "    - off by: 2.5, must be below 1",
+        "    + sign: 1, must be 1",
     ]
 
 
 def test_one_claim_not_confirmed_ends_with_1(ledger, capsys):
     assert cli.main(["claims", "--check", "eq-12", "--check", "eq-1"]) == 1
     out = capsys.readouterr().out
-    assert "eq-12: corrected, NOT CONFIRMED" in out
+    assert "eq-12: holds amended, NOT CONFIRMED" in out
     assert "eq-1: holds, confirmed" in out
-    assert "stated: failed" in out
+    assert "as stated: passes, which it must not" in out
+    assert "as corrected: fails, which it must not" in out
 
 
 def test_a_check_that_breaks_is_not_confirmed_and_keeps_the_rest(ledger, capsys):
@@ -136,7 +176,9 @@ def test_checks_as_json(ledger, capsys):
     assert (first["confirmed"], second["confirmed"], third["confirmed"]) == (True, False, False)
     assert first["evidence"]["stated"] == {
         "passed": True,
-        "numbers": {"error": 1.25e-7, "seed": 3, "time": "inf", "at": [0.5, 1]},
+        "must_pass": True,
+        "criteria": [{"what": "off by", "value": 0.25, "must": "below 1", "met": True}],
+        "numbers": {"error": 1.25e-7, "time": "inf", "at": [0.5, 1]},
     }
     assert third["error"] == "ArithmeticError: singular"
 
@@ -215,6 +257,9 @@ def test_a_value_is_what_it_looks_like(text, value):
     assert type(cli._scalar(text)) is type(value)
 
 
+MAIN = "import sys; from tokensphere.cli import main; sys.exit(main(sys.argv[1:]))"
+
+
 def python(code):
     return [sys.executable, "-c", code]
 
@@ -224,6 +269,23 @@ def test_importing_the_command_imports_nothing_heavy():
     code += "'transformers', 'matplotlib'} & set(sys.modules)))"
     done = subprocess.run(python(code), capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_without_the_repository_claims_and_run_say_where_they_are(tmp_path, capsys):
+    """The library as a wheel has it: without tokensphere.paper."""
+    package = Path(tokensphere.__file__).parent
+    shutil.copytree(package, tmp_path / "tokensphere", ignore=shutil.ignore_patterns("paper"))
+    for arguments in (["claims"], ["claims", "--check", "eq-1"], ["run", "setting/flow"]):
+        done = subprocess.run(
+            [*python(MAIN), *arguments],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.count("\n") == 1
+        assert "come with the repository" in done.stderr
 
 
 def test_version_is_printed(capsys):
@@ -237,10 +299,9 @@ def test_version_is_printed(capsys):
 def test_a_closed_pipe_is_quiet(claims):
     # A reader that is gone: seen while printing what overflows the buffer, or only at its flush.
     code = (
-        "import sys; from types import SimpleNamespace as S; import tokensphere; "
+        "import sys; from types import SimpleNamespace as S; from tokensphere.paper import ledger; "
         "c = S(id='a', where='b', verdict='holds', statement='c'); "
-        f"m = S(LEDGER={{i: c for i in range({claims})}}); "
-        "sys.modules['tokensphere.claims'] = tokensphere.claims = m; "
+        f"ledger.ledger = lambda: {{i: c for i in range({claims})}}; "
         "from tokensphere.cli import main; sys.exit(main(['claims']))"
     )
     reader, writer = os.pipe()

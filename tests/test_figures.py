@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from tokensphere import claims, figures
 from tokensphere.circle import portrait
-from tokensphere.claims import Claim, Evidence
-from tokensphere.figures import circle_portraits, portraits
 from tokensphere.first_token import equilibria
 from tokensphere.flow import FirstTokenFlow, Trajectory, random_tokens
+from tokensphere.paper import figures, ledger
+from tokensphere.paper.figures import circle_portraits, portraits
+from tokensphere.paper.ledger import Claim, Evidence, below
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -171,25 +171,38 @@ def test_an_arrow_points_the_way_of_travel():
     assert p.signs[0] == 1 and arrow["angle"][0] == -45.0  # up and to the left
 
 
+def known(verdict, correction="", **values):
+    """A claim whose checks find these numbers, which must be below 1."""
+    checks = {
+        role: lambda generator, value=value: Evidence([below("off *by* x_1", value, 1.0)], {"n": 2})
+        for role, value in values.items()
+    }
+    return Claim("x", "ours", "", "nowhere", "text", verdict, "claims", checks, correction)
+
+
 def test_an_unconfirmed_verdict_fails_the_chapter(monkeypatch):
-    wrong = Claim(
-        id="x",
-        where="nowhere",
-        statement="text",
-        verdict="fails",
-        chapter="claims",
-        stated=lambda generator: Evidence(True, {"n": 1}),
-    )
-    monkeypatch.setitem(claims.LEDGER, "x", wrong)
+    wrong = known("refuted", "c", stated=0.5)
+    monkeypatch.setattr(ledger, "ledger", lambda: {"x": wrong})
     with pytest.raises(AssertionError, match="x"):
         figures.verdicts("x")
-    shown = figures.verdicts("eq-12").data
-    assert "holds after a correction" in shown
-    assert "negative control" not in shown
 
 
-def test_the_ledger_table_has_every_claim():
-    table = figures.ledger_table().data
-    rows = table.splitlines()[2:]
-    assert len(rows) == len(claims.LEDGER)
-    assert all(row.count("|") == 4 for row in rows)
+def test_a_verdict_shows_what_decided(monkeypatch):
+    claim = known("holds", stated=0.25, control=1e-3 + 1)
+    monkeypatch.setattr(ledger, "ledger", lambda: {"x": claim})
+    shown = figures.verdicts("x").data
+    assert "**nowhere: holds.** text" in shown
+    assert "{entry}`x`" in shown
+    # Nothing of a label is read as Markdown, and a control that does its work is no failure.
+    assert "| off &#42;by&#42; x&#95;1 | 0.25 | below 1 | ✓ |" in shown
+    assert "| off &#42;by&#42; x&#95;1 | 1 | below 1 | ✗ |" in shown
+    assert "rejected, as it must be" in shown and "fails" not in shown
+    monkeypatch.setattr(ledger, "ledger", lambda: {"x": known("refuted", "c", stated=2.0)})
+    assert "*What is true instead:* c" in figures.verdicts("x").data
+
+
+def test_a_table_has_rows_as_long_as_its_head():
+    shown = figures.table(["a", "b"], [[1, 2.5]], "Below.").data
+    assert shown == "| a | b |\n| --- | --- |\n| 1 | 2.5 |\n\nBelow."
+    with pytest.raises(ValueError, match="rows"):
+        figures.table(["a", "b"], [[1]])

@@ -7,9 +7,10 @@ import math
 import pytest
 import torch
 
-from tokensphere import claims, s6
+from tokensphere import s6
 from tokensphere.flow import SharedStepFlow, random_tokens, simulate
 from tokensphere.other_tokens import consensus_spectrum
+from tokensphere.paper import ledger
 from tokensphere.sinks import typeseg
 from tokensphere.sinks.attribution import FACTORS, attribution, level
 from tokensphere.sinks.capture import capture
@@ -412,7 +413,7 @@ def test_a_trained_model_end_to_end():
 @pytest.mark.parametrize("seed", range(3))
 def test_a_rescaled_model_has_any_sink_score(seed):
     """The ledger's text says 0 to 1; its check asks only for a difference."""
-    evidence = claims.check("eq-34-scale", seed).evidence
+    evidence = ledger.check("eq-34-scale", seed).evidence
     low, _, high = evidence["stated"].numbers["Sink at c = 2^-20, 1, 2^20"]
     assert (low, high) == (0, 1)
     # Not the trivial agreement of scores that are all zero.

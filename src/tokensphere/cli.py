@@ -8,8 +8,8 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib.metadata
+import importlib.util
 import json
-import math
 import os
 import shutil
 import sys
@@ -33,6 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `argv` defaults to the process's arguments."""
     try:
         arguments = _parser().parse_args(argv)
+        if arguments.needs_repository and importlib.util.find_spec("tokensphere.paper") is None:
+            raise InputError(
+                f"{arguments.needs_repository} come with the repository, not with the installed "
+                "library: run this in a checkout, installed by pip install -e"
+            )
         code = arguments.command(arguments)
         # Here, so that a closed pipe shows while it can be caught.
         sys.stdout.flush()
@@ -71,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--out", metavar="FILE", help="executed notebook (default: CHAPTER's last part.ipynb)"
     )
-    run.set_defaults(command=_run)
+    run.set_defaults(command=_run, needs_repository="chapters")
 
     claims = commands.add_parser("claims", help="show the ledger of statements, or check them")
     claims.add_argument(
@@ -82,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     claims.add_argument("--json", action="store_true", help="print one JSON document")
     claims.add_argument("--seed", type=int, metavar="N", help="seed of the checks (default: 0)")
-    claims.set_defaults(command=_claims)
+    claims.set_defaults(command=_claims, needs_repository="statements and their checks")
 
     sinks = commands.add_parser("sinks", help="measure the attention sinks of a trained Mamba")
     sinks.add_argument(
@@ -152,12 +157,12 @@ def _parser() -> argparse.ArgumentParser:
     sinks.add_argument(
         "--trust-remote-code", action="store_true", help="run code that comes with the model"
     )
-    sinks.set_defaults(command=_sinks)
+    sinks.set_defaults(command=_sinks, needs_repository=None)
     return parser
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from tokensphere import chapters
+    from tokensphere.paper import chapters
 
     try:
         source = chapters.find(arguments.chapter)
@@ -177,21 +182,21 @@ def _claims(arguments: argparse.Namespace) -> int:
     if arguments.seed is not None and not arguments.check:
         raise InputError("--seed is for --check, which is missing")
 
-    from tokensphere import claims
+    from tokensphere.paper import ledger
 
+    claims = ledger.ledger()
     if not arguments.check:
-        ledger = list(claims.LEDGER.values())
         if arguments.json:
-            _print_json({"claims": [_claim(claim) for claim in ledger]})
+            _print_json({"claims": [_claim(claim) for claim in claims.values()]})
         else:
-            _print_table(ledger)
+            _print_table(list(claims.values()))
         return 0
 
     seed = arguments.seed or 0
     confirmed = True
     reports = []
-    for identity in _progress(_selected(arguments.check, claims.LEDGER)):
-        report = _check(identity, seed)
+    for identity in _progress(_selected(arguments.check, claims)):
+        report = _check(claims[identity], seed)
         confirmed = confirmed and report["confirmed"]
         if arguments.json:
             reports.append(report)
@@ -213,29 +218,38 @@ def _selected(asked: list[str], ledger: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(asked))
 
 
-def _check(identity: str, seed: int) -> dict[str, Any]:
-    from tokensphere import claims
+def _check(claim: Any, seed: int) -> dict[str, Any]:
+    from tokensphere.paper import ledger
 
-    report = _claim(claims.LEDGER[identity])
+    report = _claim(claim)
     try:
-        outcome = claims.check(identity, seed=seed)
+        outcome = ledger.run(claim, seed)
     except Exception as error:
         # A check that breaks confirms nothing, and must not keep the others from being run.
         return report | {"confirmed": False, "error": f"{type(error).__name__}: {error}"}
     evidence = {
-        name: {"passed": bool(found.passed), "numbers": _plain(dict(found.numbers))}
-        for name, found in outcome.evidence.items()
+        role: {
+            "passed": found.passed,
+            "must_pass": claim.expected[role],
+            "criteria": [ledger.plain(vars(criterion)) for criterion in found.criteria],
+            "numbers": ledger.plain(found.numbers),
+        }
+        for role, found in outcome.evidence.items()
     }
     return report | {
-        "confirmed": bool(outcome.confirmed),
+        "confirmed": outcome.confirmed,
         "seconds": round(outcome.seconds, 3),
         "evidence": evidence,
     }
 
 
 def _claim(claim: Any) -> dict[str, Any]:
-    names = ("id", "where", "statement", "verdict", "correction", "remains", "chapter")
-    return {name: getattr(claim, name) for name in names}
+    texts = ("id", "paper", "where", "statement", "verdict", "correction", "power", "remains")
+    checks = {
+        role: {"check": f"{check.module}.{check.name}", "arguments": dict(check.arguments)}
+        for role, check in claim.checks.items()
+    }
+    return {name: getattr(claim, name) for name in (*texts, "chapter")} | {"checks": checks}
 
 
 def _sinks(arguments: argparse.Namespace) -> int:
@@ -310,29 +324,30 @@ def _print_report(report: dict[str, Any]) -> None:
         lines = [f"{report['id']}: {report['verdict']}, {said}: {_short(report['error'], 200)}"]
     else:
         lines = [f"{report['id']}: {report['verdict']}, {said} ({report['seconds']:.2f} s)"]
-        for name, found in report["evidence"].items():
-            numbers = ", ".join(
-                f"{key} = {_show(value)}" for key, value in found["numbers"].items()
-            )
-            lines.append(f"  {name}: {'passed' if found['passed'] else 'failed'}; {numbers}")
+        for role, found in report["evidence"].items():
+            lines += [f"  {_role(role, found['passed'], found['must_pass'])}"]
+            for criterion in found["criteria"]:
+                mark = "+" if criterion["met"] else "-"
+                value = _show(criterion["value"])
+                lines.append(
+                    f"    {mark} {criterion['what']}: {value}, must be {criterion['must']}"
+                )
+            if found["numbers"]:
+                numbers = [f"{key}: {_show(value)}" for key, value in found["numbers"].items()]
+                lines.append(f"      with {'; '.join(numbers)}")
     tqdm.write("\n".join(lines), file=sys.stdout)
+
+
+def _role(role: str, passed: bool, must_pass: bool) -> str:
+    """What a check's result means: a control that does not pass has done its work."""
+    if role == "control":
+        return "control, made wrong on purpose: " + ("NOT rejected" if passed else "rejected")
+    result = "passes" if passed else "fails"
+    return f"as {role}: {result}" + ("" if passed == must_pass else ", which it must not")
 
 
 def _print_json(document: dict[str, Any]) -> None:
     print(json.dumps(document, indent=2, allow_nan=False))
-
-
-def _plain(value: Any) -> Any:
-    """`value` as JSON values. A number that is not finite becomes text: JSON has none."""
-    if hasattr(value, "tolist"):  # an array, a tensor, or a scalar of either
-        value = value.tolist()
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
 
 
 def _show(value: Any) -> str:

@@ -4,6 +4,8 @@ A chapter shows numbers that took hours to compute from a record instead of comp
 That is honest only while the record still describes the code beside it, so a record holds a digest
 of every module that its numbers depend on, and `load` refuses one whose code or parameters no
 longer match.
+
+One file of over 400 lines, because it is one idea: what makes a record, and what refuses one.
 """
 
 from __future__ import annotations

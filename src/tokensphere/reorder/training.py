@@ -13,6 +13,8 @@ ends as if it had never stopped, to the bit on a CPU and up to the kernels' roun
 DIR receives, written by the first process alone:
 - metrics.jsonl: {"kind": "steps", ...} every `log_steps`, {"kind": "epoch", ...} after each epoch;
 - checkpoint.pt, while under way; model.pt, once done.
+
+One file of over 400 lines until its records are next renewed: its code stands behind them.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ goes on where its last checkpoint stands, with the windows that it would have dr
 with the same arguments it ends as if it had never stopped, up to the device's rounding.
 
 Files may be compressed with xz; documents in them end with U+0003.
+
+One file of over 400 lines until its records are next renewed: its code stands behind them.
 """
 
 from __future__ import annotations

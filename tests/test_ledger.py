@@ -1,0 +1,279 @@
+"""Every entry of the ledger is confirmed by its checks, over seeds; the ledger's own rules."""
+
+import inspect
+import json
+import math
+import re
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from tokensphere.paper import chapters, ledger
+from tokensphere.paper.ledger import (
+    Claim,
+    Evidence,
+    above,
+    at_least,
+    at_most,
+    below,
+    between,
+    equal,
+)
+
+LEDGER = ledger.ledger()
+
+sys.path.insert(0, str(ledger.ROOT / "book" / "_ext"))
+import ledger_pages  # noqa: E402
+import notebooks  # noqa: E402
+
+
+@pytest.mark.parametrize("id", LEDGER)
+def test_the_evidence_confirms_the_verdict(id):
+    outcome = ledger.check(id, seed=1)  # the chapters check with seed 0
+    assert outcome.confirmed, outcome.evidence
+    for evidence in outcome.evidence.values():
+        for criterion in evidence.criteria:
+            # A criterion shows its number, so that a reader sees what decided.
+            assert not isinstance(criterion.value, bool), criterion
+            assert criterion.what and criterion.must
+        json.dumps([ledger.plain(vars(c)) for c in evidence.criteria], allow_nan=False)
+        json.dumps(ledger.plain(evidence.numbers), allow_nan=False)
+
+
+@pytest.mark.parametrize("id", LEDGER)
+def test_an_entry_can_be_shown(id):
+    claim = LEDGER[id]
+    # Its chapter runs the check and fails without it.
+    assert f'"{id}"' in chapters.find(claim.chapter).read_text("utf-8")
+    for text in (claim.statement, claim.correction, claim.power, claim.remains, claim.where):
+        assert "|" not in text  # it would end a cell of a table
+        assert text.count("$") % 2 == 0
+    assert not re.match(r"(our|proof|section|appendix)\b", claim.number)
+    papers = Path(chapters.find(claim.chapter).parents[1], "references.bib").read_text("utf-8")
+    assert claim.paper == "ours" or f"{{{claim.paper}," in papers
+
+
+@pytest.mark.parametrize("id", LEDGER)
+def test_a_check_is_a_function_of_the_generator_and_the_statement_s_arguments(id):
+    for check in LEDGER[id].checks.values():
+        file, line = ledger.source(check)
+        assert (ledger.ROOT / file).read_text("utf-8").splitlines()[line - 1].startswith("def ")
+        function = getattr(import_module(check.module), check.name)
+        first, *_ = inspect.signature(function).parameters
+        assert first == "generator"
+        inspect.signature(function).bind(None, **check.arguments)
+
+
+def test_every_file_of_statements_belongs_to_a_chapter_and_every_check_to_a_statement():
+    files = {
+        file.relative_to(ledger.FOLDER / "statements").with_suffix("").as_posix()
+        for file in (ledger.FOLDER / "statements").rglob("*.toml")
+    }
+    assert files <= set(notebooks.chapters())
+    used = {check.module for claim in LEDGER.values() for check in claim.checks.values()}
+    for file in (ledger.FOLDER / "checks").rglob("*.py"):
+        name = ".".join(file.relative_to(ledger.FOLDER.parents[1]).with_suffix("").parts)
+        if file.stem not in ("__init__", "tools") and not file.stem.startswith("_"):
+            assert name in used, f"no statement is checked by {name}"
+
+
+def test_every_statement_has_one_mark_in_its_chapter():
+    found = [
+        mark
+        for page in notebooks.pages()
+        for mark in ledger_pages.marks(page, notebooks.source(page).read_text("utf-8"))
+    ]
+    ids = [mark.id for mark in found]
+    assert not set(ids) - set(LEDGER), "marks without an entry"
+    assert not set(LEDGER) - set(ids), "entries without a mark"
+    assert sorted(ids) == sorted(set(ids)), "entries with two marks"
+    assert {mark.id: mark.page for mark in found} == {c.id: c.chapter for c in LEDGER.values()}
+
+
+def test_marks_know_the_box_they_stand_in():
+    text = (
+        "```{prf:theorem} Title (paper: Theorem 1)\n:label: thm-a\nText.\n\n{claim}`a, b`\n```\n"
+        "Prose. {claim}`c`\n\n````{prf:remark}\n{claim}`d`\n````\n"
+    )
+    found = [(mark.id, mark.kind, mark.label) for mark in ledger_pages.marks("page", text)]
+    assert found == [
+        ("a", "theorem", "thm-a"),
+        ("b", "theorem", "thm-a"),
+        ("c", "", ""),
+        ("d", "remark", ""),
+    ]
+
+
+def test_the_statements_of_sections_1_and_2_are_there():
+    places = [claim.where for claim in LEDGER.values()]
+    spans = [pair for place in places for pair in re.findall(r"\((\d+)\)(?:-\((\d+)\))?", place)]
+    covered = {n for low, high in spans for n in range(int(low), int(high or low) + 1)}
+    assert covered >= {*range(1, 10), 12}
+    for name in ("Remark 2.1", "Remark 2.2", "Observation 2.3"):
+        assert any(name in place for place in places)
+
+
+def test_reading_the_ledger_imports_nothing_heavy():
+    code = (
+        "import sys; from tokensphere.paper import ledger; ledger.ledger(); "
+        "print(sorted({'torch', 'sympy', 'numpy', 'yaml'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+# The rules.
+
+
+def passing(generator):
+    return Evidence([equal("n", 1, 1)])
+
+
+def failing(generator):
+    return Evidence([equal("n", 0, 1)])
+
+
+def claim(verdict, correction="c", power="", **checks):
+    named = {role: passing if result else failing for role, result in checks.items()}
+    return Claim("x", "ours", "", "nowhere", "text", verdict, "claims", named, correction, power)
+
+
+TEXTS = {
+    "definition": ("", ""),
+    "holds": ("", ""),
+    "open": ("", ""),
+    "gap": ("c", ""),
+    "holds amended": ("c", ""),
+    "refuted": ("c", ""),
+    "unsupported": ("c", "p"),
+}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "checks", "confirmed"),
+    [
+        ("holds", {"stated": True, "control": False}, True),
+        ("holds", {"stated": True, "control": True}, False),
+        ("holds", {"stated": False, "control": False}, False),
+        ("definition", {"stated": True, "control": True}, False),
+        ("holds amended", {"stated": False, "corrected": True}, True),
+        ("holds amended", {"stated": True, "corrected": True}, False),
+        ("holds amended", {"stated": False, "corrected": False}, False),
+        ("refuted", {"stated": False}, True),
+        ("refuted", {"stated": True}, False),
+        ("refuted", {"stated": False, "corrected": True}, True),
+        ("refuted", {"stated": False, "corrected": False}, False),
+        ("unsupported", {"stated": False}, True),
+        ("unsupported", {"stated": True}, False),
+        ("gap", {"stated": True, "control": False}, True),
+        ("open", {"stated": False}, False),
+        ("open", {"stated": True}, True),
+        ("open", {}, True),
+    ],
+)
+def test_what_confirms_a_verdict(verdict, checks, confirmed):
+    assert ledger.run(claim(verdict, *TEXTS[verdict], **checks)).confirmed is confirmed
+
+
+@pytest.mark.parametrize(
+    ("verdict", "texts", "checks", "said"),
+    [
+        ("holds", ("", ""), {"stated": True}, "needs the checks"),
+        ("refuted", ("c", ""), {"stated": False, "control": False}, "needs the checks"),
+        ("true", ("", ""), {"stated": True}, "none of"),
+        ("refuted", ("", ""), {"stated": False}, "needs correction"),
+        ("holds", ("c", ""), {"stated": True, "control": False}, "takes no correction"),
+        ("unsupported", ("c", ""), {"stated": False}, "needs power"),
+        ("refuted", ("c", "p"), {"stated": False}, "takes no power"),
+    ],
+)
+def test_a_verdict_needs_its_checks_and_texts(verdict, texts, checks, said):
+    with pytest.raises(ValueError, match=said):
+        claim(verdict, *texts, **checks)
+
+
+def test_an_unknown_claim_is_a_key_error():
+    with pytest.raises(KeyError):
+        ledger.check("eq-99")
+
+
+@pytest.mark.parametrize(
+    ("criterion", "met"),
+    [
+        (below("x", 1.0, 1.0), False),
+        (below("x", 0.9, 1.0), True),
+        (above("x", 1.0, 1.0), False),
+        (above("x", 1.1, 1.0), True),
+        (at_most("x", 1.0, 1.0), True),
+        (at_most("x", 1.1, 1.0), False),
+        (at_least("x", 1.0, 1.0), True),
+        (at_least("x", 0.9, 1.0), False),
+        (between("x", 1.0, 1.0, 2.0), True),
+        (between("x", 2.1, 1.0, 2.0), False),
+        (between("x", 0.9, 1.0, 2.0), False),
+        (equal("x", [1, 2], [1, 2]), True),
+        (equal("x", 1, 2), False),
+        *((test("x", math.nan, 1.0), False) for test in (below, above, at_most, at_least)),
+    ],
+)
+def test_criteria(criterion, met):
+    assert criterion.met is met
+    assert Evidence([equal("y", 0, 0), criterion]).passed is met
+
+
+def test_criteria_say_what_they_ask_for():
+    assert below("x", 2.0, 1e-12).must == "below 1e-12"
+    assert between("x", 2.0, 1, 2.5).must == "from 1 to 2.5"
+    assert equal("x", 2, 3).must == "3"
+
+
+def test_evidence_without_a_criterion_decides_nothing():
+    with pytest.raises(ValueError, match="criteria"):
+        Evidence([])
+
+
+STATEMENT = """
+paper = "ours"
+[[claim]]
+id = "x"
+number = "Theorem 1"
+place = "section 2"
+verdict = "holds"
+statement = '''
+Two
+lines.
+'''
+[claim.stated]
+check = "inner.one"
+sign = 1
+[claim.control]
+check = "two"
+"""
+
+
+def test_a_statement_is_read_with_its_checks():
+    (found,) = ledger.parse(STATEMENT, "first-token/circle")
+    assert (found.where, found.statement) == ("Theorem 1, section 2", "Two lines.")
+    assert found.checks["stated"] == ledger.Check(
+        "tokensphere.paper.checks.first_token.circle.inner", "one", {"sign": 1}
+    )
+    assert found.checks["control"].module == "tokensphere.paper.checks.first_token.circle"
+    with pytest.raises(LookupError, match="two"):
+        ledger.source(found.checks["control"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('place = "section 2"', 'places = "section 2"', "unknown places"),
+        ('place = "section 2"', "", "without place"),
+        ('"holds"', '"right"', "none of"),
+        ("[claim.control]", "[claim.other]", "unknown other"),
+    ],
+)
+def test_a_statement_that_cannot_be_read_is_named(old, new, said):
+    with pytest.raises(ValueError, match=f"x: .*{said}"):
+        list(ledger.parse(STATEMENT.replace(old, new), "first-token/circle"))

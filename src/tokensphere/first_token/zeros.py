@@ -1,0 +1,57 @@
+"""Zeros of the form, <p, S_BC p> = 0: the type-2 equilibria of eq (9), and which of them attract.
+
+With S the symmetric part of S_BC and c_i = p_i (S p)_i, so that sum_i c_i = 0, the Jacobian at p
+has one eigenvalue that need not be zero,
+
+    kappa(p) = 2 sum_i c_i Delta_i(p),
+
+across the set of zeros. Where kappa < 0, p and the zeros near it attract an open set of tokens.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from ..flow.checks import check_tokens
+from .equilibria import check_problem
+
+
+def inflow(S_BC: Tensor, S_Delta: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
+    """kappa, (n,), and c, (n, D), at zeros p of the form.
+
+    Args:
+        S_BC, S_Delta: (D, D), float64; S_BC need not be symmetric.
+        p: (n, D), unit rows.
+    Raises:
+        ValueError: shapes, dtypes, rows off the sphere.
+    """
+    dim = check_problem(S_BC, S_Delta)
+    check_tokens(p, dim, 2, name="p")
+    c = p * (p @ (S_BC + S_BC.mT)) / 2
+    return 2 * (c * softplus(p @ S_Delta)).sum(-1), c
+
+
+def random_zeros(S_BC: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Zeros of an indefinite form, (n, D) unit rows: where segments from random points at which it
+    is positive to others at which it is negative cross it.
+
+    n is at most `count`, less if one sign is rare, and 0 if the form is semidefinite.
+
+    Raises:
+        ValueError: S_BC is not (D, D), float64, finite.
+    """
+    dim = check_problem(S_BC, S_BC)
+    S = (S_BC + S_BC.mT) / 2
+    y = torch.randn(2 * count, dim, generator=generator, dtype=torch.float64)
+    q = ((y @ S) * y).sum(-1)
+    positive, negative = y[q > 0], y[q < 0]
+    n = min(len(positive), len(negative))
+    start = positive[:n]
+    way = negative[:n] - start
+    a = ((way @ S) * way).sum(-1)
+    b = ((start @ S) * way).sum(-1)
+    c = ((start @ S) * start).sum(-1)
+    # The root of a t^2 + 2 b t + c in (0, 1), as its values are c > 0 at 0 and negative at 1.
+    t = c / (-b + (b * b - a * c).sqrt())
+    zeros = start + t.unsqueeze(-1) * way
+    return zeros / zeros.norm(dim=-1, keepdim=True)

@@ -1,0 +1,41 @@
+"""Zeros of the form and the eigenvalue across them."""
+
+import pytest
+import torch
+
+from tokensphere.first_token import spectrum
+from tokensphere.first_token.zeros import inflow, random_zeros
+
+
+def gaussian(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("dim", [2, 3, 5])
+def test_zeros_are_zeros_on_the_sphere(dim):
+    S_BC = torch.diag(torch.tensor([-1.0, *[1.0] * (dim - 1)], dtype=torch.float64))
+    S_BC[0, 1] = 0.5  # need not be symmetric
+    p = random_zeros(S_BC, 100, torch.Generator().manual_seed(1))
+    assert 0 < len(p) <= 100
+    torch.testing.assert_close(p.norm(dim=-1), torch.ones(len(p)).double())
+    assert float(((p @ S_BC) * p).sum(-1).abs().max()) < 1e-13
+
+
+def test_a_definite_form_has_none():
+    assert random_zeros(torch.eye(3).double(), 10, torch.Generator().manual_seed(0)).shape == (0, 3)
+
+
+def test_kappa_is_the_eigenvalue_across():
+    S_Delta, S_BC = gaussian(4, 4), gaussian(4, 4, seed=1)
+    p = random_zeros(S_BC, 20, torch.Generator().manual_seed(2))
+    kappa, c = inflow(S_BC, S_Delta, p)
+    assert float(c.sum(-1).abs().max()) < 1e-13
+    for point, value in zip(p, kappa, strict=True):
+        eigenvalues = spectrum(S_BC, S_Delta, point).real
+        assert float(eigenvalues.sum()) == pytest.approx(float(value), abs=1e-12)
+        assert int((eigenvalues != 0).sum()) == 1
+
+
+def test_points_off_the_sphere_are_refused():
+    with pytest.raises(ValueError, match="p: a token is off"):
+        inflow(gaussian(3, 3), gaussian(3, 3), 2 * torch.eye(3).double())

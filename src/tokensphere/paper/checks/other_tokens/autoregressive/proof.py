@@ -1,0 +1,229 @@
+"""Checks of the steps of the printed proof of Theorem B.16, and of what replaces them."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tokensphere.flow import (
+    AutoregressiveFlow,
+    random_tokens,
+    simulate,
+)
+from tokensphere.other_tokens import coefficients as families
+from tokensphere.other_tokens import consensus_spectrum, tangent_jacobian
+from tokensphere.other_tokens import exceptional as plane
+from tokensphere.other_tokens.approach import axis_distance, tokens_from_axis
+from tokensphere.other_tokens.coefficients import random_log_bilinear
+from tokensphere.paper.checks.tools import times
+from tokensphere.paper.ledger import Evidence, above, at_least, at_most, below, equal
+
+ROUNDING = 1e-12
+"""Sums of a few products of numbers of order one, in float64."""
+
+
+class Sample(NamedTuple):
+    """General weights of eq (13) at random points, and what the displays of the proof are made of.
+
+    weights (n, L, L), f_i = <x_i, x_1> and its speed along the flow (n, L), tokens (n, L, D); of
+    the last token: the sum of its weights, and the largest |x_j - x_1| of those before it, (n,).
+    """
+
+    weights: Tensor
+    f: Tensor
+    speed: Tensor
+    x: Tensor
+    total: Tensor
+    ahead: Tensor
+
+
+def _sample(generator: torch.Generator, count: int = 4000, length: int = 4, dim: int = 3) -> Sample:
+    flow = AutoregressiveFlow(random_log_bilinear(length, dim, generator))
+    x = random_tokens(count, length, dim, generator=generator)
+    # Earlier tokens at all distances from x_1, last ones anywhere.
+    near = torch.rand(count, length - 2, 1, generator=generator, dtype=torch.float64) ** 4
+    x[:, 1:-1] = x[:, :1] + near * (x[:, 1:-1] - x[:, :1])
+    x = x / x.norm(dim=-1, keepdim=True)
+    weights = flow.attention(x).tril(-1)
+    ahead = (x[:, 1:-1] - x[:, :1]).norm(dim=-1).amax(-1)
+    f, speed = (x * x[:, :1]).sum(-1), (flow(x) * x[:, :1]).sum(-1)
+    return Sample(weights, f, speed, x, weights[:, -1].sum(-1), ahead)
+
+
+def second_token_speed(generator: torch.Generator, power: int) -> Evidence:
+    """f' = a_21 (1 - f^power) for f = <x_2, x_1>."""
+    s = _sample(generator)
+    off = s.speed[:, 1] - s.weights[:, 1, 0] * (1 - s.f[:, 1] ** power)
+    return Evidence(
+        [below("largest difference", float(off.abs().max()), ROUNDING)], {"points": len(s.f)}
+    )
+
+
+def second_token_decay(generator: torch.Generator, exponent: str) -> Evidence:
+    """1 - f(t) <= C e^{-2t}, or C e^{-2 a_21 t} with a_21 at (x_1, x_1): from t = 20 to 40."""
+    weight = torch.tensor([0.2, 0.5, 2.0], dtype=torch.float64)
+    flow = AutoregressiveFlow(families.toeplitz(weight[:, None]))
+    x0 = tokens_from_axis(3, 2, 3, generator)
+    x = simulate(flow, x0, times(40, 3), 1e-6, 1e-60).tokens[:, :, 1]
+    gap = axis_distance(x) ** 2 / 2  # 1 - f, without cancellation
+    rate = 2.0 if exponent == "printed" else 2 * weight
+    growth = torch.log(gap[2] / gap[1]) / 20 + rate
+    # Left of the transient at t = 20: e^{-8} tan(angle/2)^2 / 20 for the smallest weight.
+    return Evidence(
+        [below("growth of (1 - f) e^{rate t} a unit of time", float(growth.max()), 0.06)],
+        {"a_21": weight.tolist(), "growth": growth.tolist()},
+    )
+
+
+def decay_from_display(generator: torch.Generator, positive: bool) -> Evidence:
+    """|d(1 - f)/dt| <= C (1 + theta)(1 - f), which is what the display says, and decay of 1 - f.
+
+    For weights a_21 = e^{b + <x_2, M x_1>}, at least e^{b - |M x_1|}; the control has a_21 = 1 - f,
+    zero at x_1 alone.
+    """
+    bias, *pull = 0.4 * torch.randn(4, 8, generator=generator, dtype=torch.float64)
+    pull = torch.stack(pull, -1)
+
+    def coefficients(x: Tensor) -> Tensor:
+        a = x.new_zeros(*x.shape[:-2], 2, 2)
+        exponential = torch.exp(bias + (x[..., 1, :] * pull).sum(-1))
+        a[..., 1, 0] = exponential if positive else axis_distance(x[..., 1, :]) ** 2 / 2
+        return a
+
+    flow = AutoregressiveFlow(coefficients)
+    x0 = tokens_from_axis(8, 2, 3, generator, half=True)
+    clock = times(40, 41)
+    x = simulate(flow, x0, clock, 1e-6, 1e-60).tokens
+    gap = axis_distance(x[:, :, 1]) ** 2 / 2  # 1 - f, without cancellation
+    quotient = flow.attention(x)[..., 1, 0] * (2 - gap) / 2  # theta = 1
+    early, late = (gap[20] / gap[10]).log() / 10, (gap[40] / gap[20]).log() / 20
+    criteria = [
+        at_most("largest quotient of the display's sides", float(quotient.max()), 10.0),
+        # An exponential rate settles, that of 1/t halves.
+        above("rate from t = 20 to 40 over that from 10 to 20", float((late / early).min()), 0.9),
+    ]
+    if positive:
+        least = torch.exp(bias - pull.norm(dim=-1))
+        bound = gap[0] * torch.exp(-least * (2 - gap[0]) * clock[:, None])
+        excess = float((gap / bound).max()) - 1
+        criteria.append(at_most("excess of 1 - f over our bound, relative", excess, 1e-5))
+    return Evidence(criteria, {"runs": 8})
+
+
+def cosine_speed(generator: torch.Generator, inner: str) -> Evidence:
+    """f_i' = a_i1 (1 - f_i^2) + sum_{1<j<i} a_ij (f_j - g_ij f_i); the control has f_i for g_ij."""
+    s = _sample(generator)
+    f = s.f.unsqueeze(-1)
+    g = s.x @ s.x.mT if inner == "g_ij" else f.expand_as(s.weights)
+    rest = (s.weights * (f.mT - g * f))[..., 1:].sum(-1)
+    off = (s.speed - s.weights[..., 0] * (1 - s.f**2) - rest)[:, 1:]
+    return Evidence(
+        [below("largest difference", float(off.abs().max()), ROUNDING)], {"points": len(s.f)}
+    )
+
+
+def equation_32(generator: torch.Generator) -> Evidence:
+    """f_3(t) >= min(0.8, f_3(0)) although f_2 >= 0.9, along an orbit near the exceptional one."""
+    second = 0.2 + 0.2 * float(torch.rand((), generator=generator, dtype=torch.float64))
+    third = float(np.interp(second, *plane.exceptional_curve(1, 1, 1)))
+    x0 = plane.three_on_circle(*torch.tensor([second, third], dtype=torch.float64))
+    flow = plane.three_token_flow(1, 1, 1)
+    f = simulate(flow, x0, times(2, 21)).tokens[..., 0]
+    fall = float((f[:, 2] - f[0, 2].clamp(max=0.8)).min())
+    return Evidence(
+        [at_least("least f_3(t) minus min(0.8, f_3(0)), t up to 2", fall, -1e-9)],
+        {"least f_2": float(f[:, 1].min()), "1 + f_3(0)": float(1 + f[0, 2])},
+    )
+
+
+def rises_outside_cap(generator: torch.Generator) -> Evidence:
+    """f_i' > 0 wherever sqrt(1 - f_i^2) > max_{j<i} |x_j - x_1|."""
+    s = _sample(generator)
+    outside = (1 - s.f[:, -1] ** 2).clamp(min=0).sqrt() > s.ahead
+    return Evidence(
+        [
+            above("least f_i' there", float(s.speed[outside, -1].min()), 0.0),
+            above("points there", int(outside.sum()), 100),
+        ]
+    )
+
+
+def _slack(values: Tensor, **numbers: float) -> Evidence:
+    """An inequality at random points, from its left less its right side."""
+    least = float(values.min())
+    return Evidence(
+        [at_least("least slack", least, -ROUNDING)], {**numbers, "points": values.numel()}
+    )
+
+
+def speed_bound(generator: torch.Generator, factor: float) -> Evidence:
+    """f_i' >= A (s^2 - factor e s), s^2 = 1 - f_i^2, e = max |x_j - x_1|, A = sum_{j<i} a_ij."""
+    s = _sample(generator)
+    sine = (1 - s.f[:, -1] ** 2).clamp(min=0).sqrt()
+    return _slack(s.speed[:, -1] - s.total * (sine**2 - factor * s.ahead * sine))
+
+
+def case_1(generator: torch.Generator, sign: int) -> Evidence:
+    """d(1 - f_i)/dt <= -a_i1 (1 - f_i)(1 + f_i) + sum_{j<i} a_ij (1 - f_j); control: - that sum."""
+    s = _sample(generator)
+    others = (s.weights[:, -1, 1:] * (1 - s.f)[:, 1:]).sum(-1)
+    return _slack(-s.weights[:, -1, 0] * (1 - s.f[:, -1] ** 2) + sign * others + s.speed[:, -1])
+
+
+def case_2(generator: torch.Generator, factor: float) -> Evidence:
+    """d(1 + f_i)/dt >= factor A (1 + f_i) - A e^2 / 2 wherever f_i <= 0; 1/2 holds, 3 does not."""
+    s = _sample(generator)
+    slack = s.speed[:, -1] - s.total * (factor * (1 + s.f[:, -1]) - s.ahead**2 / 2)
+    return _slack(slack[s.f[:, -1] <= 0])
+
+
+def unstable_eigenvalue(generator: torch.Generator, factor: float, multiplicity: int) -> Evidence:
+    """factor * sum a_Lj among the eigenvalues at (x_1, ..., x_1, -x_1), by differentiation."""
+    length, dim = 4, 4
+    flow = AutoregressiveFlow(random_log_bilinear(length, dim, generator))
+    x1 = random_tokens(dim, generator=generator)
+    x = x1 * torch.tensor([1, 1, 1, -1], dtype=torch.float64)[:, None]
+    wanted = factor * float(flow.attention(x)[-1, :-1].sum())
+    values = torch.linalg.eigvals(tangent_jacobian(flow, x)).real
+    # Below the diagonal of the last block nothing else of size 2A can appear but by accident.
+    found = int(((values - wanted).abs() < 1e-8).sum())
+    return Evidence(
+        [equal("multiplicity of the eigenvalue", found, multiplicity)],
+        {
+            "value looked for": wanted,
+            "positive eigenvalues": values[values > 1e-8].tolist(),
+            "D": dim,
+        },
+    )
+
+
+def sign_patterns(generator: torch.Generator, signed: bool) -> Evidence:
+    """Spectra at all sign patterns against automatic differentiation; only all +1 is stable."""
+    length, dim = 4, 3
+    flow = AutoregressiveFlow(random_log_bilinear(length, dim, generator))
+    x1 = random_tokens(dim, generator=generator)
+    worst, stable, reversed_first = 0.0, [], math.inf
+    signs = torch.cartesian_prod(*[torch.tensor([1.0, -1.0]).double()] * (length - 1))
+    for pattern in torch.cat([torch.ones(len(signs), 1), signs], -1).double():
+        jacobian = tangent_jacobian(flow, pattern[:, None] * x1)
+        values = torch.linalg.eigvals(jacobian).real.sort().values
+        own = consensus_spectrum(flow, x1, pattern)
+        formula = own if signed else consensus_spectrum(flow, x1, torch.ones_like(pattern))
+        worst = max(worst, float((formula.flatten().sort().values - values).abs().max()))
+        # The first token stands still: D - 1 zeros.
+        if float(values[: -(dim - 1)].max()) < 0 and float(values[-1]) < 1e-9:
+            stable.append(pattern.int().tolist())
+        if (pattern < 0).any():
+            reversed_first = min(
+                reversed_first, float(own[int((pattern < 0).int().argmax())].min())
+            )
+    return Evidence(
+        [
+            below("largest difference of spectra", worst, 1e-7),
+            equal("stable patterns", stable, [[1] * length]),
+            above("least eigenvalue of a first reversed token", reversed_first, 0.0),
+        ],
+        {"patterns": len(signs)},
+    )

@@ -5,6 +5,8 @@ python tests/baselines.py setting/flow
 """
 
 import base64
+import json
+import math
 import multiprocessing
 import os
 import sys
@@ -59,6 +61,18 @@ def write_whole(path: Path, content: bytes) -> None:
     os.replace(file.name, path)
 
 
+def keep_seconds(page: str, taken: float) -> None:
+    """Notes how long a chapter takes: the book and the tests begin with the longest.
+
+    Only what changed by half: their order matters, not the second.
+    """
+    path = notebooks.BASELINES / "seconds.json"
+    kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    if not 2 / 3 < taken / kept.get(page, math.inf) < 3 / 2:
+        kept[page] = round(taken)
+        write_whole(path, (json.dumps(kept, indent=1, sort_keys=True) + "\n").encode())
+
+
 def main(names: list[str]) -> int:
     known = notebooks.chapters()
     for name in names:
@@ -74,7 +88,10 @@ def main(names: list[str]) -> int:
         process.join()
         failed += bool(process.exitcode)
         outcome = "failed" if process.exitcode else "written"
-        print(f"{outcome} {page} ({time.perf_counter() - start:.1f} s)", flush=True)
+        taken = time.perf_counter() - start
+        if not process.exitcode:
+            keep_seconds(page, taken)
+        print(f"{outcome} {page} ({taken:.1f} s)", flush=True)
     return 1 if failed else 0
 
 

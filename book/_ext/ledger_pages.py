@@ -94,10 +94,23 @@ def source_links(claim: ledger.Claim) -> list[nodes.Node]:
         arguments = ", ".join(f"{name}={value!r}" for name, value in check.arguments.items())
         title = f"{ROLES[role]}: {check.name}({arguments})"
         links += [
-            nodes.Text(" "),
+            nodes.Text(", " if links else " "),
             nodes.reference("", ROLES[role], refuri=url, reftitle=title, internal=False),
         ]
     return links or [nodes.Text(" none")]
+
+
+def slug(verdict: str) -> str:
+    """The class of what shows a verdict."""
+    return f"verdict-{verdict.replace(' ', '-')}"
+
+
+def entry_link(env, claim: ledger.Claim, text: str) -> nodes.Node:
+    """A link to the claim's entry on the ledger's page."""
+    page = env.docname
+    uri = "" if page == LEDGER else env.app.builder.get_relative_uri(page, LEDGER)
+    uri += f"#{anchor(claim.id)}"
+    return nodes.reference("", text, refuri=uri, internal=True, classes=["claim-verdict"])
 
 
 class Lookup(SphinxRole):
@@ -110,14 +123,6 @@ class Lookup(SphinxRole):
                 raise ValueError(f"no claim {id!r} in the ledger")
             found.append(ledger.ledger()[id])
         return found
-
-    def entry(self, claim: ledger.Claim, text: str, classes: list[str]) -> nodes.Node:
-        """A link to the claim's entry on the ledger's page."""
-        page = self.env.docname
-        uri = "#" if page == LEDGER else self.env.app.builder.get_relative_uri(page, LEDGER) + "#"
-        return nodes.reference(
-            "", text, refuri=uri + anchor(claim.id), internal=True, classes=classes
-        )
 
     def links(self, claim: ledger.Claim) -> list[nodes.Node]:
         return [
@@ -134,9 +139,9 @@ class ClaimRole(Lookup):
     def run(self):
         shown: list[nodes.Node] = []
         for claim in self.claims():
-            classes = ["claim-mark", f"verdict-{claim.verdict.replace(' ', '-')}"]
+            classes = ["claim-mark", slug(claim.verdict)]
             mark = nodes.inline(ids=[f"mark-{anchor(claim.id)}"], classes=classes)
-            mark += self.entry(claim, claim.verdict, ["claim-verdict"])
+            mark += entry_link(self.env, claim, claim.verdict)
             mark += nodes.Text(f" {claim.where}")
             for node in self.links(claim):
                 mark += node
@@ -151,7 +156,7 @@ class EntryRole(Lookup):
         shown: list[nodes.Node] = []
         for claim in self.claims():
             line = nodes.inline(classes=["claim-links"])
-            line += self.entry(claim, "entry", [])
+            line += entry_link(self.env, claim, "entry")
             for node in self.links(claim):
                 line += node
             shown.append(line)
@@ -196,7 +201,7 @@ class Ledger(Pages):
         return [node for claim in ledger.ledger().values() for node in self.card(claim)]
 
     def card(self, claim: ledger.Claim) -> list[nodes.Node]:
-        classes = ["claim-entry", f"verdict-{claim.verdict.replace(' ', '-')}"]
+        classes = ["claim-entry", slug(claim.verdict)]
         card = nodes.container(ids=[anchor(claim.id)], classes=classes)
         head = nodes.paragraph(classes=["claim-head"])
         head += nodes.inline("", claim.verdict, classes=["claim-verdict"])
@@ -224,6 +229,24 @@ TEXTS = {
 }
 
 
+class Verdicts(Pages):
+    """What each verdict means, and how many entries have it."""
+
+    has_content = False
+
+    def run(self):
+        found = [claim.verdict for claim in ledger.ledger().values()]
+        rows = [
+            [
+                [nodes.inline("", name, classes=[slug(name), "claim-verdict"])],
+                [nodes.Text(str(found.count(name)))],
+                [nodes.Text(verdict.meaning)],
+            ]
+            for name, verdict in ledger.VERDICTS.items()
+        ]
+        return [table(["verdict", "entries", "meaning"], rows, "verdicts")]
+
+
 class Concordance(Pages):
     """From a paper's numbers to the book's boxes, the verdicts and the checks."""
 
@@ -237,36 +260,37 @@ class Concordance(Pages):
         ]
         if not claims:
             raise self.error(f"no numbered statement of paper {paper!r} in the ledger")
-        table = nodes.table(classes=["concordance"])
-        group = nodes.tgroup(cols=4)
-        table += group
-        for _ in range(4):
-            group += nodes.colspec(colwidth=1)
-        head = nodes.thead()
-        group += head
-        head += self.row(
-            [[nodes.Text(text)] for text in ("paper", "verdict", "in this book", "checks")]
-        )
-        body = nodes.tbody()
-        group += body
+        rows = []
         for claim in sorted(claims, key=lambda claim: order(claim.number)):
-            uri = f"#{anchor(claim.id)}"
-            if self.env.docname != LEDGER:
-                uri = self.env.app.builder.get_relative_uri(self.env.docname, LEDGER) + uri
-            verdict = nodes.reference("", claim.verdict, refuri=uri, internal=True)
-            cells = [self.inline(claim.where), [verdict], [self.place(claim)], source_links(claim)]
-            body += self.row(cells)
-        return [table]
+            verdict = nodes.inline(classes=[slug(claim.verdict)])
+            verdict += entry_link(self.env, claim, claim.verdict)
+            rows.append(
+                [self.inline(claim.where), [verdict], [self.place(claim)], source_links(claim)]
+            )
+        return [table(["paper", "verdict", "in this book", "checks"], rows, "concordance")]
 
-    def row(self, cells):
-        row = nodes.row()
-        for cell in cells:
-            entry = nodes.entry()
-            paragraph = nodes.paragraph()
-            paragraph += cell
-            entry += paragraph
-            row += entry
-        return row
+
+def table(titles: list[str], rows: list[list[list[nodes.Node]]], name: str) -> nodes.table:
+    """A table of cells that hold inline nodes."""
+    whole = nodes.table(classes=[name])
+    group = nodes.tgroup(cols=len(titles))
+    whole += group
+    group += [nodes.colspec(colwidth=1) for _ in titles]
+    head, body = nodes.thead(), nodes.tbody()
+    group += [head, body]
+    head += _row([[nodes.Text(title)] for title in titles])
+    body += [_row(row) for row in rows]
+    return whole
+
+
+def _row(cells: list[list[nodes.Node]]) -> nodes.row:
+    row = nodes.row()
+    for cell in cells:
+        entry, paragraph = nodes.entry(), nodes.paragraph()
+        paragraph += cell
+        entry += paragraph
+        row += entry
+    return row
 
 
 KINDS = (
@@ -296,5 +320,6 @@ def setup(app):
     app.add_role("claim", ClaimRole())
     app.add_role("entry", EntryRole())
     app.add_directive("ledger", Ledger)
+    app.add_directive("verdicts", Verdicts)
     app.add_directive("concordance", Concordance)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -3,6 +3,9 @@
 Shared by the Sphinx extensions beside it, by `tests/baselines.py` and by the tests.
 """
 
+import json
+import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import jupytext
@@ -69,6 +72,13 @@ def is_notebook(page: str) -> bool:
 def chapters() -> list[str]:
     """The pages of `_toc.yml` that are notebooks."""
     return [page for page in pages() if is_notebook(page)]
+
+
+def longest_first(pages: Iterable[str]) -> list[str]:
+    """Pages by the seconds that their baselines took, so that no long one is left for the end."""
+    seconds = json.loads((BASELINES / "seconds.json").read_text(encoding="utf-8"))
+    # One that has no baseline yet may be long.
+    return sorted(pages, key=lambda page: (-seconds.get(page, math.inf), page))
 
 
 def baseline(page: str) -> Path:

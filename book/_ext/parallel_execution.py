@@ -1,0 +1,86 @@
+"""Chapters are executed before Sphinx reads them, on all cores, the longest first.
+
+Sphinx reads one page after another, and by itself would execute each as it comes to it. Here those
+that the cache does not have are executed first, each in a process of its own with one thread, and
+put into the cache, where Sphinx finds them. One that fails is left out: Sphinx meets its error
+again, and reports it.
+"""
+
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+
+import notebooks
+from jupyter_cache import get_cache
+from jupyter_cache.base import CacheBundleIn
+from jupyter_cache.executors.utils import single_nb_execution
+from myst_nb.core.read import myst_nb_reader_plugin
+from sphinx.util import logging
+
+LOG = logging.getLogger(__name__)
+
+
+def fill_cache(app, env, docnames):
+    """Executes the chapters among `docnames` that the cache does not hold."""
+    if app.config.nb_execution_mode != "cache":
+        return
+    cache = get_cache(app.config.nb_execution_cache_path)
+    missing = []
+    for page in notebooks.longest_first(set(docnames) & set(notebooks.chapters())):
+        try:
+            cache.match_cache_notebook(myst_nb_reader_plugin(str(notebooks.source(page))))
+        except KeyError:
+            missing.append(page)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if len(missing) < 2 or cores < 2:
+        return
+    LOG.info("executing %d chapters, %d at a time", len(missing), cores)
+    threads = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    os.environ.update(dict.fromkeys(threads, "1"))
+    try:
+        with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
+            timeout = app.config.nb_execution_timeout
+            runs = {
+                pool.submit(execute, str(notebooks.source(page)), timeout): page for page in missing
+            }
+            for run in as_completed(runs):
+                _keep(cache, runs[run], *run.result())
+    finally:
+        for name, value in threads.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def execute(path: str, timeout: int):
+    """An executed chapter as JSON, its seconds, and its error in one line or None."""
+    import nbformat
+
+    notebook = myst_nb_reader_plugin(path)
+    result = single_nb_execution(
+        notebook, cwd=str(Path(path).parent), timeout=timeout, allow_errors=False
+    )
+    error = None if result.err is None else str(result.err).strip().splitlines()[-1]
+    return nbformat.writes(notebook), result.time, error
+
+
+def _keep(cache, page: str, text: str, seconds: float, error: str | None) -> None:
+    import nbformat
+
+    if error is not None:
+        LOG.info("%s failed after %.0f s: %s", page, seconds, error)
+        return
+    LOG.info("executed %s in %.1f s", page, seconds)
+    bundle = CacheBundleIn(
+        nbformat.reads(text, as_version=4),
+        str(notebooks.source(page)),
+        data={"execution_seconds": seconds},
+    )
+    cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+
+
+def setup(app):
+    app.connect("env-before-read-docs", fill_cache)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,94 @@
+"""Searching for a state, or a start, that breaks an inequality about three tokens.
+
+An inequality is a function of many states at once. It returns its slack, left side minus right
+side, and by how much each state misses the inequality's hypotheses, 0 where it meets them.
+Differential evolution looks for the least slack among the states that meet them. A negative one
+refutes the inequality; that none is found proves nothing.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy.optimize import differential_evolution
+from torch import Tensor
+
+from ..flow import SharedStepFlow
+from ..flow.integrate import unit
+
+__all__ = ["NUMBERS", "Inequality", "State", "least_slack", "missed", "three_tokens"]
+
+State = tuple[SharedStepFlow, Tensor]
+"""n flows (11), with parameters (n, D, D), (n, D), (n,), and tokens (n, L, D)."""
+
+Inequality = Callable[[State], tuple[Tensor, Tensor]]
+"""From a State to slacks (n,) and missed hypotheses (n,)."""
+
+NUMBERS = 19
+"""What describes three tokens in three dimensions: S_BC, two tokens, alpha and a."""
+
+
+def missed(*values: Tensor) -> Tensor:
+    """By how much hypotheses "value >= 0" are missed in all, (n,), from values (n,)."""
+    return torch.stack([(-value).clamp(min=0) for value in values], -1).sum(-1)
+
+
+def three_tokens(points: np.ndarray, symmetric: bool = True) -> State:
+    """States of three tokens in R^3 from points (n, NUMBERS) of [-1, 1]^NUMBERS.
+
+    Entries of S_BC and alpha are up to 3 in modulus, a is from e^-2 to e^2, x_1 = e_1.
+
+    Raises:
+        ValueError: another shape.
+    """
+    if points.ndim != 2 or points.shape[1] != NUMBERS:
+        raise ValueError(f"points: shape {points.shape}, takes (n, {NUMBERS})")
+    p = torch.as_tensor(np.ascontiguousarray(points))
+    S_BC = 3 * p[:, :9].reshape(-1, 3, 3)
+    if symmetric:
+        S_BC = (S_BC + S_BC.mT) / 2
+    first = torch.zeros(len(p), 1, 3, dtype=torch.float64)
+    first[..., 0] = 1.0
+    x = torch.cat([first, unit(p[:, 9:15].reshape(-1, 2, 3) + 1e-9)], -2)
+    return SharedStepFlow(S_BC, 3 * p[:, 15:18], torch.exp(2 * p[:, 18])), x
+
+
+def least_slack(
+    inequality: Inequality,
+    seed: int,
+    generations: int = 60,
+    symmetric: bool = True,
+    population: int = 8,
+) -> tuple[float, State]:
+    """The least slack found, and the state that has it.
+
+    Args:
+        inequality: of states by :func:`three_tokens`.
+        seed: of the search.
+        generations: of the evolution, of `population` * NUMBERS states each.
+        symmetric: whether S_BC is.
+        population: states for each of the NUMBERS numbers.
+    Returns:
+        The slack and a State with n = 1. A slack of 10 or more: no state that met the hypotheses
+        was found.
+    """
+
+    def cost(points: np.ndarray) -> np.ndarray:
+        slack, off = inequality(three_tokens(points.T, symmetric))
+        return torch.where(off > 0, 10 + off, slack).nan_to_num(1e3).numpy()
+
+    # This strategy follows narrow valleys, as those near the boundary of a hypothesis are.
+    found = differential_evolution(
+        cost,
+        [(-1, 1)] * NUMBERS,
+        strategy="currenttobest1bin",
+        recombination=0.95,
+        vectorized=True,
+        updating="deferred",
+        popsize=population,
+        maxiter=generations,
+        tol=0,
+        polish=False,
+        seed=seed,
+    )
+    return float(found.fun), three_tokens(found.x[None], symmetric)

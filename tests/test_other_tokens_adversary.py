@@ -1,0 +1,73 @@
+"""The search for counterexamples, and tokens with wanted interactions."""
+
+import numpy as np
+import pytest
+import torch
+
+from tokensphere.flow import random_tokens
+from tokensphere.other_tokens import interactions
+from tokensphere.other_tokens.adversary import NUMBERS, least_slack, missed, three_tokens
+from tokensphere.other_tokens.interactions import token_with_interactions
+
+
+def normal(seed, *shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_missed_counts_only_what_is_negative():
+    values = torch.tensor([1.0, -2.0]), torch.tensor([-0.5, -1.0])
+    assert missed(*values).tolist() == [0.5, 3.0]
+
+
+def test_three_tokens_are_unit_rows_and_the_first_is_the_first_coordinate_vector():
+    flow, x = three_tokens(np.random.default_rng(0).uniform(-1, 1, (7, NUMBERS)))
+    assert x.shape == (7, 3, 3)
+    assert torch.allclose(x.norm(dim=-1), torch.ones(7, 3).double())
+    assert (x[:, 0] == torch.eye(3).double()[0]).all()
+    assert torch.equal(flow.S_BC, flow.S_BC.mT)
+    assert flow.S_BC.abs().max() <= 3
+    with pytest.raises(ValueError, match=r"points: shape \(2, 3\), takes \(n, 19\)"):
+        three_tokens(np.zeros((2, 3)))
+
+
+def test_the_search_finds_the_least_slack_under_a_hypothesis():
+    # <x_2, x_3> over states with <x_1, x_2> and <x_1, x_3> at least 1/2: -1/2, sixty degrees each.
+    def inequality(state):
+        X = state[1] @ state[1].mT
+        return X[:, 1, 2], missed(X[:, 0, 1] - 0.5, X[:, 0, 2] - 0.5)
+
+    slack, (_, x) = least_slack(inequality, 0, 60)
+    assert slack == pytest.approx(-0.5, abs=1e-2)
+    assert slack >= -0.5
+    assert float(x[0, 1] @ x[0, 2]) == slack
+    assert least_slack(inequality, 0, 60)[0] == slack
+
+
+def test_where_no_state_meets_the_hypotheses_the_slack_says_so():
+    def never(state):
+        return state[1][:, 0, 0], missed(-state[1][:, 0, 0])
+
+    assert least_slack(never, 0, 2)[0] >= 10
+
+
+def test_a_token_with_wanted_interactions_has_them_up_to_a_factor():
+    x, S_BC = random_tokens(5, 3, 4, generator=torch.Generator().manual_seed(1)), normal(2, 5, 4, 4)
+    row = torch.tensor([1.0, -2.0, 0.0], dtype=torch.float64)
+    across = torch.linspace(-1, 1, 5, dtype=torch.float64)
+    y = token_with_interactions(x, S_BC, row, across)
+    U = interactions(torch.cat([x, y[:, None]], 1), S_BC)[1][:, 3, :3]
+    factor = U[:, :1]
+    assert (factor > 0).all()
+    assert torch.allclose(U / factor, row.expand(5, 3))
+    still = token_with_interactions(x, S_BC, 0 * row, 1.0)
+    assert interactions(torch.cat([x, still[:, None]], 1), S_BC)[1][:, 3, :3].abs().max() < 1e-12
+
+
+def test_a_token_with_wanted_interactions_refuses_what_cannot_be():
+    x, S_BC = torch.eye(2).double(), torch.eye(2).double()
+    with pytest.raises(ValueError, match="leave no room"):
+        token_with_interactions(x, S_BC, torch.ones(2).double(), 1.0)
+    with pytest.raises(ValueError, match=r"row: shape \(3,\), takes \(..., 2\)"):
+        token_with_interactions(x, S_BC, torch.ones(3).double())
+    with pytest.raises(ValueError, match="both are zero"):
+        token_with_interactions(x, S_BC, torch.zeros(2).double())

@@ -74,7 +74,7 @@ class Approach:
         system: "eq (11)", or the name of a family of coefficients of eq (13).
         flow: its field; for eq (13) with the coefficients at consensus, which decide the rate.
         signs: (L,), the consensus that was reached.
-        rate: the predicted rate of the sum of distances, per unit of `times`.
+        rate, power: of the sum of distances as predicted, t^power e^{-rate t}, per unit of `times`.
         unit: a unit of `times` is 1/unit of the time of the weights as drawn.
         times, error: (T,), sum_l |x_l - s_l x_1|.
     """
@@ -83,9 +83,32 @@ class Approach:
     flow: SharedStepFlow | AutoregressiveFlow
     signs: Tensor
     rate: float
+    power: int
     unit: float
     times: Tensor
     error: Tensor
+
+
+def approach(
+    flow: SharedStepFlow | AutoregressiveFlow,
+    x0: Tensor,
+    times: Tensor,
+    rtol: float = 1e-5,
+    system: str = "",
+) -> Approach:
+    """Follows one flow from x0 (L, D), x_1 = e_1, to the consensus that is near at the last time.
+
+    Raises:
+        ValueError: x0 with another first token; a consensus that does not attract.
+    """
+    axis = torch.eye(x0.shape[-1], dtype=torch.float64)[0]
+    if not torch.equal(x0[0], axis):
+        raise ValueError(f"x0: its first token is {x0[0].tolist()}, takes e_1")
+    x = simulate(flow, x0, times, rtol, TINY).tokens
+    signs = x[-1, :, 0].sign()
+    predicted = consensus_rate(flow, axis, signs)
+    error = axis_distance(x, signs).sum(-1)
+    return Approach(system, flow, signs, predicted.rate, predicted.power, 1.0, times, error)
 
 
 def random_approaches(
@@ -132,6 +155,7 @@ def random_approaches(
             if next_slow < (1 + APART) * slow or error[len(times) // 2] > 1e-3:
                 left_out += 1
                 continue
-            rate = consensus_rate(flow, axis, signs).rate
-            runs.append(Approach(name, flow, signs, rate, float(units[i]), times, error))
+            predicted = consensus_rate(flow, axis, signs)
+            expected = predicted.rate, predicted.power
+            runs.append(Approach(name, flow, signs, *expected, float(units[i]), times, error))
     return runs, left_out

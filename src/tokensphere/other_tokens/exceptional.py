@@ -127,3 +127,28 @@ def hoelder_starts(count: int, generator: torch.Generator) -> tuple[Tensor, Tens
     uniform = torch.rand(count, 2, generator=generator, dtype=torch.float64)
     theta = 0.2 + 0.2 * uniform[:, 0]
     return theta, theta / 3 + theta**2 / 5 * (2 * uniform[:, 1] - 1)
+
+
+def equatorial_orbit(times: Tensor, start: float = -0.6) -> Tensor:
+    """<x_3, x_1> along an orbit of eq (13) that ends on the equator of x_1 like -1/t, (T,).
+
+    Its weights are analytic and positive, a_21 = 1, a_31 = 2, a_32 = 2 - <x_3, x_1>^2, and x_2 =
+    -x_1: f = <x_3, x_1> obeys f' = f^2 (1 - f^2). Such starts are a null set.
+
+    Args:
+        times: (T,), the first is that of the start.
+        start: f there, in (-1, 0).
+    Raises:
+        ValueError: a start elsewhere.
+    """
+    if not -1 < start < 0:
+        raise ValueError(f"start: got {start}, takes a number between -1 and 0")
+
+    def weights(x: Tensor) -> Tensor:
+        a = x.new_zeros(*x.shape[:-2], 3, 3)
+        a[..., 1, 0], a[..., 2, 0] = 1.0, 2.0
+        a[..., 2, 1] = 2 - (x[..., 2, :] * x[..., 0, :]).sum(-1) ** 2
+        return a
+
+    x0 = torch.tensor([[1, 0], [-1, 0], [start, math.sqrt(1 - start**2)]], dtype=torch.float64)
+    return simulate(AutoregressiveFlow(weights), x0, times).tokens[:, 2, 0]

@@ -85,3 +85,14 @@ def resonant_flow(z: float = 1.0, factor: float = 1.0) -> SharedStepFlow:
         raise ValueError(f"factor: got {factor}, takes a positive number")
     alpha = torch.tensor([z, 0.0], dtype=torch.float64)
     return SharedStepFlow(torch.eye(2, dtype=torch.float64), alpha, factor * equal_eigenvalues(z))
+
+
+def resonant_start(generator: torch.Generator) -> Tensor:
+    """Three tokens (3, 2) near the consensus of :func:`resonant_flow`: signs 1, -1, 1, x_1 = e_1.
+
+    The second and third lie 0.2 to 0.6 radians from theirs.
+    """
+    angles = 0.2 + 0.4 * torch.rand(3, generator=generator, dtype=torch.float64)
+    angles[0] = 0.0
+    x = torch.stack([angles.cos(), angles.sin()], -1)
+    return torch.tensor([[1.0], [-1.0], [1.0]], dtype=torch.float64) * x

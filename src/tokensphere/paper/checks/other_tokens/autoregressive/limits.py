@@ -94,15 +94,15 @@ def some_end_opposite(generator: torch.Generator) -> Evidence:
     """Both signs occur among the limits of generic starts."""
     cosines = _final_cosines(generator)
     opposite = int((cosines < -AT_FIRST).sum())
-    return Evidence([at_least("tokens at minus x_1", opposite, 1)], {"of": cosines.numel()})
+    return Evidence([at_least("tokens at minus x1", opposite, 1)], {"of": cosines.numel()})
 
 
 def all_end_at_first(generator: torch.Generator) -> Evidence:
     """Generic starts end at x_1."""
     cosines = _final_cosines(generator)
     return Evidence(
-        [equal("tokens at x_1", int((cosines > AT_FIRST).sum()), cosines.numel())],
-        {"at minus x_1": int((cosines < -AT_FIRST).sum())},
+        [equal("tokens at x1", int((cosines > AT_FIRST).sum()), cosines.numel())],
+        {"at minus x1": int((cosines < -AT_FIRST).sum())},
     )
 
 
@@ -117,8 +117,11 @@ def exceptional_start_is_fixed(generator: torch.Generator) -> Evidence:
     """x_3 ends at -x_1 from one and the same start, whatever x_2(0)."""
     _, at, curve = _curve_at(generator)
     return Evidence(
-        [below("spread of the exceptional angle of x_3(0)", float(np.ptp(curve)), 1e-2)],
-        {"angles of x_2(0)": at.tolist(), "exceptional angles of x_3(0) from -x_1": curve.tolist()},
+        [below("spread of the exceptional angle of x3(0)", float(np.ptp(curve)), 1e-2)],
+        {
+            "angles of x2(0)": at.tolist(),
+            "exceptional angles of x3(0) from minus x1": curve.tolist(),
+        },
     )
 
 
@@ -133,11 +136,14 @@ def exceptional_start_moves(generator: torch.Generator) -> Evidence:
     left, right = plane.final_angle(at, [curve - width, curve + width], tuple(weights))
     return Evidence(
         [
-            below("final angles of x_3 from -x_1, left of the curve, at most", left.max(), -3.0),
+            below("final angles of x3 from minus x1, left of the curve, at most", left.max(), -3.0),
             above("right of the curve, at least", right.min(), 3.0),
-            above("spread of the exceptional angle of x_3(0)", float(np.ptp(curve)), 0.1),
+            above("spread of the exceptional angle of x3(0)", float(np.ptp(curve)), 0.1),
         ],
-        {"angles of x_2(0)": at.tolist(), "exceptional angles of x_3(0) from -x_1": curve.tolist()},
+        {
+            "angles of x2(0)": at.tolist(),
+            "exceptional angles of x3(0) from minus x1": curve.tolist(),
+        },
     )
 
 
@@ -158,8 +164,8 @@ def _special_starts(generator: torch.Generator) -> tuple[float, Tensor]:
 def opposite_start_is_exceptional(generator: torch.Generator) -> Evidence:
     """A third token that starts at -x_1 does not reach x_1."""
     second, cosines = _special_starts(generator)
-    criterion = below("cosine of x_3 and x_1 at t = 15", float(cosines[0, 2]), AT_FIRST)
-    return Evidence([criterion], {"angle of x_2(0)": second})
+    criterion = below("cosine of x3 and x1 at t = 15", float(cosines[0, 2]), AT_FIRST)
+    return Evidence([criterion], {"angle of x2(0)": second})
 
 
 def only_second_must_not_be_opposite(generator: torch.Generator) -> Evidence:
@@ -167,20 +173,20 @@ def only_second_must_not_be_opposite(generator: torch.Generator) -> Evidence:
     second, cosines = _special_starts(generator)
     third = float(np.interp(second, *plane.exceptional_curve(1, 2, 1)))
     left, right = plane.final_angle(second, [third - 1e-3, third + 1e-3], (1, 2, 1))
-    starts = ("x_3 = -x_1", "x_2 = x_1", "x_3 = x_1")
+    starts = ("x3 = -x1", "x2 = x1", "x3 = x1")
     least = cosines[:3, 1:].amin(-1).tolist()
     return Evidence(
         [
             *(
-                above(f"least cosine with x_1 at t = 15 from {start}", value, AT_FIRST)
+                above(f"least cosine with x1 at t = 15 from {start}", value, AT_FIRST)
                 for start, value in zip(starts, least, strict=True)
             ),
-            below("cosine of x_2 and x_1 from x_2 = -x_1", float(cosines[3, 1]), -AT_FIRST),
-            below("final angle of x_3 left of the exceptional start", float(left), -3.0),
-            above("final angle of x_3 right of it", float(right), 3.0),
+            below("cosine of x2 and x1 from x2 = -x1", float(cosines[3, 1]), -AT_FIRST),
+            below("final angle of x3 left of the exceptional start", float(left), -3.0),
+            above("final angle of x3 right of it", float(right), 3.0),
             below("absolute cosine of the exceptional start", abs(math.cos(third)), AT_FIRST),
         ],
-        {"angle of x_2(0)": second},
+        {"angle of x2(0)": second},
     )
 
 
@@ -191,7 +197,7 @@ def open_set_leaves_minus_first(generator: torch.Generator, feedback: float) -> 
     angle = plane.antipodal_angle(ends(flow, x0, 14, 1e-6, 1e-25)[:, 2]).abs()
     staying = int((angle.cos() > AT_FIRST).sum())
     return Evidence(
-        [equal("starts whose x_3 is at minus x_1 at t = 14", staying, 0)],
+        [equal("starts whose x3 is at minus x1 at t = 14", staying, 0)],
         {"of": len(x0), "largest angle from it then": float(angle.max())},
     )
 
@@ -207,7 +213,7 @@ def _missing(generator: torch.Generator, kernel: list[float]) -> list[int]:
 def zeros_stop_a_token(generator: torch.Generator, kernel: list[float]) -> Evidence:
     """With zeros among the coefficients below the diagonal some token does not reach x_1."""
     missing = _missing(generator, kernel)
-    return Evidence([at_least("tokens that do not reach x_1", len(missing), 1)])
+    return Evidence([at_least("tokens that do not reach x1", len(missing), 1)])
 
 
 def row_sums_decide(
@@ -217,7 +223,7 @@ def row_sums_decide(
     met, not_met = _missing(generator, positive), _missing(generator, zero)
     return Evidence(
         [
-            equal("tokens that do not reach x_1, all row sums positive", met, []),
+            equal("tokens that do not reach x1, all row sums positive", met, []),
             at_least("tokens that do not, the second row zero", len(not_met), 1),
         ],
         {"which": not_met},

@@ -72,7 +72,7 @@ def second_token_decay(generator: torch.Generator, exponent: str) -> Evidence:
     growth = torch.log(gap[2] / gap[1]) / 20 + rate
     # Left of the transient at t = 20: e^{-8} tan(angle/2)^2 / 20 for the smallest weight.
     return Evidence(
-        [below("growth of (1 - f) e^{rate t} a unit of time", float(growth.max()), 0.06)],
+        [below("growth of (1 - f) exp(rate t) a unit of time", float(growth.max()), 0.06)],
         {"a_21": weight.tolist(), "growth": growth.tolist()},
     )
 
@@ -133,8 +133,8 @@ def equation_32(generator: torch.Generator) -> Evidence:
     f = simulate(flow, x0, times(2, 21)).tokens[..., 0]
     fall = float((f[:, 2] - f[0, 2].clamp(max=0.8)).min())
     return Evidence(
-        [at_least("least f_3(t) minus min(0.8, f_3(0)), t up to 2", fall, -1e-9)],
-        {"least f_2": float(f[:, 1].min()), "1 + f_3(0)": float(1 + f[0, 2])},
+        [at_least("least f3(t) minus min(0.8, f3(0)), t up to 2", fall, -1e-9)],
+        {"least f2": float(f[:, 1].min()), "1 + f3(0)": float(1 + f[0, 2])},
     )
 
 
@@ -144,7 +144,7 @@ def rises_outside_cap(generator: torch.Generator) -> Evidence:
     outside = (1 - s.f[:, -1] ** 2).clamp(min=0).sqrt() > s.ahead
     return Evidence(
         [
-            above("least f_i' there", float(s.speed[outside, -1].min()), 0.0),
+            above("least speed of fi there", float(s.speed[outside, -1].min()), 0.0),
             above("points there", int(outside.sum()), 100),
         ]
     )

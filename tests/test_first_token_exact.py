@@ -1,5 +1,6 @@
 """Exact counts of type-1 equilibria, against definitions and the package's floating point."""
 
+import math
 from fractions import Fraction
 
 import pytest
@@ -78,6 +79,13 @@ def test_what_moves_is_what_is_not_at_rest(seed):
         speed = FirstTokenFlow(torch.tensor(S_BC).double(), torch.tensor(S_Delta).double())(y)
         assert (float(speed.norm()) < 1e-12) == rest  # rounding of numbers up to a hundred
     assert rests >= 14
+
+
+def test_steps_are_softplus_at_the_unit_vector():
+    found = exact.steps([[1, 0], [2, Fraction(-1, 3)]], (3, 4))
+    for ball, inner in zip(found, (11 / 5, -4 / 15), strict=True):
+        assert float(ball) == pytest.approx(math.log1p(math.exp(inner)), rel=1e-15)
+        assert float(ball.rad()) < 1e-30
 
 
 def test_floats_are_the_rational_numbers_that_they_are():

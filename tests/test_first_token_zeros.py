@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tokensphere.first_token import spectrum
-from tokensphere.first_token.zeros import inflow, random_zeros
+from tokensphere.first_token.zeros import inflow, random_zeros, unit_zero
 
 
 def gaussian(*shape, seed=0):
@@ -23,6 +23,23 @@ def test_zeros_are_zeros_on_the_sphere(dim):
 
 def test_a_definite_form_has_none():
     assert random_zeros(torch.eye(3).double(), 10, torch.Generator().manual_seed(0)).shape == (0, 3)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 4])
+@pytest.mark.parametrize("factor", [1, 0, -1])
+def test_a_form_vanishes_somewhere_unless_it_is_definite(dim, factor):
+    basis = torch.linalg.qr(gaussian(dim, dim)).Q
+    values = 0.1 + torch.rand(dim, generator=torch.Generator().manual_seed(1)).double()
+    values[0] *= factor
+    skew = gaussian(dim, dim, seed=2)
+    for sign in (1, -1):
+        S_BC = sign * basis @ torch.diag(values) @ basis.mT + skew - skew.mT
+        y = unit_zero(S_BC)
+        if factor > 0 or (factor < 0 and dim == 1):
+            assert y is None
+        else:
+            assert float(y.norm()) == pytest.approx(1)
+            assert abs(float(y @ S_BC @ y)) < 1e-13
 
 
 def test_kappa_is_the_eigenvalue_across():

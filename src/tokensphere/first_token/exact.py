@@ -23,7 +23,7 @@ Number = int | float | Fraction
 Rows = Sequence[Sequence[Number]]
 
 PRECISION = 128
-"""Bits of the balls by which :func:`moves` decides."""
+"""Bits of the balls for steps."""
 
 
 def supports(dim: int) -> Iterator[tuple[int, ...]]:
@@ -120,6 +120,21 @@ def has_equal_steps(S_Delta: Rows, v: Sequence[Number]) -> bool:
     return len({value for value, x in zip(values, v, strict=True) if x}) <= 1
 
 
+def steps(S_Delta: Rows, v: Sequence[Number]) -> list[arb]:
+    """Balls of PRECISION bits for the steps Delta_j(v / |v|) = softplus(<S_{Delta,j}, v> / |v|).
+
+    Raises:
+        ValueError: shapes that do not agree, or v = 0.
+    """
+    if not any(v):
+        raise ValueError("v: got the zero vector, which is no point of the sphere")
+    v = [Fraction(x) for x in v]
+    with ctx.workprec(PRECISION):
+        norm = _ball(sum(x * x for x in v)).sqrt()
+        inner = inner_products(_fractions(S_Delta), v)
+        return [(_ball(u) / norm).exp().log1p() for u in inner]
+
+
 def moves(S_BC: Rows, S_Delta: Rows, v: Sequence[Number]) -> bool:
     """Whether eq (9)'s field at v / |v| is proved to be nonzero, by ball arithmetic.
 
@@ -129,18 +144,14 @@ def moves(S_BC: Rows, S_Delta: Rows, v: Sequence[Number]) -> bool:
     Raises:
         ValueError: shapes that do not agree, or v = 0.
     """
-    if not any(v):
-        raise ValueError("v: got the zero vector, which is no point of the sphere")
+    delta = steps(S_Delta, v)
     v = [Fraction(x) for x in v]
     q = form(_fractions(S_BC), v)
-    inner = inner_products(_fractions(S_Delta), v)
+    square = sum(x * x for x in v)
     with ctx.workprec(PRECISION):
-        point = [_ball(x) for x in v]
-        norm = _ball(sum(x * x for x in v)).sqrt()
-        steps = [(_ball(u) / norm).exp().log1p() for u in inner]
-        squares = [(x / norm) ** 2 for x in point]
-        mean = sum((step * r for step, r in zip(steps, squares, strict=True)), arb(0))
-        field = [_ball(q) * (step - mean) * x for step, x in zip(steps, point, strict=True)]
+        weights = [_ball(x * x / square) for x in v]
+        mean = sum((step * r for step, r in zip(delta, weights, strict=True)), arb(0))
+        field = [_ball(q * x) * (step - mean) for step, x in zip(delta, v, strict=True)]
         return any(not rate.contains(0) for rate in field)
 
 

@@ -31,6 +31,26 @@ def inflow(S_BC: Tensor, S_Delta: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
     return 2 * (c * softplus(p @ S_Delta)).sum(-1), c
 
 
+def unit_zero(S_BC: Tensor) -> Tensor | None:
+    """A unit vector, (D,), at which the form vanishes, to rounding; None if the form is definite.
+
+    Of an indefinite form between the axes of the largest and the least eigenvalue of its symmetric
+    part, of a semidefinite one in its kernel. Eigenvalues count as zero below 1e-12 of the largest.
+
+    Raises:
+        ValueError: S_BC is not (D, D), float64, finite.
+    """
+    check_problem(S_BC, S_BC)
+    values, axes = torch.linalg.eigh((S_BC + S_BC.mT) / 2)
+    smallest = values.abs().argmin()
+    if values[smallest].abs() <= 1e-12 * values.abs().max():
+        return axes[:, smallest]
+    if values[0] * values[-1] > 0:
+        return None
+    y = values[-1].sqrt() * axes[:, 0] + (-values[0]).sqrt() * axes[:, -1]
+    return y / y.norm()
+
+
 def random_zeros(S_BC: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Zeros of an indefinite form, (n, D) unit rows: where segments from random points at which it
     is positive to others at which it is negative cross it.

@@ -18,7 +18,7 @@ from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
-from tokensphere.paper import ledger
+from tokensphere.paper import findings, ledger
 
 LEDGER, ROLES = (
     "claims",
@@ -270,6 +270,23 @@ class Concordance(Pages):
         return [table(["paper", "verdict", "in this book", "checks"], rows, "concordance")]
 
 
+class Findings(Pages):
+    """What was found, in the sentences that README has too."""
+
+    has_content = False
+
+    def run(self):
+        self.env.note_dependency(str(findings.FILE))
+        rows = []
+        for found in findings.findings():
+            uri = self.env.app.builder.get_relative_uri(self.env.docname, found.page)
+            claim = nodes.reference("", "", *self.inline(found.claim), refuri=uri, internal=True)
+            verdict = nodes.inline(classes=[slug(found.verdict)])
+            verdict += entry_link(self.env, ledger.ledger()[found.ids[0]], found.verdict)
+            rows.append([[claim], [verdict], self.inline(found.finding)])
+        return [table(["the paper says", "verdict", "what was found"], rows, "findings")]
+
+
 def table(titles: list[str], rows: list[list[list[nodes.Node]]], name: str) -> nodes.table:
     """A table of cells that hold inline nodes."""
     whole = nodes.table(classes=[name])
@@ -321,5 +338,6 @@ def setup(app):
     app.add_role("entry", EntryRole())
     app.add_directive("ledger", Ledger)
     app.add_directive("verdicts", Verdicts)
+    app.add_directive("findings", Findings)
     app.add_directive("concordance", Concordance)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -11,7 +11,7 @@ from torch.nn.functional import softplus
 
 from tokensphere import s6, symbolic
 from tokensphere.flow import MambaFlow, random_tokens
-from tokensphere.paper.ledger import Evidence
+from tokensphere.paper.ledger import Criterion, Evidence, above, below, equal
 
 ROUNDING = 1e-12
 """Relative to the largest entry: float64 sums of some tens of terms of either sign."""
@@ -60,7 +60,7 @@ def equation_1(generator: torch.Generator, reads: str) -> Evidence:
             y[l, d] = (S_C @ x[l]) @ (updated if reads == "new" else state)
             state = updated
     difference = _relative(s6.scan(*_tensors(x, delta, a, S_B, S_C))[0].mT, y)
-    return Evidence(difference < ROUNDING, {"relative difference from the scan": difference})
+    return Evidence([below("relative difference from the scan", difference, ROUNDING)])
 
 
 def equation_2(generator: torch.Generator, hold: bool) -> Evidence:
@@ -76,12 +76,14 @@ def equation_2(generator: torch.Generator, hold: bool) -> Evidence:
     B_bar = M.diagonal(dim1=1, dim2=2).mT
     A_bar = (M.diagonal(-1, dim1=1, dim2=2).mT) / B_bar[:-1]
     printed = -torch.expm1(-a * delta) / a if hold else delta
-    numbers = {
-        "largest relative difference of A-bar": _relative(A_bar, torch.exp(-a * delta[1:])),
-        "largest relative difference of B-bar": float((B_bar / printed - 1).abs().max()),
-        "largest a Delta": float((a * delta).max()),
-    }
-    return Evidence(max(list(numbers.values())[:2]) < ROUNDING, numbers)
+    of_A, of_B = _relative(A_bar, torch.exp(-a * delta[1:])), (B_bar / printed - 1).abs().max()
+    return Evidence(
+        [
+            below("largest relative difference of A-bar", of_A, ROUNDING),
+            below("largest relative difference of B-bar", float(of_B), ROUNDING),
+        ],
+        {"largest a Delta": float((a * delta).max())},
+    )
 
 
 def equation_3(generator: torch.Generator, of: str) -> Evidence:
@@ -100,8 +102,8 @@ def equation_3(generator: torch.Generator, of: str) -> Evidence:
     difference = _relative(found, steps)
     # The form is a sum of 16 terms that may cancel to a hundredth: its rounding is divided by it.
     return Evidence(
-        difference < 1e-11,
-        {"largest relative difference of a step": difference, "smallest step": float(steps.min())},
+        [below("largest relative difference of a step", difference, 1e-11)],
+        {"smallest step": float(steps.min())},
     )
 
 
@@ -122,7 +124,7 @@ def _exact_difference(transposed: bool) -> Matrix:
 
 def recurrence_is_attention(generator: torch.Generator, transposed: bool) -> Evidence:
     """Eqs (1)-(2) against eqs (4)-(5), exactly and in numbers, with S_BC or its transpose."""
-    exact = _exact_difference(transposed).is_zero_matrix
+    left = sum(entry != 0 for entry in _exact_difference(transposed))
     worst = 0.0
     for length in (1, 2, 3, 40):
         x, delta, a, S_B, S_C = _draw(generator, length)
@@ -137,11 +139,12 @@ def recurrence_is_attention(generator: torch.Generator, transposed: bool) -> Evi
         M = s6.hidden_attention(*tensors[1:])[0]
         scanned = s6.scan(*tensors)[0].mT
         worst = max(worst, _relative(scanned, y), _relative((M @ x.mT[..., None])[..., 0].mT, y))
-    numbers = {
-        "difference for L = 3 is exactly zero": bool(exact),
-        "largest relative difference, L up to 40": worst,
-    }
-    return Evidence(bool(exact) and worst < ROUNDING, numbers)
+    return Evidence(
+        [
+            equal("entries in which the forms differ in symbols, L = 3", left, 0),
+            below("largest relative difference, L up to 40", worst, ROUNDING),
+        ]
+    )
 
 
 def _distance_to_equation_5(M: Tensor, scores: Tensor, delta: Tensor) -> float:
@@ -169,8 +172,8 @@ def _distance_to_equation_5(M: Tensor, scores: Tensor, delta: Tensor) -> float:
     return max(distances)
 
 
-def _mixer(generator: torch.Generator, diagonal: bool, bias: bool) -> dict[str, float]:
-    """How far the layer in use is from eqs (3) and (5).
+def _mixer(generator: torch.Generator, diagonal: bool, bias: bool) -> tuple[float, float]:
+    """How far the layer in use is from eq (5), with the best rates, and its steps from eq (3).
 
     Its rates are S4D-real's -(1..N) in every channel, or -a_d for every state; its steps are
     softplus(<w_d, W x> + bias) with the usual initial bias, or none.
@@ -190,10 +193,8 @@ def _mixer(generator: torch.Generator, diagonal: bool, bias: bool) -> dict[str, 
     M = s6.hidden_attention(delta.mT[None], A, B.mT[None], C.mT[None])[0]
     # Under eq (3) the steps of x and -x have opposite arguments of softplus.
     arguments = [torch.log(torch.expm1(softplus(s * x @ S_Delta + offset))) for s in (1.0, -1.0)]
-    return {
-        "distance from eq (5), best rates": _distance_to_equation_5(M, C @ B.mT, delta),
-        "distance of the steps from eq (3)": float((arguments[0] + arguments[1]).abs().max() / 2),
-    }
+    apart = float((arguments[0] + arguments[1]).abs().max() / 2)
+    return _distance_to_equation_5(M, C @ B.mT, delta), apart
 
 
 def _rank_error(generator: torch.Generator, rank: int, dim: int = 4) -> float:
@@ -205,27 +206,33 @@ def _rank_error(generator: torch.Generator, rank: int, dim: int = 4) -> float:
     return float((softplus(factored) - softplus(x @ S_Delta)).abs().max())
 
 
-def mixer_stated(generator: torch.Generator) -> Evidence:
-    numbers = _mixer(generator, diagonal=True, bias=True)
+ATTENTION, STEPS = "distance from eq (5), best rates", "distance of the steps from eq (3)"
+
+
+def _agrees(what: str, distance: float) -> Criterion:
     # Minimising over the rate leaves it inexact to the square root of rounding.
-    return Evidence(max(numbers.values()) < 1e-6, numbers)
+    return below(what, distance, 1e-6)
+
+
+def mixer_stated(generator: torch.Generator) -> Evidence:
+    """The layer in use, with S4D-real rates and the usual step bias, against eqs (3) and (5)."""
+    attention, steps = _mixer(generator, diagonal=True, bias=True)
+    return Evidence([_agrees(ATTENTION, attention), _agrees(STEPS, steps)])
 
 
 def mixer_corrected(generator: torch.Generator) -> Evidence:
     """Equal rates and no bias give eqs (3) and (5); each deviation alone does not."""
-    both = _mixer(generator, diagonal=False, bias=False)
-    rates = _mixer(generator, diagonal=True, bias=False)
-    biased = _mixer(generator, diagonal=False, bias=True)
-    attention, steps = both
+    attention, steps = _mixer(generator, diagonal=False, bias=False)
+    other_rates, _ = _mixer(generator, diagonal=True, bias=False)
+    _, other_steps = _mixer(generator, diagonal=False, bias=True)
     full, less = _rank_error(generator, 4), _rank_error(generator, 3)
-    numbers = {
-        f"equal rates: {attention}": both[attention],
-        f"no bias: {steps}": both[steps],
-        f"S4D rates alone: {attention}": rates[attention],
-        f"bias alone: {steps}": biased[steps],
-        "error of the steps through rank S_Delta numbers": full,
-        "through one number less": less,
-    }
-    agrees = max(both.values()) < 1e-6 and full < ROUNDING
-    differs = min(rates[attention], biased[steps], less) > 1e-3
-    return Evidence(agrees and differs, numbers)
+    return Evidence(
+        [
+            _agrees(f"equal rates: {ATTENTION}", attention),
+            _agrees(f"no bias: {STEPS}", steps),
+            below("error of the steps through as many numbers as the rank", full, ROUNDING),
+            above(f"S4D rates alone: {ATTENTION}", other_rates, 1e-3),
+            above(f"bias alone: {STEPS}", other_steps, 1e-3),
+            above("error of the steps through one number less", less, 1e-3),
+        ]
+    )

@@ -8,6 +8,7 @@ import torch
 
 from tokensphere.flow import AutoregressiveFlow, simulate
 from tokensphere.other_tokens.exceptional import (
+    angular_speeds,
     antipodal_angle,
     equatorial_orbit,
     exceptional_curve,
@@ -23,8 +24,7 @@ def test_the_plane_s_equations_are_eq_13():
     theta = torch.tensor([0.3, 2.0, -1.0], dtype=torch.float64)
     phi = torch.tensor([0.1, -0.7, 2.5], dtype=torch.float64)
     x = three_on_circle(theta, phi)
-    field = three_token_flow(0.5, 2.0, 0.7)(x)
-    turning = x[..., 0] * field[..., 1] - x[..., 1] * field[..., 0]
+    turning = angular_speeds(three_token_flow(0.5, 2.0, 0.7), x)
     wanted = 2 * phi.sin() + 0.7 * (phi - theta).sin()
     torch.testing.assert_close(turning[:, 1], -0.5 * theta.sin(), rtol=0, atol=1e-14)
     torch.testing.assert_close(turning[:, 2], wanted, rtol=0, atol=1e-14)

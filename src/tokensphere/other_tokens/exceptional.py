@@ -38,6 +38,12 @@ def antipodal_angle(x: Tensor) -> Tensor:
     return torch.atan2(-x[..., 1], -x[..., 0])
 
 
+def angular_speeds(flow: AutoregressiveFlow, x: Tensor) -> Tensor:
+    """How fast tokens (..., L, 2) of the plane turn, in radians a unit of time, (..., L)."""
+    field = flow(x)
+    return x[..., 0] * field[..., 1] - x[..., 1] * field[..., 0]
+
+
 def three_token_flow(a_21: float, a_31: float, a_32: float) -> AutoregressiveFlow:
     """Eq (13) for three tokens with constant weights.
 

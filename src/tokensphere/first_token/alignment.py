@@ -13,6 +13,29 @@ from torch.nn.functional import softplus
 LN2 = math.log(2.0)
 
 
+def definite_form(count: int, dim: int, generator: torch.Generator, sign: int = 1) -> Tensor:
+    """Random S_BC with a definite form, not symmetric, for tests and surveys.
+
+    The symmetric part is sign (3 I + G / |G|) / 2, with |G| the spectral norm of a symmetric
+    Gaussian matrix: the moduli of its eigenvalues lie in [1, 2]. The skew part is Gaussian.
+
+    Args:
+        count, dim: how many, of what size.
+        sign: 1 for a positive definite form, -1 for a negative one.
+    Returns:
+        (count, dim, dim), float64.
+    Raises:
+        ValueError: another sign.
+    """
+    if sign not in (1, -1):
+        raise ValueError(f"sign: got {sign!r}, takes 1 or -1")
+    G = torch.randn(count, dim, dim, generator=generator, dtype=torch.float64)
+    symmetric = G + G.mT
+    scale = torch.linalg.eigvalsh(symmetric).abs().amax(-1)[:, None, None]
+    identity = torch.eye(dim, dtype=torch.float64)
+    return sign * (3 * identity + symmetric / scale) / 2 + (G - G.mT)
+
+
 def diagonal_limit(S_BC: Tensor, delta: Tensor, y0: Tensor) -> tuple[Tensor, Tensor]:
     """The first token's limit and rate for S_Delta = diag(delta) and a definite form.
 

@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from tokensphere.flow import SharedStepFlow, random_tokens, simulate
+from tokensphere.other_tokens import interactions
 from tokensphere.other_tokens.positive_angles import (
     CONDITIONS,
     admissible,
     alignment_bounds,
     margin,
+    one_pair,
     second_token_rate,
 )
 
@@ -121,3 +123,17 @@ def test_bounds_refuse_what_is_not_admissible():
         second_token_rate(flow, x)
     with pytest.raises(ValueError, match="L of 2 or more"):
         second_token_rate(flow, x[:1])
+
+
+@pytest.mark.parametrize(("i", "j"), [(2, 1), (3, 1), (3, 2), (4, 1), (4, 2), (4, 3)])
+def test_one_negative_pair_sends_the_last_token_to_the_antipode(i, j):
+    for value, end in ((-1.0, -1.0), (1.0, 1.0)):
+        flow, x = one_pair(i, j, value)
+        assert x.shape == (i, 4)
+        U = interactions(x, flow.S_BC)[1]
+        negative = {(k + 1, m + 1) for k, m in (U < 0).nonzero().tolist()}
+        assert negative == ({(i, j), (j, i)} if value < 0 else set())
+        last = simulate(flow, x, torch.tensor([0.0, 20.0]).double()).tokens[-1]
+        assert float(last[-1] @ last[0]) == pytest.approx(end, abs=1e-3)
+    with pytest.raises(ValueError, match="i, j, value: got 3, 3, 1"):
+        one_pair(3, 3, 1.0)

@@ -19,7 +19,7 @@ from torch.nn.functional import softplus
 
 from ..flow import SharedStepFlow, random_tokens
 from ..flow.checks import check_tensor
-from .interactions import interactions
+from .interactions import interactions, token_with_interactions
 
 __all__ = [
     "CONDITIONS",
@@ -27,6 +27,7 @@ __all__ = [
     "admissible",
     "alignment_bounds",
     "margin",
+    "one_pair",
     "second_token_rate",
 ]
 
@@ -201,3 +202,27 @@ def second_token_rate(flow: SharedStepFlow, x0: Tensor) -> Tensor:
     a = torch.as_tensor(flow.a, dtype=x0.dtype)
     lowest = softplus((x0[..., 0, :] * flow.alpha).sum(-1)) * torch.exp(-a * longest)
     return lowest * least * (1 + X[..., 1, 0])
+
+
+def one_pair(i: int, j: int, value: float = -1.0) -> tuple[SharedStepFlow, Tensor]:
+    """A start of i tokens, 1 <= j < i <= 4: U_ij = U_ji of the sign of `value`, others positive.
+
+    S_BC = I in R^4, alpha = 0, a = 1. For a negative value the last token ends at -x_1: none of
+    these pairs can be left out of the condition of Proposition 3.6. The interactions of the last
+    token with others than j are 0.05 / |value| of that with j, in modulus.
+
+    Returns:
+        The flow, and tokens (i, 4).
+    Raises:
+        ValueError: other i and j, or value = 0.
+    """
+    if not 1 <= j < i <= 4 or value == 0:
+        raise ValueError(f"i, j, value: got {i}, {j}, {value:g}, takes 1 <= j < i <= 4, value != 0")
+    basis = torch.eye(4, dtype=torch.float64)
+    others = [basis[0] + basis[k] for k in range(1, i - 1)]
+    earlier = torch.stack([basis[0], *(vector / vector.norm() for vector in others)])
+    row = torch.full((i - 1,), 0.05, dtype=torch.float64)
+    row[j - 1] = value
+    last = token_with_interactions(earlier, basis, row, 0.5 if i == 2 else 0.0)
+    flow = SharedStepFlow(basis, torch.zeros(4, dtype=torch.float64), 1.0)
+    return flow, torch.cat([earlier, last[None]])

@@ -1,0 +1,5 @@
+"""Claims of section 3.2 and appendix B.2: Propositions 3.6, B.9 and B.15, Lemma B.14.
+
+`displays`: inequalities at one time, before an adversary. `runs`: what holds along trajectories.
+`starts`: single starts, and families of them. `steps`: equalities and lemmas of the proofs.
+"""

@@ -1,0 +1,92 @@
+"""Equalities and lemmas in the proofs."""
+
+import math
+
+import numpy as np
+import sympy
+import torch
+
+from tokensphere.other_tokens import interaction_speeds, interactions, weights
+from tokensphere.other_tokens.positive_angles import admissible
+from tokensphere.paper.ledger import Evidence, above, below, equal
+
+from .displays import ROUNDING
+
+
+def stays_above(generator: torch.Generator, strict: bool) -> Evidence:
+    """Lemma B.14 with delta = 0 on [0, inf): 4000 polynomials of degree 5, and (1 - t)^3.
+
+    The hypothesis has g' > 0 at zeros of g; or g' >= 0, which (1 - t)^3 meets.
+    """
+    coefficients = torch.randn(4000, 6, generator=generator, dtype=torch.float64).numpy()
+    coefficients[:, -1] = abs(coefficients[:, -1])  # g(0) > 0
+    cubic, met, broken = np.array([-1.0, 3.0, -3.0, 1.0]), 0, 0
+    for g in (*coefficients, cubic):
+        roots = np.roots(g)
+        zeros = roots[(abs(roots.imag) < 1e-9) & (roots.real > 0)].real
+        if g is cubic:
+            zeros = np.array([1.0])  # known better than to a computer
+        slopes = np.polyval(np.polyder(g), zeros)
+        if (slopes > 0).all() or (not strict and (slopes >= 0).all()):
+            met += 1
+            broken += int(len(zeros) > 0 or g[0] < 0)
+    return Evidence(
+        [
+            equal("functions that meet the hypothesis and go below", broken, 0),
+            above("functions that meet it", met, 100),
+        ],
+        {"functions": 4001},
+    )
+
+
+def second_token_derivatives(generator: torch.Generator, sign: float) -> Evidence:
+    """f' = a g (1 - f^2), g' = a g (gamma - sign f g), by the flow's derivative; any S_BC."""
+    flow, x = admissible(generator, 200, 2, 4, symmetric=False, condition="below")
+    v = flow(x)[:, 1]
+    image = (flow.S_BC @ x[:, 0, :, None])[..., 0]
+    f, g, gamma = (x[:, 1] * x[:, 0]).sum(-1), (x[:, 1] * image).sum(-1), (x[:, 0] * image).sum(-1)
+    a = weights(flow, x)[:, 1, 0]
+    off_f = (v * x[:, 0]).sum(-1) - a * g * (1 - f**2)
+    off_g = (v * image).sum(-1) - a * g * (gamma - sign * f * g)
+    return Evidence(
+        [
+            below("largest difference for the derivative of f", float(off_f.abs().max()), ROUNDING),
+            below("largest difference for the derivative of g", float(off_g.abs().max()), ROUNDING),
+        ]
+    )
+
+
+def last_distance(generator: torch.Generator, sign: float) -> Evidence:
+    """The lines of Claim 4's computation, and Claim 3's X_L1', against the flow; L = 5."""
+    flow, x = admissible(generator, 100, 5, 4, condition="below")
+    X = interactions(x, flow.S_BC)[0]
+    A, true = flow.attention(x)[:, -1, :-1], -interaction_speeds(flow, x, flow.S_BC)[0][:, -1, 0]
+    XL, Xj, XLj = X[:, -1, :1], X[:, :-1, 0], X[:, -1, :-1]
+    one = A[:, 0] * (1 - XL[:, 0] ** 2)
+    first = -one - (A * (Xj - XLj * XL))[:, 1:].sum(-1)
+    third = -(A * (1 - XLj * XL))[:, 1:].sum(-1)
+    last = -one + sign * (A * (1 - Xj))[:, 1:].sum(-1) + third
+    off = [float((line - true).abs().max()) for line in (first, last)]
+    return Evidence(
+        [
+            below("largest difference for the first line", off[0], ROUNDING),
+            below("largest difference for the last line", off[1], ROUNDING),
+        ]
+    )
+
+
+def gronwall(generator: torch.Generator, factor: bool) -> Evidence:
+    """y' = -c y + C e^(-bt), y(0) = y0, in sympy for b = c: is y e^(ct) [/ (1 + t)] bounded?"""
+    del generator  # nothing is random
+    t, c, C, y0 = sympy.symbols("t c C y_0", positive=True)
+    y = (y0 + C * t) * sympy.exp(-c * t)
+    residual = sympy.simplify(y.diff(t) + c * y - C * sympy.exp(-c * t))
+    ratio = sympy.simplify(y * sympy.exp(c * t) / ((1 + t) if factor else 1))
+    limit = float(sympy.limit(ratio, t, sympy.oo).subs(C, 1))
+    return Evidence(
+        [
+            equal("residual of the solution", str(residual), "0"),
+            below("limit of its ratio to the bound, for C = 1", limit, math.inf),
+        ],
+        {"solution": str(y)},
+    )

@@ -39,9 +39,9 @@ def fitted_against_predicted(ax: Axes, runs: Sequence[Approach], fitted: Sequenc
         predicted = [runs[index].rate * runs[index].unit for index in mine]
         found = [fitted[index] * runs[index].unit for index in mine]
         ax.plot(predicted, found, "o", ms=4, color=colour, label=name)
+    ax.set(xscale="log", yscale="log", xlabel="predicted rate", title="fitted rate")
     ends = ax.get_xlim()
     ax.plot(ends, ends, "k", lw=0.6)
-    ax.set(xscale="log", yscale="log", xlabel="predicted rate", title="fitted rate")
     ax.legend(fontsize=6.5)
 
 

@@ -1,22 +1,25 @@
 """Checks of the steps of the printed proof of Theorem B.16, and of what replaces them."""
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tokensphere.flow import (
-    AutoregressiveFlow,
-    random_tokens,
-    simulate,
-)
+from tokensphere.flow import AutoregressiveFlow, random_tokens, simulate
 from tokensphere.other_tokens import coefficients as families
 from tokensphere.other_tokens import consensus_spectrum, tangent_jacobian
 from tokensphere.other_tokens import exceptional as plane
 from tokensphere.other_tokens.approach import axis_distance, tokens_from_axis
 from tokensphere.other_tokens.coefficients import random_log_bilinear
+from tokensphere.other_tokens.cosines import (
+    Cosines,
+    arriving_bound,
+    cosines,
+    leaving_bound,
+    second_token_bound,
+    speed_bound,
+)
 from tokensphere.paper.checks.tools import times
 from tokensphere.paper.ledger import Evidence, above, at_least, at_most, below, equal
 
@@ -24,41 +27,33 @@ ROUNDING = 1e-12
 """Sums of a few products of numbers of order one, in float64."""
 
 
-class Sample(NamedTuple):
-    """General weights of eq (13) at random points, and what the displays of the proof are made of.
-
-    weights (n, L, L), f_i = <x_i, x_1> and its speed along the flow (n, L), tokens (n, L, D); of
-    the last token: the sum of its weights, and the largest |x_j - x_1| of those before it, (n,).
-    """
-
-    weights: Tensor
-    f: Tensor
-    speed: Tensor
-    x: Tensor
-    total: Tensor
-    ahead: Tensor
-
-
-def _sample(generator: torch.Generator, count: int = 4000, length: int = 4, dim: int = 3) -> Sample:
-    flow = AutoregressiveFlow(random_log_bilinear(length, dim, generator))
-    x = random_tokens(count, length, dim, generator=generator)
+def _sample(generator: torch.Generator) -> tuple[Cosines, Tensor]:
+    """Random weights of eq (13) at 4000 points with four tokens, D = 3: the cosines; the tokens."""
+    flow = AutoregressiveFlow(random_log_bilinear(4, 3, generator))
+    x = random_tokens(4000, 4, 3, generator=generator)
     # Earlier tokens at all distances from x_1, last ones anywhere.
-    near = torch.rand(count, length - 2, 1, generator=generator, dtype=torch.float64) ** 4
+    near = torch.rand(4000, 2, 1, generator=generator, dtype=torch.float64) ** 4
     x[:, 1:-1] = x[:, :1] + near * (x[:, 1:-1] - x[:, :1])
     x = x / x.norm(dim=-1, keepdim=True)
-    weights = flow.attention(x).tril(-1)
-    ahead = (x[:, 1:-1] - x[:, :1]).norm(dim=-1).amax(-1)
-    f, speed = (x * x[:, :1]).sum(-1), (flow(x) * x[:, :1]).sum(-1)
-    return Sample(weights, f, speed, x, weights[:, -1].sum(-1), ahead)
+    return cosines(flow, x), x
+
+
+def _slack(values: Tensor) -> Evidence:
+    """Of an inequality at random points, its larger less its smaller side."""
+    least = float(values.min())
+    return Evidence([at_least("least slack", least, -ROUNDING)], {"points": values.numel()})
+
+
+def _difference(values: Tensor) -> Evidence:
+    """Of an equation at random points, its left less its right side."""
+    largest = float(values.abs().max())
+    return Evidence([below("largest difference", largest, ROUNDING)], {"points": values.numel()})
 
 
 def second_token_speed(generator: torch.Generator, power: int) -> Evidence:
     """f' = a_21 (1 - f^power) for f = <x_2, x_1>."""
-    s = _sample(generator)
-    off = s.speed[:, 1] - s.weights[:, 1, 0] * (1 - s.f[:, 1] ** power)
-    return Evidence(
-        [below("largest difference", float(off.abs().max()), ROUNDING)], {"points": len(s.f)}
-    )
+    at, _ = _sample(generator)
+    return _difference(at.speed[:, 1] - at.weights[:, 1, 0] * (1 - at.f[:, 1] ** power))
 
 
 def second_token_decay(generator: torch.Generator, exponent: str) -> Evidence:
@@ -106,22 +101,22 @@ def decay_from_display(generator: torch.Generator, positive: bool) -> Evidence:
     ]
     if positive:
         least = torch.exp(bias - pull.norm(dim=-1))
-        bound = gap[0] * torch.exp(-least * (2 - gap[0]) * clock[:, None])
+        bound = second_token_bound(1 - gap[0], least, clock[:, None])
         excess = float((gap / bound).max()) - 1
         criteria.append(at_most("excess of 1 - f over our bound, relative", excess, 1e-5))
+        at, _ = _sample(generator)
+        slack = float((arriving_bound(at) + at.speed)[at.f >= 0].min())
+        criteria.append(at_least("least slack of our bound in Case 1", slack, -ROUNDING))
     return Evidence(criteria, {"runs": 8})
 
 
 def cosine_speed(generator: torch.Generator, inner: str) -> Evidence:
     """f_i' = a_i1 (1 - f_i^2) + sum_{1<j<i} a_ij (f_j - g_ij f_i); the control has f_i for g_ij."""
-    s = _sample(generator)
-    f = s.f.unsqueeze(-1)
-    g = s.x @ s.x.mT if inner == "g_ij" else f.expand_as(s.weights)
-    rest = (s.weights * (f.mT - g * f))[..., 1:].sum(-1)
-    off = (s.speed - s.weights[..., 0] * (1 - s.f**2) - rest)[:, 1:]
-    return Evidence(
-        [below("largest difference", float(off.abs().max()), ROUNDING)], {"points": len(s.f)}
-    )
+    at, x = _sample(generator)
+    f = at.f.unsqueeze(-1)
+    g = x @ x.mT if inner == "g_ij" else f.expand_as(at.weights)
+    rest = (at.weights * (f.mT - g * f))[..., 1:].sum(-1)
+    return _difference(at.speed - at.weights[..., 0] * (1 - at.f**2) - rest)
 
 
 def equation_32(generator: torch.Generator) -> Evidence:
@@ -140,43 +135,35 @@ def equation_32(generator: torch.Generator) -> Evidence:
 
 def rises_outside_cap(generator: torch.Generator) -> Evidence:
     """f_i' > 0 wherever sqrt(1 - f_i^2) > max_{j<i} |x_j - x_1|."""
-    s = _sample(generator)
-    outside = (1 - s.f[:, -1] ** 2).clamp(min=0).sqrt() > s.ahead
+    at, _ = _sample(generator)
+    speeds = at.speed[:, -1][at.sine[:, -1] > at.ahead[:, -1]]
     return Evidence(
         [
-            above("least speed of fi there", float(s.speed[outside, -1].min()), 0.0),
-            above("points there", int(outside.sum()), 100),
+            above("least speed of fi there", float(speeds.min()), 0.0),
+            above("points there", len(speeds), 100),
         ]
     )
 
 
-def _slack(values: Tensor, **numbers: float) -> Evidence:
-    """An inequality at random points, from its left less its right side."""
-    least = float(values.min())
-    return Evidence(
-        [at_least("least slack", least, -ROUNDING)], {**numbers, "points": values.numel()}
-    )
-
-
-def speed_bound(generator: torch.Generator, factor: float) -> Evidence:
-    """f_i' >= A (s^2 - factor e s), s^2 = 1 - f_i^2, e = max |x_j - x_1|, A = sum_{j<i} a_ij."""
-    s = _sample(generator)
-    sine = (1 - s.f[:, -1] ** 2).clamp(min=0).sqrt()
-    return _slack(s.speed[:, -1] - s.total * (sine**2 - factor * s.ahead * sine))
+def least_speed(generator: torch.Generator, distance: float) -> Evidence:
+    """f_i' against our bound, told that the tokens before are so many times as far as they are."""
+    at, _ = _sample(generator)
+    told = at._replace(ahead=distance * at.ahead)
+    return _slack(at.speed - speed_bound(told))
 
 
 def case_1(generator: torch.Generator, sign: int) -> Evidence:
     """d(1 - f_i)/dt <= -a_i1 (1 - f_i)(1 + f_i) + sum_{j<i} a_ij (1 - f_j); control: - that sum."""
-    s = _sample(generator)
-    others = (s.weights[:, -1, 1:] * (1 - s.f)[:, 1:]).sum(-1)
-    return _slack(-s.weights[:, -1, 0] * (1 - s.f[:, -1] ** 2) + sign * others + s.speed[:, -1])
+    at, _ = _sample(generator)
+    others = (at.weights * (1 - at.f).unsqueeze(-2)).sum(-1)
+    return _slack(at.speed - at.weights[..., 0] * (1 - at.f**2) + sign * others)
 
 
-def case_2(generator: torch.Generator, factor: float) -> Evidence:
-    """d(1 + f_i)/dt >= factor A (1 + f_i) - A e^2 / 2 wherever f_i <= 0; 1/2 holds, 3 does not."""
-    s = _sample(generator)
-    slack = s.speed[:, -1] - s.total * (factor * (1 + s.f[:, -1]) - s.ahead**2 / 2)
-    return _slack(slack[s.f[:, -1] <= 0])
+def case_2(generator: torch.Generator, distance: float) -> Evidence:
+    """d(1 + f_i)/dt against our bound wherever f_i <= 0, as in :func:`least_speed`."""
+    at, _ = _sample(generator)
+    told = at._replace(ahead=distance * at.ahead)
+    return _slack((at.speed - leaving_bound(told))[at.f <= 0])
 
 
 def unstable_eigenvalue(generator: torch.Generator, factor: float, multiplicity: int) -> Evidence:

@@ -4,9 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from tokensphere.flow import random_tokens
+from tokensphere.flow import SharedStepFlow, random_tokens, simulate
 from tokensphere.other_tokens import interactions
-from tokensphere.other_tokens.adversary import NUMBERS, least_slack, missed, three_tokens
+from tokensphere.other_tokens.adversary import (
+    NUMBERS,
+    along_runs,
+    least_slack,
+    missed,
+    three_tokens,
+)
 from tokensphere.other_tokens.interactions import token_with_interactions
 
 
@@ -41,6 +47,27 @@ def test_the_search_finds_the_least_slack_under_a_hypothesis():
     assert slack >= -0.5
     assert float(x[0, 1] @ x[0, 2]) == slack
     assert least_slack(inequality, 0, 60)[0] == slack
+
+
+def test_along_runs_starts_that_are_not_admissible_are_not_run():
+    seen = []
+
+    def slack(flow, path):
+        seen.append(path.shape)
+        return path[..., 1, 0] - 0.25
+
+    state = three_tokens(np.random.default_rng(1).uniform(-1, 1, (200, NUMBERS)))
+    flow, x = state
+    times = torch.linspace(0, 1, 5, dtype=torch.float64)
+    found, off = along_runs(slack, times, least=0.0)(state)
+    admissible = interactions(x, flow.S_BC)[1].flatten(1).amin(-1) >= 0
+    assert torch.equal(off == 0, admissible)
+    assert seen == [(5, int(admissible.sum()), 3, 3)]
+    assert (found[~admissible] == 9).all()
+    one = SharedStepFlow(*(p[admissible][0] for p in (flow.S_BC, flow.alpha, flow.a)))
+    path = simulate(one, x[admissible][0], times, rtol=1e-8).tokens
+    least = float((path[1:, 1, 0] - 0.25).min())
+    assert float(found[admissible][0]) == pytest.approx(least, abs=1e-4)
 
 
 def test_where_no_state_meets_the_hypotheses_the_slack_says_so():

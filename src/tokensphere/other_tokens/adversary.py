@@ -13,10 +13,19 @@ import torch
 from scipy.optimize import differential_evolution
 from torch import Tensor
 
-from ..flow import SharedStepFlow
+from ..flow import SharedStepFlow, simulate
 from ..flow.integrate import unit
+from .positive_angles import margin
 
-__all__ = ["NUMBERS", "Inequality", "State", "least_slack", "missed", "three_tokens"]
+__all__ = [
+    "NUMBERS",
+    "Inequality",
+    "State",
+    "along_runs",
+    "least_slack",
+    "missed",
+    "three_tokens",
+]
 
 State = tuple[SharedStepFlow, Tensor]
 """n flows (11), with parameters (n, D, D), (n, D), (n,), and tokens (n, L, D)."""
@@ -51,6 +60,32 @@ def three_tokens(points: np.ndarray, symmetric: bool = True) -> State:
     first[..., 0] = 1.0
     x = torch.cat([first, unit(p[:, 9:15].reshape(-1, 2, 3) + 1e-9)], -2)
     return SharedStepFlow(S_BC, 3 * p[:, 15:18], torch.exp(2 * p[:, 18])), x
+
+
+def along_runs(
+    slack: Callable[[SharedStepFlow, Tensor], Tensor], times: Tensor, least: float = 0.02
+) -> Inequality:
+    """The inequality "slack >= 0 along the run", for starts whose U_ij are `least` or more.
+
+    Args:
+        slack: from a flow and tokens (T, n, L, D) to left side minus right side, (T, n).
+        times: (T,), from 0; the slack at the start does not count.
+        least: of the starts' margin.
+    Returns:
+        An inequality of starts, whose slack is the least one along the run, but 9 at most.
+    """
+
+    def inequality(state: State) -> tuple[Tensor, Tensor]:
+        flow, x = state
+        off = missed(margin(x, flow.S_BC) - least)
+        found, kept = torch.full_like(off, 9.0), off == 0
+        if kept.any():
+            some = SharedStepFlow(flow.S_BC[kept], flow.alpha[kept], flow.a[kept])
+            path = simulate(some, x[kept], times, rtol=1e-5, atol=1e-8).tokens
+            found[kept] = slack(some, path)[1:].amin(0).clamp(max=9)
+        return found, off
+
+    return inequality
 
 
 def least_slack(

@@ -33,14 +33,15 @@ def proposition(
     symmetric: bool,
     lengths: Sequence[int] = (3, 4),
     reflected: bool = False,
+    count: int = 12,
 ) -> Evidence:
     """The U_ij of the condition stay positive, x_i -> x_1; or after the last token is reflected.
 
-    Of each of the `lengths` L twelve sequences in L dimensions.
+    Of each of the `lengths` L `count` sequences in L dimensions.
     """
     least, close = math.inf, math.inf
     for length in lengths:
-        flow, x = admissible(generator, 12, length, length, symmetric, condition)
+        flow, x = admissible(generator, count, length, length, symmetric, condition)
         if reflected:
             x = torch.cat([x[:, :-1], -x[:, -1:]], 1)
         path = run(flow, x, 12.0, 25)
@@ -52,7 +53,7 @@ def proposition(
             # 1 - X_i1 decays at the rate 2, after leaving the neighbourhood of a saddle.
             above("least cosine with the first token at t = 12", close, 0.9),
         ],
-        {"sequences": 12 * len(lengths)},
+        {"sequences": count * len(lengths)},
     )
 
 

@@ -1,0 +1,60 @@
+"""Positive angles: slacks of inequalities in time, and where three tokens on the circle end."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from tokensphere.sinks.style import COLOURS, as_numpy, axes
+
+
+def slacks(
+    times: Tensor,
+    groups: Iterable[Sequence[Tensor]],
+    panels: Mapping[str, tuple[float, str]],
+) -> Figure:
+    """Curves in time, a panel for each quantity and a colour for each group of runs.
+
+    Args:
+        times: (T,).
+        groups: for each group its quantities (T, n), in the order of `panels`.
+        panels: for each title the bound, drawn as a dashed line, and the scale of the axis.
+    """
+    figure, array = axes(len(panels))
+    for group, colour, width in zip(groups, COLOURS, (0.6, 1.4), strict=False):
+        for ax, curves in zip(array[0], group, strict=True):
+            ax.plot(as_numpy(times), as_numpy(curves), color=colour, lw=width)
+    for ax, (title, (bound, scale)) in zip(array[0], panels.items(), strict=True):
+        ax.axhline(bound, color="#777777", lw=0.8, ls="--")
+        ax.set_title(title, fontsize=9)
+        ax.set(xlabel="t", yscale=scale)
+    return figure
+
+
+def ends_on_circle(
+    side: Tensor, kinds: Mapping[str, Tensor], conditions: Mapping[str, Mapping[str, Tensor]]
+) -> Figure:
+    """Where the second and third token end, by their initial angles, a map for each form.
+
+    Args:
+        side: (n,), the angles of either token.
+        kinds: by the form's name, (n, n) integers 0 to 3: both at x_1, only the second, only the
+            third, neither; rows are angles of the second token.
+        conditions: by the form's name the sets (n, n) to be outlined, by line style.
+    """
+    figure, array = axes(len(kinds))
+    figure.set_size_inches(8, 4.2)
+    colours = ListedColormap(COLOURS[:4])
+    angle = as_numpy(side)
+    for ax, (name, kind) in zip(array[0], kinds.items(), strict=True):
+        shown = as_numpy(kind).T
+        ax.pcolormesh(
+            angle, angle, shown, cmap=colours, vmin=0, vmax=3, alpha=0.75, rasterized=True
+        )
+        for style, met in conditions[name].items():
+            level = as_numpy(met.double()).T
+            ax.contour(angle, angle, level, [0.5], colors="black", linestyles=style, linewidths=1.5)
+        ax.set(title=name, xlabel="angle of $x_2$", ylabel="angle of $x_3$", aspect="equal")
+        ax.grid(False)
+    return figure

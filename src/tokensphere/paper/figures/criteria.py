@@ -1,0 +1,38 @@
+"""What decides several statements of the ledger, in one table."""
+
+from IPython.display import Markdown
+
+from tokensphere.paper import ledger
+
+from .tables import table
+
+_ROLES = {"stated": "as stated", "control": "control", "corrected": "as corrected"}
+
+
+def criteria(*ids: str, seed: int = 0) -> Markdown:
+    """Runs the checks of the named claims and shows each criterion with its number, a row each.
+
+    Raises:
+        AssertionError: a verdict that its evidence does not confirm, which fails the chapter.
+    """
+    rows = []
+    for id in ids:
+        outcome = ledger.check(id, seed)
+        assert outcome.confirmed, f"{id}: {outcome.evidence}"
+        for role, evidence in outcome.evidence.items():
+            for criterion in evidence.criteria:
+                rows.append(
+                    [
+                        f"`{id}`",
+                        _ROLES[role],
+                        criterion.what,
+                        _number(criterion.value),
+                        criterion.must,
+                        "✓" if criterion.met else "✗",
+                    ]
+                )
+    return table(["statement", "check", "what decides", "found", "must be", ""], rows)
+
+
+def _number(value) -> str:
+    return f"{value:.1e}" if isinstance(value, float) else str(value)

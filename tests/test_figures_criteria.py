@@ -1,0 +1,24 @@
+"""The table of criteria: a row each, and no statement whose verdict is not confirmed."""
+
+import pytest
+
+from tokensphere.paper import ledger
+from tokensphere.paper.figures.criteria import criteria
+
+
+def test_every_criterion_has_a_row_with_its_number():
+    outcome = ledger.check("claim-4-equalities")
+    rows = criteria("claim-4-equalities").data.splitlines()[2:]
+    assert len(rows) == sum(len(evidence.criteria) for evidence in outcome.evidence.values())
+    assert rows[0].startswith("| `claim-4-equalities` | as stated | largest difference for the f")
+    assert rows[0].endswith("| below 1e-11 | ✓ |")
+    assert rows[-1].endswith("✗ |")
+
+
+def test_a_verdict_that_is_not_confirmed_stops_the_table(monkeypatch):
+    failed = ledger.Evidence([ledger.below("number", 2.0, 1.0)])
+    claim = ledger.ledger()["claim-4-equalities"]
+    outcome = ledger.Outcome(claim, False, {"stated": failed}, 0.0)
+    monkeypatch.setattr(ledger, "check", lambda id, seed: outcome)
+    with pytest.raises(AssertionError, match="claim-4-equalities"):
+        criteria("claim-4-equalities")

@@ -28,6 +28,9 @@ ROUNDING = 1e-12
 AT_FIRST = 0.99
 """<x_l, x_1> of a token that counts as being at x_1."""
 
+SECOND = np.linspace(0.2, 2.6, 7)
+"""Angles of x_2(0) from x_1, in radians."""
+
 
 def eq_13(generator: torch.Generator, projected: bool) -> Evidence:
     """The library's field against the sum of eq (13); the control forgets to project."""
@@ -106,23 +109,22 @@ def all_end_at_first(generator: torch.Generator) -> Evidence:
     )
 
 
-def _curve_at(generator: torch.Generator) -> tuple[list[float], np.ndarray, np.ndarray]:
-    """Random constant weights, seven angles of x_2(0), and the exceptional ones of x_3(0)."""
+def _curve_at(generator: torch.Generator) -> tuple[list[float], np.ndarray, dict]:
+    """Random constant weights, the exceptional angles of x_3(0) for those of x_2(0), and both."""
     weights = (0.4 * torch.randn(3, generator=generator, dtype=torch.float64)).exp().tolist()
-    at = np.linspace(0.2, 2.6, 7)
-    return weights, at, np.interp(at, *plane.exceptional_curve(*weights))
+    curve = np.interp(SECOND, *plane.exceptional_curve(*weights))
+    shown = {
+        "angles of x2(0)": SECOND.tolist(),
+        "exceptional ones of x3(0), from minus x1": curve.tolist(),
+    }
+    return weights, curve, shown
 
 
 def exceptional_start_is_fixed(generator: torch.Generator) -> Evidence:
     """x_3 ends at -x_1 from one and the same start, whatever x_2(0)."""
-    _, at, curve = _curve_at(generator)
-    return Evidence(
-        [below("spread of the exceptional angle of x3(0)", float(np.ptp(curve)), 1e-2)],
-        {
-            "angles of x2(0)": at.tolist(),
-            "exceptional angles of x3(0) from minus x1": curve.tolist(),
-        },
-    )
+    _, curve, shown = _curve_at(generator)
+    spread = float(np.ptp(curve))
+    return Evidence([below("spread of the exceptional angle of x3(0)", spread, 1e-2)], shown)
 
 
 def exceptional_start_moves(generator: torch.Generator) -> Evidence:
@@ -131,19 +133,16 @@ def exceptional_start_moves(generator: torch.Generator) -> Evidence:
     Left and right of the curve x_3 turns to x_1 by different ways round, so that between them some
     start does neither.
     """
-    weights, at, curve = _curve_at(generator)
+    weights, curve, shown = _curve_at(generator)
     width = 2e-3  # the interpolation errs by 1e-4 or so
-    left, right = plane.final_angle(at, [curve - width, curve + width], tuple(weights))
+    left, right = plane.final_angle(SECOND, [curve - width, curve + width], tuple(weights))
     return Evidence(
         [
             below("final angles of x3 from minus x1, left of the curve, at most", left.max(), -3.0),
             above("right of the curve, at least", right.min(), 3.0),
             above("spread of the exceptional angle of x3(0)", float(np.ptp(curve)), 0.1),
         ],
-        {
-            "angles of x2(0)": at.tolist(),
-            "exceptional angles of x3(0) from minus x1": curve.tolist(),
-        },
+        shown,
     )
 
 
@@ -156,9 +155,8 @@ def _special_starts(generator: torch.Generator) -> tuple[float, Tensor]:
     angles = [[0, second, math.pi], [0, 0, second], [0, second, 0], [0, math.pi, second]]
     flow = plane.three_token_flow(1, 2, 1)
     # Not longer: the sine of pi is 1e-16 in floating point, and grows like e^t.
-    return second, ends(
-        flow, plane.on_circle(torch.tensor(angles, dtype=torch.float64)), 15, 1e-7, 1e-12
-    )[..., 0]
+    x0 = plane.on_circle(torch.tensor(angles, dtype=torch.float64))
+    return second, ends(flow, x0, 15, 1e-7, 1e-12)[..., 0]
 
 
 def opposite_start_is_exceptional(generator: torch.Generator) -> Evidence:

@@ -1,7 +1,8 @@
 """Diagonal steps, S_{Delta,i} = delta_i e_i: the limit is known from the start, with its rate.
 
 d/dt ln(|y_i|/|y_j|) = q (Delta_i - Delta_j), and the order of u_i = delta_i y_i, which is that of
-the steps, never changes. Theorem 3.2 is the case delta_i = sign(y_i(0)).
+the steps, never changes. Theorem 3.2 is the case delta_i = sign(y_i(0)): the largest modulus wins,
+or several that are equal stay so.
 """
 
 import math
@@ -9,6 +10,8 @@ import math
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
+
+from ..flow import FirstTokenFlow, simulate
 
 LN2 = math.log(2.0)
 
@@ -36,6 +39,11 @@ def definite_form(count: int, dim: int, generator: torch.Generator, sign: int = 
     return sign * (3 * identity + symmetric / scale) / 2 + (G - G.mT)
 
 
+def form_eigenvalues(S_BC: Tensor) -> Tensor:
+    """Eigenvalues of the symmetric part of S_BC (..., D, D), ascending: (..., D)."""
+    return torch.linalg.eigvalsh((S_BC + S_BC.mT) / 2)
+
+
 def diagonal_limit(S_BC: Tensor, delta: Tensor, y0: Tensor) -> tuple[Tensor, Tensor]:
     """The first token's limit and rate for S_Delta = diag(delta) and a definite form.
 
@@ -54,7 +62,7 @@ def diagonal_limit(S_BC: Tensor, delta: Tensor, y0: Tensor) -> tuple[Tensor, Ten
     Raises:
         ValueError: an S_BC whose form is not definite.
     """
-    values = torch.linalg.eigvalsh((S_BC + S_BC.mT) / 2)
+    values = form_eigenvalues(S_BC)
     sign = values[:, 0].sign()
     if not (values.sign() == sign[:, None]).all() or (sign == 0).any():
         raise ValueError("S_BC: its symmetric part is not definite, positive or negative")
@@ -84,5 +92,78 @@ def explicit_bound(S_BC: Tensor, y0: Tensor) -> tuple[Tensor, Tensor]:
     """
     top = y0.abs().amax(-1, keepdim=True)
     ratio = y0.abs() / top
-    least = torch.linalg.eigvalsh((S_BC + S_BC.mT) / 2)[:, 0]
+    least = form_eigenvalues(S_BC)[:, 0]
     return ratio / (1 - ratio), least * (softplus(top[:, 0]) - LN2)
+
+
+def ratios_to_largest(y: Tensor) -> Tensor:
+    """r_i(t) = |y_i(t)| / |y_d(t)| along first tokens y (T, ..., D), d the index of the largest
+    |y_i(0)|, the first of several; the shape is that of y. :func:`explicit_bound` bounds them."""
+    size = y.abs()
+    top = size[0].argmax(-1, keepdim=True).expand(*y.shape[:-1], 1)
+    return size / size.gather(-1, top)
+
+
+def above_explicit_bound(S_BC: Tensor, y: Tensor, times: Tensor, floor: float = 1e-9) -> Tensor:
+    """ln(rho_i(t) / its bound) along first tokens, (T, n, D): not positive, by Theorem 3.2.
+
+    -inf for the largest coordinate and those tied with it, and where the ratio is below `floor`:
+    there it is an integrator's as much as the flow's.
+
+    Args:
+        S_BC: (n, D, D), positive definite forms.
+        y: (T, n, D), first tokens of S_Delta = diag(sign(y(0))), from t = 0.
+        times: (T,).
+    """
+    ratio = ratios_to_largest(y)
+    rho, kappa = explicit_bound(S_BC, y[0])
+    excess = (ratio / (1 - ratio)).log() - rho.log() + kappa[:, None] * times[:, None, None]
+    return torch.where((ratio[0] < 1) & (ratio > floor), excess, -math.inf)
+
+
+def largest_coordinate(y: Tensor) -> Tensor:
+    """sign(y_d) e_d, (..., D), for y (..., D) with y_d of largest modulus, the first of several."""
+    top = y.abs().argmax(-1, keepdim=True)
+    return torch.zeros_like(y).scatter(-1, top, y.gather(-1, top).sign())
+
+
+def equal_moduli_eigenvalues(form: float, count: int) -> tuple[float, float]:
+    """Eigenvalues of eq (9) at y with `count` coordinates +-1/sqrt(count), the others zero.
+
+    The steps are those of Theorem 3.2, Delta_i = softplus(|y_i|). The first, form sigma(r) r with
+    r = 1/sqrt(count), has the multiplicity count - 1 and belongs to what breaks the tie; the
+    second, form (ln 2 - softplus(r)), to each coordinate that is zero.
+
+    Args:
+        form: <y, S_BC y>.
+    Raises:
+        ValueError: a count below 1.
+    """
+    if count < 1:
+        raise ValueError(f"count: got {count}, takes 1 or more")
+    size = count**-0.5
+    along = form * size / (1 + math.exp(-size))
+    return along, form * (LN2 - math.log1p(math.exp(size)))
+
+
+def follow_diagonal(
+    S_BC: Tensor,
+    delta: Tensor,
+    y0: Tensor,
+    times: Tensor,
+    rtol: float = 1e-9,
+    atol: float = 1e-13,
+) -> Tensor:
+    """First tokens of eq (9) for S_Delta = diag(delta), integrated: (T, n, D).
+
+    The default tolerances are for rates: small coordinates keep their digits down to 1e-13.
+
+    Args:
+        S_BC: (n, D, D), float64, or (D, D) for all.
+        delta, y0: (n, D); rows of y0 are unit vectors.
+        times: (T,), increasing.
+    Raises:
+        ValueError: what :func:`tokensphere.flow.simulate` refuses.
+    """
+    flow = FirstTokenFlow(S_BC, torch.diag_embed(delta))
+    return simulate(flow, y0.unsqueeze(1), times, rtol, atol).tokens[:, :, 0]

@@ -94,6 +94,10 @@ def test_bounds_hold_along_trajectories_and_their_constants_are_the_formulas():
     assert float(one.eta) == pytest.approx(1.5**2 / 2)
     assert float(one.p) == pytest.approx(ln2 / 2 * 0.5 * 1.125)
     assert float(one.K) == pytest.approx(ln2)
+    # A third token adds a step to the longest way: a_31 >= ln 2 / 4 in place of ln 2 / 2.
+    three = torch.cat([pair, pair[1:]])
+    halved = alignment_bounds(SharedStepFlow(eye, torch.zeros(2).double(), 1.0), three)
+    assert float(halved.p) == pytest.approx(float(one.p) / 2)
     assert one.distance(torch.tensor([2.0]).double(), 3).tolist()[0] == pytest.approx(
         [0.0, 2 * math.exp(-2 * one.p), 2 * (1 + 2 * ln2) * math.exp(-2 * one.p)]
     )

@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from scipy import optimize, stats
 
+from tokensphere.reorder.arguments import check_count, check_finite, check_positive, check_share
+
 __all__ = [
     "ANGLE",
     "DIVERSE",
@@ -36,6 +38,7 @@ __all__ = [
     "power_once",
     "sampling_error",
     "seeds_needed",
+    "t_test_power",
     "tested",
 ]
 
@@ -81,7 +84,7 @@ def paired(
 
     Raises ValueError for other shapes, values that are not finite, a confidence not in (0, 1).
     """
-    _inside("confidence", confidence)
+    check_share("confidence", confidence)
     a, b = (np.asarray(value, dtype=float) for value in (treatment, control))
     for name, value in {"treatment": a, "control": b}.items():
         if value.ndim != 1 or len(value) < 2:
@@ -141,25 +144,31 @@ def holm(p: Sequence[float]) -> np.ndarray:
     return np.minimum(adjusted, 1)[np.argsort(order)]
 
 
+def t_test_power(shift: float, freedom: int, level: float = 0.05) -> float:
+    """Chance that a two-sided t test rejects.
+
+    t^2, which is both tails in one, follows the noncentral F law with 1 and `freedom` degrees of
+    freedom; `shift`, >= 0, is the square of the noncentrality.
+    """
+    # scipy 1.17's nct.cdf is NaN in the far tail, and its ncf is wrong at 0 itself.
+    law = stats.ncf(1, freedom, shift) if shift else stats.f(1, freedom)
+    return float(law.sf(stats.f.isf(level, 1, freedom)))
+
+
 def power(difference: float, sd: float, n: int, level: float = 0.05) -> float:
     """Chance that the paired t test rejects, where the true mean difference is `difference`.
 
-    t follows the noncentral law with n - 1 degrees of freedom and noncentrality
-    sqrt(n) difference / sd, and its square, which is both tails in one, the noncentral F law.
+    t has n - 1 degrees of freedom and the noncentrality sqrt(n) difference / sd.
 
     sd: of the differences, > 0. n: pairs, >= 2. level: of the test.
 
     Raises ValueError for what is out of range.
     """
-    _positive("sd", sd)
-    _pairs(n)
-    _inside("level", level)
-    _finite("difference", difference)
-    bound = stats.f.isf(level, 1, n - 1)
-    shift = n * (difference / sd) ** 2
-    # scipy 1.17's nct.cdf is NaN in the far tail, and its ncf is wrong at 0 itself.
-    law = stats.ncf(1, n - 1, shift) if shift else stats.f(1, n - 1)
-    return float(law.sf(bound))
+    check_positive("sd", sd)
+    check_count("n", n, 2)
+    check_share("level", level)
+    check_finite("difference", difference)
+    return t_test_power(n * (difference / sd) ** 2, n - 1, level)
 
 
 # Where an argument has that name.
@@ -172,9 +181,9 @@ def power_once(difference: float, sd: float, level: float = 0.05) -> float:
     The difference of two runs is normal with standard deviation sqrt(2) sd: a z test. Without that
     knowledge two runs allow no test at all.
     """
-    _positive("sd", sd)
-    _inside("level", level)
-    _finite("difference", difference)
+    check_positive("sd", sd)
+    check_share("level", level)
+    check_finite("difference", difference)
     shift = abs(difference) / (math.sqrt(2) * sd)
     bound = stats.norm.isf(level / 2)
     return float(stats.norm.sf(bound - shift) + stats.norm.cdf(-bound - shift))
@@ -185,13 +194,13 @@ def detectable(sd: float, n: int, power: float = 0.8, level: float = 0.05) -> fl
 
     Raises ValueError for what is out of range, and a power that is not above the level.
     """
-    _positive("sd", sd)
+    check_positive("sd", sd)
     return sd * _solve(lambda shift: _power(shift, 1.0, n, level), power, level)
 
 
 def detectable_once(sd: float, power: float = 0.8, level: float = 0.05) -> float:
     """The same for one run of each arm and a known seed-to-seed sd, as in `power_once`."""
-    _positive("sd", sd)
+    check_positive("sd", sd)
     return sd * _solve(lambda shift: power_once(shift, 1.0, level), power, level)
 
 
@@ -202,7 +211,7 @@ def seeds_needed(difference: float, sd: float, power: float = 0.8, level: float 
 
     Raises ValueError for what is out of range, and a power that is not above the level.
     """
-    _finite("difference", difference)
+    check_finite("difference", difference)
     if not difference:
         raise ValueError("difference: got 0, takes another number: no test finds that")
     _above(power, level)
@@ -311,26 +320,6 @@ def _solve(curve: Any, power: float, level: float) -> float:
 
 
 def _above(power: float, level: float) -> None:
-    _inside("level", level)
+    check_share("level", level)
     if not level < power < 1:
         raise ValueError(f"power: got {power}, takes a number between the level, {level}, and 1")
-
-
-def _inside(name: str, value: float) -> None:
-    if not 0 < value < 1:
-        raise ValueError(f"{name}: got {value}, takes a number between 0 and 1")
-
-
-def _finite(name: str, value: float) -> None:
-    if not math.isfinite(value):
-        raise ValueError(f"{name}: got {value}, takes a finite number")
-
-
-def _positive(name: str, value: float) -> None:
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name}: got {value}, takes a finite number > 0")
-
-
-def _pairs(n: int) -> None:
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 2:
-        raise ValueError(f"n: got {n!r}, takes a whole number >= 2")

@@ -24,6 +24,7 @@ from torch.nn.functional import softplus
 from ..flow import AutoregressiveFlow, SharedStepFlow, random_tokens
 from ..flow.checks import check_square, check_tensor, check_tokens
 from ..other_tokens import interactions
+from .arguments import check_count, check_positive
 
 __all__ = [
     "attention_rate",
@@ -58,7 +59,7 @@ def fresh_orders(layers: int, passes: int, length: int, generator: torch.Generat
         ValueError: a number that is not a whole one >= 1.
     """
     for name, value in {"layers": layers, "passes": passes, "length": length}.items():
-        _check_count(name, value, 1)
+        check_count(name, value, 1)
     return torch.rand(layers, passes, length, generator=generator).argsort(-1)
 
 
@@ -95,8 +96,8 @@ def greedy_orders(flow: SharedStepFlow, x0: Tensor, step: float, layers: int) ->
         ValueError: an argument of another shape or value.
     """
     _check_passes(x0)
-    _check_positive("step", step)
-    _check_count("layers", layers, 1)
+    check_positive("step", step)
+    check_count("layers", layers, 1)
     normal = cone_normal(flow, x0)
     every = torch.tensor(list(itertools.permutations(range(x0.shape[-2]))), device=x0.device)
     path = [x0]
@@ -110,7 +111,7 @@ def greedy_orders(flow: SharedStepFlow, x0: Tensor, step: float, layers: int) ->
 
 def _path(layer: Callable[[Tensor], Tensor], x0: Tensor, step: float, orders: Tensor) -> Tensor:
     _check_passes(x0)
-    _check_positive("step", step)
+    check_positive("step", step)
     places = torch.arange(x0.shape[-2])
     if orders.ndim != 3 or orders.shape[1:] != x0.shape[:-1]:
         wanted = f"(layers, {x0.shape[0]}, {x0.shape[1]})"
@@ -131,7 +132,7 @@ def _read(layer: Callable[[Tensor], Tensor], x: Tensor, step: float, order: Tens
     return torch.empty_like(x).scatter(-2, index, y / y.norm(dim=-1, keepdim=True))
 
 
-# No orders prevent collapse.
+# With positive angles no orders prevent collapse.
 
 
 def cone_normal(flow: SharedStepFlow, x0: Tensor) -> Tensor:
@@ -188,7 +189,7 @@ def contraction(flow: SharedStepFlow, x0: Tensor, step: float) -> Tensor:
         ValueError: an argument of another shape or value; a U_ij(0) that is not positive.
     """
     check_tokens(x0, check_square("flow.S_BC", flow.S_BC), 2, "x0")
-    _check_positive("step", step)
+    check_positive("step", step)
     length, norm = x0.shape[-2], flow.alpha.norm(dim=-1)
     c = interactions(x0, flow.S_BC)[1].flatten(-2).amin(-1)
     if not (c > 0).all():
@@ -213,7 +214,7 @@ def attention_rate(length: int) -> Fraction:
     Raises:
         ValueError: a length that is not a whole number >= 2.
     """
-    _check_count("length", length, 2)
+    check_count("length", length, 2)
     harmonic = sum((Fraction(1, k) for k in range(1, length + 1)), Fraction(0))
     return (length - harmonic) / (length - 1)
 
@@ -226,7 +227,7 @@ def shared_step_factor(length: int, q: Fraction | float) -> Fraction | float:
     Raises:
         ValueError: a length that is not a whole number >= 2, a q not in (0, 1).
     """
-    _check_count("length", length, 2)
+    check_count("length", length, 2)
     if not 0 < q < 1:
         raise ValueError(f"q: got {q}, takes a number between 0 and 1")
     return sum((length - d) * q ** (d - 1) for d in range(1, length)) / (length - 1)
@@ -275,8 +276,8 @@ def switching_rate(
         "stages": (stages, 1),
         "runs": (runs, 1),
     }.items():
-        _check_count(name, value, least)
-    _check_positive("tau", tau)
+        check_count(name, value, least)
+    check_positive("tau", tau)
     places = torch.arange(1, length + 1, dtype=torch.float64)
     weights = torch.ones(length, length, dtype=torch.float64).tril(-1) / places[:, None]
     stage = torch.linalg.matrix_exp(tau * (weights - torch.diag(weights.sum(-1))))
@@ -299,8 +300,8 @@ def slow_switching_rate(length: int, tau: float) -> float:
     Raises:
         ValueError: a length that is not a whole number >= 2, a tau that is not positive.
     """
-    _check_count("length", length, 2)
-    _check_positive("tau", tau)
+    check_count("length", length, 2)
+    check_positive("tau", tau)
     pairs = [(d, 2 * (length - d) / (length * (length - 1))) for d in range(1, length)]
     return 0.5 - sum(weight * math.log(d) for d, weight in pairs) / tau
 
@@ -331,8 +332,8 @@ def ends_by_depth(
     Raises:
         ValueError: an argument out of range.
     """
-    _check_count("passes", passes, 2)
-    _check_count("length", length, 2)
+    check_count("passes", passes, 2)
+    check_count("length", length, 2)
     if not len(depths):
         raise ValueError("depths: got none, takes one or more")
     flow = SharedStepFlow(
@@ -386,13 +387,3 @@ def _check_passes(x0: Tensor) -> None:
     check_tokens(x0, None, 3, "x0")
     if x0.ndim != 3:
         raise ValueError(f"x0: shape {tuple(x0.shape)}, takes (passes, L, D)")
-
-
-def _check_count(name: str, value: int, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name}: got {value!r}, takes a whole number >= {least}")
-
-
-def _check_positive(name: str, value: float) -> None:
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name}: got {value}, takes a finite number > 0")

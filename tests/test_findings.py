@@ -1,0 +1,111 @@
+"""What README and the introduction report: one text, and every number in it from a record."""
+
+import math
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from tokensphere import circle, records, survey
+from tokensphere.paper import ledger
+from tokensphere.paper.findings import findings
+from tokensphere.reorder import comparison
+from tokensphere.sinks import uniform_importance as sinks_at
+
+sys.path.insert(0, str(ledger.ROOT / "tests"))
+import readme  # noqa: E402
+
+
+def text(words):
+    """The finding whose claim has these words."""
+    (found,) = (one for one in findings() if words in one.claim)
+    return found.finding
+
+
+def data(name):
+    return records.load(records.path(name)).data
+
+
+def test_readme_has_the_findings():
+    old = readme.README.read_text("utf-8")
+    assert readme.with_findings(old) == old, "python tests/readme.py"
+
+
+@pytest.mark.parametrize("found", findings(), ids=lambda found: found.ids[0])
+def test_a_finding_stands_on_entries_of_its_page(found):
+    assert ledger.ledger()[found.ids[0]].chapter == found.page or len(found.ids) > 1
+    assert found.page in {ledger.ledger()[id].chapter for id in found.ids}
+    assert "|" not in found.finding  # it would end a cell of the table
+
+
+def test_shares_of_first_tokens():
+    first = {key: counts for key, counts in data("survey.json")["first"].items()}
+    draws = 2000
+    assert {sum(counts.values()) for counts in first.values()} == {draws}
+
+    def share(key, kind):
+        return first[key][kind] / draws
+
+    vertex, zero = "coordinate vector", "zero of the form"
+    said = text("Observation 2.3 i)")
+    identity = [share(f"identity, D={d}", vertex) for d in (2, 3)]
+    gaussian = [share(f"Gaussian, D={d}", zero) for d in (10, 32)]
+    assert "({:.0%}, {:.0%})".format(*identity) in said
+    assert "({:.0%}, {:.0%})".format(*gaussian) in said
+    assert 0.5 < share("Gaussian, D=2", vertex) < 0.53
+    assert f"{draws:,} draws" in said
+
+
+def joined(table):
+    """The mean fraction of later tokens at the first one or its antipode."""
+    sequences = sum(np.sum(kind["at the first token"]) for kind in table.values())
+    both = sum(
+        np.add(kind["at the first token"], kind["at its antipode"]) for kind in table.values()
+    )
+    return float(both @ np.arange(8) / 7 / sequences)
+
+
+def test_shares_of_later_tokens():
+    shares = {key: joined(table) for key, table in data("survey.json")["later"].items()}
+    assert len(shares) == 16
+    assert sum(share < 0.5 for share in shares.values()) == 15
+    said = text("Observation 2.3 ii)")
+    for decays in survey.DECAYS:
+        own = [share for key, share in shares.items() if key.endswith(decays)]
+        assert f"{min(own):.0%} to {max(own):.0%}" in said
+    T = math.log(1 + math.e)
+    assert f"about {math.log2(T / (T - math.log(2))):.2f}" in said
+
+
+def test_shares_on_the_circle():
+    axis = circle.KINDS[0]
+    assert f"{1 - float(circle.gaussian_shares()[axis]):.0%} in expectation" in text("D = 2")
+
+
+def test_sinks():
+    scores = {name: found["scores"] for name, found in data("attention_sinks.json").items()}
+    sinks = {
+        name: sum(layer["verdict"]["kind"] != "none" for layer in found["layers"])
+        for name, found in scores.items()
+    }
+    assert sinks == {"typeseg": 2, "without BOS": 0, "with BOS": 0}
+    assert len(scores["typeseg"]["layers"]) == 12
+    assert "a sink in 2 of 12 layers" in text("section 4.1")
+    history = data("language_model.json")
+    final = history["measured"][str(history["config"]["steps"])]["bos"]["absolute"]
+    uniform = float(sinks_at(64)[0])
+    assert len(final["low"]) == 24
+    assert sum(low > uniform for low in final["low"]) == 2
+    assert "at 64 two layers of 24" in text("section 4.1")
+
+
+def test_power_of_the_reordered_runs():
+    said = text("Table 1")
+    powers = []
+    for model in ("mambavision_tiny", "s6-small", "s6-tiny"):
+        runs = comparison.outcomes(data(f"reordered_training/{model}.json")["runs"], "top1")
+        d = comparison.differences(runs)["random"]
+        powers.append(comparison.power(0.19, d.sd, d.n))
+    low, high = re.search(r"is (\d\.\d+) to (\d\.\d+)", said).groups()
+    assert (f"{min(powers):.2f}", f"{max(powers):.2f}") == (low, high)

@@ -14,7 +14,7 @@ from tokensphere.reorder import comparison
 from tokensphere.sinks import uniform_importance as sinks_at
 
 sys.path.insert(0, str(ledger.ROOT / "tests"))
-import readme  # noqa: E402
+import readme
 
 
 def text(words):
@@ -40,7 +40,7 @@ def test_a_finding_stands_on_entries_of_its_page(found):
 
 
 def test_shares_of_first_tokens():
-    first = {key: counts for key, counts in data("survey.json")["first"].items()}
+    first = data("survey.json")["first"]
     draws = 2000
     assert {sum(counts.values()) for counts in first.values()} == {draws}
 

@@ -70,8 +70,14 @@ def race(
 
 def assert_same(name: str, got: Tensor, want: Tensor, tolerance: float) -> None:
     """The numbers agree to `tolerance` times the largest of them."""
-    error = float((got - want).abs().max() / want.abs().max())
-    assert error <= tolerance, f"{name} computes something else: off by {error:.1e}"
+    apart = (got - want).abs() / want.abs().max()
+    error = float(apart.max())
+    # Where and by how much in all: a fault of one number looks unlike a wrong formula.
+    where = tuple(int(i) for i in torch.unravel_index(apart.argmax(), apart.shape))
+    assert error <= tolerance, (
+        f"{name} computes something else: off by {error:.1e} at {where}, "
+        f"{int((apart > tolerance).sum())} of {apart.numel()} numbers by more than {tolerance:.0e}"
+    )
 
 
 def rates(dtype: torch.dtype) -> dict[str, float]:

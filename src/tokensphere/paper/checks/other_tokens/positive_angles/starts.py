@@ -151,9 +151,9 @@ def all_zero(generator: torch.Generator, printed: bool) -> Evidence:
 def some_zero(generator: torch.Generator, unique: bool) -> Evidence:
     """Fourth tokens with zeros U_4k in every proper subset of k = 1, 2, 3, the others positive.
 
-    `unique`: never more than one zero at once. Otherwise: at every zero, U_4k' > 0.
+    Any S_BC. `unique`: never more than one zero at once. Otherwise: at every zero, U_4k' > 0.
     """
-    flow, x = admissible(generator, 10, 3, 4)
+    flow, x = admissible(generator, 10, 3, 4, symmetric=False)
     several, least, states = 0, math.inf, 0
     for row in itertools.product((0.0, 1.0), repeat=3):
         if not 0 < sum(row) < 3:

@@ -5,10 +5,11 @@ import math
 import numpy as np
 import sympy
 import torch
+from scipy.integrate import solve_ivp
 
 from tokensphere.other_tokens import interaction_speeds, interactions, weights
 from tokensphere.other_tokens.positive_angles import admissible
-from tokensphere.paper.ledger import Evidence, above, below, equal
+from tokensphere.paper.ledger import Evidence, above, at_most, below, equal
 
 from .displays import ROUNDING
 
@@ -52,6 +53,30 @@ def second_token_derivatives(generator: torch.Generator, sign: float) -> Evidenc
         [
             below("largest difference for the derivative of f", float(off_f.abs().max()), ROUNDING),
             below("largest difference for the derivative of g", float(off_g.abs().max()), ROUNDING),
+        ]
+    )
+
+
+def decay_from_display(generator: torch.Generator, weight: str) -> Evidence:
+    """Step 3 of Proposition B.15: y = 1 - f with y' = -w y (2 - y), y(0) = 3/2.
+
+    The weight w = a_21 g is "positive", 1, or "vanishing" with the distance, y. In both |y'| is at
+    most 3 y, and that is all that the display says by the paper's Notation.
+    """
+    del generator  # nothing is random
+    vanishing = weight == "vanishing"
+
+    def speed(_: float, y: np.ndarray) -> np.ndarray:
+        return -(y if vanishing else 1.0) * y * (2 - y)
+
+    at = np.linspace(0, 100 if vanishing else 10, 201)
+    y = solve_ivp(speed, at[[0, -1]], [1.5], t_eval=at, rtol=1e-10, atol=1e-14).y[0]
+    early, late = -np.diff(np.log(y[[0, 100, 200]]))
+    return Evidence(
+        [
+            at_most("largest speed over the distance", float(np.max(-speed(0.0, y) / y)), 3),
+            # Of an exponential the two are equal, but for a transient.
+            above("rate of the second half of the time over the first", float(late / early), 0.5),
         ]
     )
 

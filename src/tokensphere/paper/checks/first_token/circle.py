@@ -12,6 +12,7 @@ from tokensphere.circle import KINDS, gaussian_shares, isolate, portrait
 from tokensphere.first_token import KINDS as ENDS
 from tokensphere.first_token import settle
 from tokensphere.flow import FirstTokenFlow, random_tokens, simulate
+from tokensphere.paper.checks.tools import times
 from tokensphere.paper.ledger import Evidence, above, below, equal
 
 AXIS, STEPS, FORM = KINDS
@@ -150,12 +151,10 @@ def stays_in_quadrant(generator: torch.Generator, turn: float) -> Evidence:
     draws = 60
     S_BC, S_Delta, _ = survey.draw("Gaussian", 2, draws, generator)
     y0 = random_tokens(draws, 1, 2, generator=generator)
-    times = torch.linspace(0, 40, 41, dtype=torch.float64)
-    y = simulate(FirstTokenFlow(S_BC, S_Delta), y0, times, rtol=1e-7, atol=1e-9).tokens[:, :, 0]
-    axes = torch.tensor(
-        [[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]]
-    ).double()
-    coordinates = y @ axes
+    run = simulate(FirstTokenFlow(S_BC, S_Delta), y0, times(40, 41), rtol=1e-7, atol=1e-9)
+    y = run.tokens[:, :, 0]
+    cos, sin = math.cos(turn), math.sin(turn)
+    coordinates = y @ torch.tensor([[cos, -sin], [sin, cos]], dtype=torch.float64)
     across = -(coordinates * coordinates[0].sign()).amin(0).amin(-1)
     # A coordinate that tends to zero is known to the integrator's tolerance.
     left = int((across > 1e-6).sum())

@@ -8,6 +8,7 @@ from a paper's numbers to the book's boxes, verdicts and checks.
 """
 
 import functools
+import itertools
 import re
 import subprocess
 from dataclasses import dataclass
@@ -85,6 +86,16 @@ def commit() -> str:
         return "main"
 
 
+def with_math(text: str) -> list[nodes.Node]:
+    """Text as nodes, what stands between dollars as formulas: a role cannot parse Markdown."""
+    parts = text.split("$")
+    return [
+        nodes.math("", part) if odd else nodes.Text(part)
+        for part, odd in zip(parts, itertools.cycle((False, True)))
+        if part
+    ]
+
+
 def source_links(claim: ledger.Claim) -> list[nodes.Node]:
     """A link to the source of each check of a claim, by the check's name."""
     links: list[nodes.Node] = []
@@ -142,7 +153,7 @@ class ClaimRole(Lookup):
             classes = ["claim-mark", slug(claim.verdict)]
             mark = nodes.inline(ids=[f"mark-{anchor(claim.id)}"], classes=classes)
             mark += entry_link(self.env, claim, claim.verdict)
-            mark += nodes.Text(f" {claim.where}")
+            mark += [nodes.Text(" "), *with_math(claim.where)]
             for node in self.links(claim):
                 mark += node
             shown.append(mark)

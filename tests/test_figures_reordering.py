@@ -4,11 +4,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from tokensphere import figures
-from tokensphere.claims import reordered_training as paper
-from tokensphere.figures import reordering_tables as tables
-from tokensphere.reorder import comparison, experiment, recipe
+from tokensphere.paper import figures
+from tokensphere.paper.figures import reordering_tables as tables
+from tokensphere.reorder import comparison, contrasts, experiment, recipe
 from tokensphere.reorder.comparison import Difference
+from tokensphere.reorder.contrasts import Control, Diversity
+from tokensphere.reorder.significance import Unpaired
 
 SHIFT = {"baseline": 0.0, "random": 0.02, "layerwise": 0.01, "importance": -0.01, "fixed": 0.0}
 """By arm, of every accuracy."""
@@ -176,7 +177,7 @@ def test_the_mechanism_breaks_between_stages_and_leaves_out_what_is_not_there(fo
 
 def test_power_curves_are_of_the_tests_they_name():
     d = Difference(0.1, 0.0, 0.2, 0.05, 0.15, 5, 0.0)
-    ax = figures.power_curves((0.1, 0.2), {"ours": d}, 0.19).axes[0]
+    ax = figures.power_curves({"ours": d}, (0.1, 0.2), 0.19).axes[0]
     lines = drawn(ax)
     x, y = lines["ours, 5 pairs, sd 0.15"]
     assert y[0] == pytest.approx(0.05)
@@ -226,18 +227,14 @@ def test_configurations_are_held_against_table_2():
         "epochs": 8,
         "ema": 0,
     }
-    text = tables.configuration_table(
-        {"ours": config}, paper.TABLE_2, paper.RECIPE, ["epochs", "ema"]
-    )
+    text = tables.configuration_table({"ours": config}, ["epochs", "ema"])
     rows = cells(text)
     assert rows[0][-1] == "ours"
     assert ["batch", "512", "4096", "512"] in rows
     assert rows[-2][0] == "`epochs`" and rows[-2][-1] == "8"
     assert rows[-1][-1] == "none"
     with pytest.raises(ValueError, match="configs: batch is \\[256\\], Table 2 has 512"):
-        tables.configuration_table(
-            {"ours": {**config, "batch": 256}}, paper.TABLE_2, paper.RECIPE, []
-        )
+        tables.configuration_table({"ours": {**config, "batch": 256}}, [])
 
 
 def test_the_accuracy_table_has_each_arm_with_its_difference(found):
@@ -265,24 +262,17 @@ def test_the_accuracy_table_has_each_arm_with_its_difference(found):
     assert row[:5] == ["own order", "1", "20", "80.00", ""]
 
 
-def test_contrasts_are_of_what_they_name(found):
-    runs = found["s6-small"]
-    for one in runs:
-        one["epochs"][-1]["train_loss"] = 1 + SHIFT[one["arm"]] + 0.01 * one["seed"] ** 2
-    contrasts = tables.contrasts(runs)
-    d = comparison.differences(comparison.outcomes(runs, "top1"))["random"]
-    both, trained, shuffled, control, loss = contrasts.values()
-    assert both.mean == pytest.approx(d.mean) and both.low == pytest.approx(d.low)
-    # In random orders every run has 20 points less.
-    assert trained.mean == pytest.approx(d.mean - 20) and shuffled.mean == pytest.approx(d.mean)
-    fixed = comparison.differences(comparison.outcomes(runs, "top1"), "fixed")["random"]
-    assert control.mean == pytest.approx(fixed.mean - 20)
-    assert loss.mean == pytest.approx(SHIFT["random"] - SHIFT["baseline"])
-    rows = cells(tables.contrast_table({"s6-small": contrasts, "s6-tiny": {}}))
-    assert rows[1][:2] == ["top-1, both tested in own order", tables.interval(both)]
-    assert len(rows) == 6
-    few = [one for one in runs if one["arm"] != "fixed"]
-    assert len(tables.contrasts(few)) == 4
+def test_contrasts_and_the_control_in_tables(found):
+    d = Difference(-0.5, -0.6, -0.4, 0.01, 0.1, 3, 0.5)
+    each = {"top-1, one": d, "loss in training (nats)": d}
+    rows = cells(tables.contrast_table({"s6-small": each, "s6-tiny": {"top-1, one": d}}))
+    assert rows[1] == ["top-1, one", *["-0.50 [-0.60, -0.40]"] * 2]
+    assert rows[2] == ["loss in training (nats)", "-0.500 [-0.600, -0.400]"]  # and an empty cell
+
+    control = Control(d, Unpaired(-0.3, -1.0, 0.4, 0.3, 0.7, (8, 3)), 0.034)
+    row = cells(tables.control_table({"s6-small": control}))[1]
+    assert row[1:5] == ["-0.50 [-0.60, -0.40]", "3", "-0.30 [-1.00, +0.40]", "8 and 3"]
+    assert row[5:] == ["0.10", "0.70", "0.034"]
 
 
 def test_the_scale_of_a_difference(found):
@@ -313,7 +303,7 @@ def test_tables_of_orders_and_diversity(found):
     assert measured[ends[0], "similarity"]["random"][2] == pytest.approx(0.122)
     assert {end for end, _ in comparison.diversity(found["s6-small"])} == {"layer 2"}
     d = Difference(-0.5, -0.6, -0.4, 0.01, 0.1, 3, 0.5)
-    row = ("s6-small", "layer 2", "similarity", 0.25, d, 0.01, 1)
+    row = Diversity("s6-small", "layer 2", "similarity", 0.25, d, 0.01, 1)
     assert cells(tables.diversity_table([row]))[1] == [
         "S6 classifier, CIFAR-10, layer 2",
         "mean cosine",
@@ -323,30 +313,6 @@ def test_tables_of_orders_and_diversity(found):
         "more diverse",
     ]
     assert tables.MEASURES.keys() == comparison.DIVERSE.keys()
-
-
-def test_diversity_is_compared_over_all_models(found):
-    noise = np.random.default_rng(0)
-    for runs in found.values():
-        for each in (one["mechanism"] for one in runs):
-            for name in ("similarity", "effective_rank", "pooled_rank"):
-                each[name] = list(each[name] + 1e-4 * noise.standard_normal(len(each[name])))
-            counts = each["clusters"]["30"]
-            each["clusters"]["30"] = list(counts + noise.standard_normal(len(counts)))
-    # A difference that one test finds and all of them together do not.
-    for number, one in enumerate(run for run in found["s6-small"] if run["arm"] == "random"):
-        one["mechanism"]["pooled_rank"][-1] += 1 + 0.3 * number
-    rows = {tuple(row[:3]): row[3:] for row in tables.diversity_rows(found)}
-    assert len(rows) == 12
-    for (model, *key), (mean, d, _, _) in rows.items():
-        values = comparison.diversity(found[model])[tuple(key)]
-        assert mean == pytest.approx(np.mean(list(values["baseline"].values())))
-        assert d == comparison.differences(values)["random"]
-    assert rows["s6-small", "layer 2", "similarity"][-1] == -1  # larger cosines
-    assert rows["s6-small", "layer 2", "effective_rank"][-1] == 1
-    assert rows["s6-small", "layer 2", "clusters"][-1] == 0
-    _, d, p, sign = rows["s6-small", "layer 2", "pooled_rank"]
-    assert d.p < tables.LEVEL <= p and sign == 0
 
 
 def test_runs_measured_at_different_depths_are_refused(found):
@@ -385,9 +351,9 @@ def test_published_numbers_and_power():
     rows = {row[0]: row[1:] for row in cells(tables.published_table())}
     assert rows["Table 1, random order"] == ["82.09", "95.92"]
     # 0.19 / (0.1 sqrt 2) and 0.06 / (0.1 sqrt 2)
-    assert rows["$z$ of one run each, $s=0.1$"] == ["1.3", "0.4"]
+    assert rows["$z$ if it is of one run each, $s=0.1$"] == ["1.3", "0.4"]
     d = Difference(0.1, 0.0, 0.2, 0.05, 0.15, 5, 0.0)
-    once, ours = cells(tables.power_table((0.1,), {"ours": d}, 0.19))[1:]
+    once, ours = cells(tables.power_table({"ours": d}, (0.1,), 0.19))[1:]
     least, chance = comparison.detectable_once(0.1), comparison.power_once(0.19, 0.1)
     assert once[2:4] == [f"{least:.2f}", f"{chance:.2f}"]
     assert ours[0] == "ours, 5 pairs"
@@ -398,22 +364,14 @@ def test_published_numbers_and_power():
     ]
 
 
-def test_followers_are_of_arms_with_a_first_token(found):
-    runs = found["s6-small"]
-    each = tables.followers(runs)
-    assert list(each) == [arm for arm in figures.reordering.ARMS if arm != "importance"]
-    assert each["baseline"]["cosine"] is each["baseline"]["top-1"] is None
-    level = SHIFT["random"] - SHIFT["baseline"]
-    assert each["random"]["cosine"].mean == pytest.approx(level)
-    top1 = comparison.differences(comparison.outcomes(runs, "top1"))["random"]
-    assert each["random"]["top-1"] == top1
-    # Two layers on, and seeds 0 to 2.
-    assert each["random"]["first"] == pytest.approx(SHIFT["random"] + 0.201)
-    count = comparison.differences(comparison.diversity(runs)["layer 2", "clusters"])["random"]
-    assert each["random"]["clusters"] == count
+def test_followers_have_a_row_for_each_arm(found):
+    each = contrasts.followers(found["s6-small"])
     rows = cells(tables.followers_table({"s6-small": each}))
-    assert rows[1][1] == "own order" and rows[1][2:5] == [""] * 3
-    assert rows[2][3:5] == [tables.interval(count), tables.interval(top1)]
+    assert [row[1] for row in rows[1:3]] == ["own order", "random order"]
+    assert rows[1][2:5] == [""] * 3
+    random = each["random"]
+    assert rows[2][3:5] == [tables.interval(random.clusters), tables.interval(random.top1)]
+    assert rows[2][5] == f"{random.first:.3f}"
     assert rows[2][0] == figures.reordering.MODELS["s6-small"]
 
 

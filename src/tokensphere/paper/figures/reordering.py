@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tokensphere.paper.printed import EFFECT, FLUCTUATION
 from tokensphere.reorder import comparison
 from tokensphere.reorder.comparison import ANGLE, Difference
 from tokensphere.sinks.style import COLOURS, GREY, axes, band
@@ -103,7 +104,7 @@ def reordering_curves(found: Mapping[str, Runs]) -> Figure:
     return figure
 
 
-def reordering_differences(found: Mapping[str, Runs], effect: float) -> Figure:
+def reordering_differences(found: Mapping[str, Runs], effect: float = EFFECT) -> Figure:
     """Each arm's top-1 at the end minus the baseline's, in points: seeds, mean, 95% interval.
 
     Grey bars reach as far as true differences that the arm's paired test misses more than once in
@@ -179,11 +180,13 @@ def reordering_mechanism(found: Mapping[str, Runs]) -> Figure:
     return figure
 
 
-def power_curves(once: Sequence[float], ours: Mapping[str, Difference], effect: float) -> Figure:
+def power_curves(
+    ours: Mapping[str, Difference], once: Sequence[float] = FLUCTUATION, effect: float = EFFECT
+) -> Figure:
     """Chance of finding a true difference, against its size in points.
 
-    once: seed-to-seed sds for a comparison of one run each.
     ours: paired comparisons by name, with the sd that each saw.
+    once: seed-to-seed sds for a comparison of one run each.
     effect: marked by a line.
     """
     figure, ((ax,),) = axes()

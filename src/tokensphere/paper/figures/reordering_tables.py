@@ -6,25 +6,38 @@ from typing import Any
 
 import numpy as np
 
-from tokensphere.paper.checks.experiments.reordered_training import tables as paper
+from tokensphere.paper.printed import (
+    EFFECT,
+    FLUCTUATION,
+    IMAGES,
+    PUBLISHED,
+    RECIPE,
+    TABLE_1,
+    TABLE_2,
+)
 from tokensphere.reorder.comparison import (
     ANGLE,
-    DIVERSE,
     Difference,
     detectable,
     detectable_once,
-    differences,
-    diversity,
-    holm,
     outcomes,
     power,
     power_once,
     sampling_error,
     seeds_needed,
 )
+from tokensphere.reorder.contrasts import Control, Diversity, Follower
 from tokensphere.reorder.recipe import Config
+from tokensphere.reorder.significance import (
+    Unpaired,
+    image_error,
+    largest_disagreement,
+    largest_spread,
+    runs_needed,
+)
 
 from .reordering import ARMS, MODELS, Runs
+from .tables import table
 
 KEYS = {
     "peak learning rate": "rate",
@@ -41,52 +54,39 @@ MEASURES = {
     "pooled_rank": "effective rank, all images",
 }
 
-IMAGES = ("similarity", "clusters", "effective_rank")
-"""Of these, what is measured in each image by itself."""
-
 FILES = {
     "MambaVision-T, 32 pixels": {arm: f"cifar10_mambavision_{arm}" for arm in ARMS},
     "MambaVision-T, 224 pixels": {"baseline": "imagenet_baseline", "random": "imagenet"},
 }
 """Configurations by model and arm, as `reorder.scaling` names what a step costs."""
 
-LEVEL = 0.05
-"""Of a test that shows something."""
-
 SAID = {1: "more diverse", -1: "less diverse", 0: "not shown"}
 
 
 def markdown(head: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
-    """A table of these cells."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n\n"
+    """The text of a table of these cells, to be joined with others."""
+    return table(head, rows).data + "\n\n"
 
 
-def interval(d: Difference, form: str = "+.2f") -> str:
+def interval(d: Difference | Unpaired, form: str = "+.2f") -> str:
     """Mean and bounds of a difference, in a format."""
     return f"{d.mean:{form}} [{d.low:{form}}, {d.high:{form}}]"
 
 
-def configuration_table(
-    configs: Mapping[str, Mapping[str, Any]],
-    fixed: Mapping[str, Any],
-    published: Mapping[str, Any],
-    others: Sequence[str],
-) -> str:
-    """Configurations beside what the paper fixes and what was published with the model.
+def configuration_table(configs: Mapping[str, Mapping[str, Any]], others: Sequence[str]) -> str:
+    """Configurations beside the paper's Table 2 and what was published with the model.
 
     configs: by title, of `reorder.recipe.Config` as dictionaries.
-    fixed, published: by name of a row of Table 2.
     others: keys of a configuration that Table 2 leaves open.
 
     Raises ValueError for a configuration that differs from Table 2.
     """
     rows = []
-    for name, value in fixed.items():
+    for name, value in TABLE_2.items():
         ours = [config[KEYS[name]] if name in KEYS else value for config in configs.values()]
         if any(one != value for one in ours):
             raise ValueError(f"configs: {name} is {ours}, Table 2 has {value}")
-        rows.append([name, value, published[name], *ours])
+        rows.append([name, value, RECIPE[name], *ours])
     for key in others:
         values = [config[key] for config in configs.values()]
         rows.append([f"`{key}`", "", "", *(value or "none" for value in values)])
@@ -95,41 +95,37 @@ def configuration_table(
 
 def published_table() -> str:
     """Table 1, what is published for its model, and what its differences can show."""
-    pairs = list(paper.TABLE_1.values())
+    pairs = list(TABLE_1.values())
     gains = [after - before for before, after in pairs]
-    images = [gain / paper.image_error(pair) for gain, pair in zip(gains, pairs, strict=True)]
+    images = [gain / image_error(pair, IMAGES) for gain, pair in zip(gains, pairs, strict=True)]
     rows = [
         ["Table 1, own order", *(f"{before:.2f}" for before, _ in pairs)],
         ["Table 1, random order", *(f"{after:.2f}" for _, after in pairs)],
-        ["MambaVision-T as published", *paper.PUBLISHED.values()],
+        ["MambaVision-T as published", *PUBLISHED.values()],
         ["$z$ on two samples of images", *(f"{value:.1f}" for value in images)],
         [
             "significant on the same images for $b+c$ below",
-            *(f"{paper.largest_disagreement(pair):.1%}" for pair in pairs),
+            *(f"{largest_disagreement(pair, IMAGES):.1%}" for pair in pairs),
         ],
     ]
-    for s in paper.FLUCTUATION:
+    for s in FLUCTUATION:
         z = [gain / (math.sqrt(2) * s) for gain in gains]
-        rows.append([f"$z$ of one run each, $s={s}$", *(f"{value:.1f}" for value in z)])
-        runs = [paper.runs_needed(gain, s) for gain in gains]
+        rows.append([f"$z$ if it is of one run each, $s={s}$", *(f"{value:.1f}" for value in z)])
+        runs = [runs_needed(gain, s) for gain in gains]
         rows.append([f"runs of each kind for power 0.8, $s={s}$", *runs])
-    least = [gain / (math.sqrt(2) * paper.critical()) for gain in gains]
-    rows.append(["significant for $s$ below", *(f"{value:.3f}" for value in least)])
-    return markdown(["", *paper.TABLE_1], rows)
+    least = [f"{largest_spread(gain):.3f}" for gain in gains]
+    rows.append(["significant for $s$ below", *least])
+    return markdown(["", *TABLE_1], rows)
 
 
-def power_table(once: Sequence[float], ours: Mapping[str, Difference], effect: float) -> str:
+def power_table(
+    ours: Mapping[str, Difference], once: Sequence[float] = FLUCTUATION, effect: float = EFFECT
+) -> str:
     """What was detectable, by the arguments of `figures.power_curves`."""
-    rows = [
-        [
-            "Table 1, one run each",
-            f"{sd:g}, of a run",
-            detectable_once(sd),
-            power_once(effect, sd),
-            "",
-        ]
-        for sd in once
-    ]
+    rows: list[list[Any]] = []
+    for sd in once:
+        row = ["Table 1, if of one run each", f"{sd:g}, of a run", detectable_once(sd)]
+        rows.append([*row, power_once(effect, sd), ""])
     for name, d in ours.items():
         row = [f"{name}, {d.n} pairs", f"{d.sd:.2f}, of differences", detectable(d.sd, d.n)]
         rows.append([*row, power(effect, d.sd, d.n), seeds_needed(effect, d.sd)])
@@ -170,42 +166,8 @@ def accuracy_table(
     return markdown(head, rows)
 
 
-def contrasts(runs: Runs) -> dict[str, Difference]:
-    """Random order against own order and against the control, by what is compared; one model's.
-
-    Top-1 after the last epoch in points, and the loss of the last epoch in training. What lacks
-    runs of two common seeds is left out.
-    """
-
-    def own(run: Mapping[str, Any]) -> float:
-        return 100 * run["orders"]["own"]
-
-    def shuffled(run: Mapping[str, Any]) -> float:
-        return float(100 * np.mean(run["orders"]["random"]))
-
-    def loss(run: Mapping[str, Any]) -> float:
-        return run["epochs"][-1]["train_loss"]
-
-    def seeds(arm: str, value: Any) -> dict[int, float]:
-        return {run["seed"]: value(run) for run in runs if run["arm"] == arm}
-
-    sides = {
-        "top-1, both tested in own order": (own, "baseline", own),
-        "top-1, each tested as trained": (shuffled, "baseline", own),
-        "top-1, both tested in random orders": (shuffled, "baseline", shuffled),
-        "top-1, from one fixed order, each tested as trained": (shuffled, "fixed", own),
-        "loss in training (nats)": (loss, "baseline", loss),
-    }
-    found = {}
-    for name, (value, control, other) in sides.items():
-        compared = differences({"random": seeds("random", value), "": seeds(control, other)}, "")
-        if "random" in compared:
-            found[name] = compared["random"]
-    return found
-
-
 def contrast_table(found: Mapping[str, Mapping[str, Difference]]) -> str:
-    """`contrasts` by model, with intervals."""
+    """`contrasts.contrasts` by model, with intervals."""
     names = list(dict.fromkeys(name for each in found.values() for name in each))
     head = ["random order, difference from own order", *(MODELS[model] for model in found)]
     rows = []
@@ -216,42 +178,29 @@ def contrast_table(found: Mapping[str, Mapping[str, Difference]]) -> str:
     return markdown(head, rows)
 
 
-def followers(runs: Runs) -> dict[str, dict[str, Any]]:
-    """Whether tokens follow the first one, and what their diversity goes with; one model's.
-
-    By arm in which one token is read first: "cosine", "clusters" and "top-1", differences from the
-    baseline of the mean cosine and the clusters after the last layer and of top-1 in points, None
-    for the baseline itself; "excess" there, of each run; mean responses to the "first" token and
-    to a "later" one.
-    """
-    ends = {name: differences(values) for (_, name), values in diversity(runs).items()}
-    top1 = differences(outcomes(runs, "top1"))
-    found = {}
-    for arm in ARMS:
-        measured = [run["mechanism"] for run in runs if run["arm"] == arm]
-        if not measured or measured[0]["response"] is None:
-            continue
-        found[arm] = {
-            "cosine": ends["similarity"].get(arm),
-            "clusters": ends["clusters"].get(arm),
-            "top-1": top1.get(arm),
-            "excess": [one["excess"][-1] for one in measured],
-            "first": float(np.mean([one["response"]["first"][-1] for one in measured])),
-            "later": float(np.mean([one["response"]["later"][-1] for one in measured])),
-        }
-    return found
+def control_table(found: Mapping[str, Control]) -> str:
+    """Random orders less one fixed order, paired and unpaired, by model."""
+    head = ["random orders less one fixed order", "paired", "pairs", "unpaired", "runs"]
+    rows = []
+    for model, each in found.items():
+        runs = " and ".join(map(str, each.unpaired.n))
+        paired, unpaired = interval(each.paired), interval(each.unpaired)
+        spreads = [f"{each.paired.sd:.2f}", f"{each.unpaired.sd:.2f}", f"{each.chance:.3f}"]
+        rows.append([MODELS[model], paired, each.paired.n, unpaired, runs, *spreads])
+    return markdown([*head, "sd of the pairs", "if independent", "chance of so small a one"], rows)
 
 
-def followers_table(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    """`followers` by model."""
+def followers_table(found: Mapping[str, Mapping[str, Follower]]) -> str:
+    """`contrasts.followers` by model."""
     head = ["model", "order in training", "mean cosine, difference", "clusters, difference"]
     head += ["top-1, difference", "response to the first", "to a later one"]
     rows = []
     for model, arms in found.items():
-        for arm, each in arms.items():
-            forms = {"cosine": "+.3f", "clusters": "+.2f", "top-1": "+.2f"}
-            row = [interval(each[key], form) if each[key] else "" for key, form in forms.items()]
-            response = [f"{each[key]:z.3f}" for key in ("first", "later")]
+        for arm in (arm for arm in ARMS if arm in arms):
+            each = arms[arm]
+            formats = ((each.cosine, "+.3f"), (each.clusters, "+.2f"), (each.top1, "+.2f"))
+            row = [interval(d, form) if d else "" for d, form in formats]
+            response = [f"{value:z.3f}" for value in (each.first, each.later)]
             rows.append([MODELS[model], ARMS[arm], *row, *response])
     return markdown(head, rows)
 
@@ -266,10 +215,10 @@ def hours_table(rates: Mapping[int, float], images: int) -> str:
     return markdown(["GPUs", "hours"], rows)
 
 
-def scale(runs: Mapping[str, Runs], effect: float) -> str:
+def scale(runs: Mapping[str, Runs], effect: float = EFFECT) -> str:
     """What a difference like the paper's is for these runs, and what other images would do."""
     text = ""
-    share = effect / (100 - paper.TABLE_1["top-1"][0])
+    share = effect / (100 - TABLE_1["top-1"][0])
     for model, found in runs.items():
         own = float(np.mean(list(outcomes(found, "top1")["baseline"].values())))
         images = found[0]["tested"]
@@ -299,43 +248,21 @@ def orders_table(found: Mapping[str, Runs]) -> str:
     return markdown([*head, "sensitivity, at the end"], rows)
 
 
-def diversity_rows(found: Mapping[str, Runs]) -> list[list[Any]]:
-    """Random against own order by what `comparison.diversity` measures, for `diversity_table`.
-
-    Model, depth, measure, baseline's mean, difference, its p after Holm over all rows, and the sign
-    of what is shown at level 0.05: of `SAID`.
-    """
-    measured = {
-        (model, *key): values
-        for model, runs in found.items()
-        for key, values in diversity(runs).items()
-    }
-    compared = {key: differences(values)["random"] for key, values in measured.items()}
-    adjusted = holm([d.p for d in compared.values()])
-    rows = []
-    for (key, d), p in zip(compared.items(), adjusted, strict=True):
-        sign = 0 if p >= LEVEL else int(np.sign(d.mean)) * DIVERSE[key[-1]]
-        rows.append([*key, float(np.mean(list(measured[key]["baseline"].values()))), d, p, sign])
-    return rows
-
-
-def diversity_table(rows: Iterable[Sequence[Any]]) -> str:
-    """`diversity_rows`."""
+def diversity_table(rows: Iterable[Diversity]) -> str:
+    """`contrasts.diversity_differences`."""
     head = ["after", "measure", "own order", "random order, difference", "p (Holm)"]
-    return markdown(
-        [*head, "reordered tokens are"],
+    cells = [
         [
-            [
-                f"{MODELS[model]}, {depth}",
-                MEASURES[name],
-                f"{mean:.3g}",
-                interval(d, "+.3g"),
-                _chance(p),
-                SAID[sign],
-            ]
-            for model, depth, name, mean, d, p, sign in rows
-        ],
-    )
+            f"{MODELS[row.model]}, {row.depth}",
+            MEASURES[row.measure],
+            f"{row.own:.3g}",
+            interval(row.difference, "+.3g"),
+            _chance(row.p),
+            SAID[row.shown],
+        ]
+        for row in rows
+    ]
+    return markdown([*head, "reordered tokens are"], cells)
 
 
 def overhead_table(steps: Mapping[str, Mapping[str, Any]]) -> str:

@@ -1,7 +1,4 @@
-"""Section 4.2: what random orders do in the paper's own flow, to where tokens meet and how fast.
-
-The mathematics is in `tokensphere.reorder.theory`.
-"""
+"""Section 4.2: what random orders do in the paper's own flow, to where tokens meet and how fast."""
 
 import itertools
 import math
@@ -10,25 +7,17 @@ from fractions import Fraction
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from tokensphere.flow import (
-    AutoregressiveFlow,
-    SharedStepFlow,
-    causal_attention,
-    random_tokens,
-)
-from tokensphere.other_tokens import consensus_rate, interactions
-from tokensphere.paper.ledger import Evidence
+from tokensphere.flow import AutoregressiveFlow, SharedStepFlow, causal_attention, random_tokens
+from tokensphere.other_tokens import consensus_rate
+from tokensphere.other_tokens.positive_angles import admissible
+from tokensphere.paper.ledger import Evidence, above, below, equal
+from tokensphere.reorder.collapse import collapse
 from tokensphere.reorder.theory import (
     attention_rate,
-    cone_normal,
-    contraction,
     decay_rate,
-    diameter,
     ends_by_depth,
     fresh_orders,
-    greedy_orders,
     one_order,
     reordered_layers,
     shared_step_factor,
@@ -37,106 +26,105 @@ from tokensphere.reorder.theory import (
     two_token_spread,
 )
 
-from .positive_angles import admissible
-
 # Where a pass ends.
 
+DEPTHS = (64, 256, 1024)
 
-def varies(generator: torch.Generator, stated: bool) -> Evidence:
-    """Stated: with an order for each mixer the end varies between passes whatever the depth.
 
-    Corrected: its deviation falls like the root of the depth; with one order a pass the end is the
-    first token read.
-    """
-    depths = (64, 256, 1024)
-    found = ends_by_depth(depths, 96, 4, generator)
-    slope = float(np.polyfit(np.log(depths), np.log(found["layer"]), 1)[0])
-    numbers: dict = {
-        "layers": list(depths),
-        "deviation of the end, an order for each layer": found["layer"],
-        "slope": slope,
-        "deviation, one order a pass": found["pass"][0],
-        "distance of a token from the first one read, at most": found["first"][0],
-    }
-    if stated:
-        return Evidence(found["layer"][-1] > 0.7 * found["layer"][0], numbers)
-    # 96 passes: 5% of each deviation, so 0.03 of the slope; the first depth has a step of 1/4.
-    passed = abs(slope + 0.5) < 0.12 and found["first"][0] < 0.02
-    return Evidence(passed and found["pass"][0] > 2 * found["layer"][0], numbers)
+def varies(generator: torch.Generator) -> Evidence:
+    """With an order for each mixer the end varies between passes as much, whatever the depth."""
+    layer = ends_by_depth(DEPTHS, 96, 4, generator)["layer"]
+    kept = above("deviation of the end, 1024 layers over 64", layer[-1] / layer[0], 0.7)
+    return Evidence([kept], {"layers": DEPTHS, "deviation of the end": layer})
+
+
+def varies_with_one_order(generator: torch.Generator) -> Evidence:
+    """Its deviation falls like the root of the depth; one order a pass ends at its first token."""
+    found = ends_by_depth(DEPTHS, 96, 4, generator)
+    slope = float(np.polyfit(np.log(DEPTHS), np.log(found["layer"]), 1)[0])
+    ratio = found["pass"][0] / found["layer"][0]
+    return Evidence(
+        [
+            # 96 passes: 5% of each deviation, so 0.03 of the slope; the first step is 1/4.
+            below("power of the depth, off -1/2 by", abs(slope + 0.5), 0.12),
+            below("one order a pass: farthest from the first token", found["first"][0], 0.02),
+            above("deviation of the end, one order a pass over an order a layer", ratio, 2),
+        ],
+        {"layers": DEPTHS, "deviation of the end, an order for each layer": found["layer"]},
+    )
 
 
 def two_tokens(generator: torch.Generator, independent: bool) -> Evidence:
     """Where two tokens meet, from 3000 passes; control: as if a pass had one order."""
-    flow = SharedStepFlow(
-        torch.eye(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64), 0.5
-    )
+    flow = SharedStepFlow(torch.eye(2).double(), torch.zeros(2).double(), 0.5)
     theta = 0.5 + float(torch.rand((), generator=generator, dtype=torch.float64))
     start = torch.tensor([[1.0, 0.0], [math.cos(theta), math.sin(theta)]], dtype=torch.float64)
-    path = reordered_layers(
-        flow, start.expand(3000, -1, -1), 0.5, fresh_orders(60, 3000, 2, generator)
-    )
+    orders = fresh_orders(60, 3000, 2, generator)
+    path = reordered_layers(flow, start.expand(3000, -1, -1), 0.5, orders)
     angle = torch.atan2(path[..., 1], path[..., 0])
     gaps = angle[..., 1] - angle[..., 0]
-    same = float((gaps.amax(1) - gaps.amin(1)).max())
     found = float(angle[-1].mean(-1).std()) / (theta / 2)
     wanted = two_token_spread(gaps[:, 0]) if independent else 1.0
-    numbers = {"deviation over that with one order a pass": found, "formula": wanted}
-    numbers["gaps differ between passes by at most"] = same
-    # 3000 passes: 1.3% of the deviation.
-    return Evidence(abs(found / wanted - 1) < 0.06 and same < 1e-12, numbers)
+    return Evidence(
+        [
+            # 3000 passes: 1.3% of the deviation.
+            below("relative error of the deviation", abs(found / wanted - 1), 0.06),
+            below(
+                "gaps differ between passes by", float((gaps.amax(1) - gaps.amin(1)).max()), 1e-12
+            ),
+        ],
+        {"deviation over that with one order a pass": found, "formula": wanted},
+    )
 
 
 # Collapse.
 
 
-def collapse(
-    flow: SharedStepFlow, x0: Tensor, step: float, layers: int, generator: torch.Generator
-) -> tuple[dict[str, Tensor], float, float]:
-    """Layers of eq (11) under three ways to choose orders.
-
-    Returns:
-        diameters (layers + 1, passes) by the way's name; the smallest relative growth of min U in
-        a layer; the smallest amount by which a layer's factor is below 1 - delta. The theorem says
-        that neither is negative.
-    """
-    orders = fresh_orders(layers, len(x0), x0.shape[-2], generator)
-    paths = {
-        "one order a pass": reordered_layers(flow, x0, step, one_order(orders)),
-        "an order for each layer": reordered_layers(flow, x0, step, orders),
-        "greedy: the largest diameter in each layer": greedy_orders(flow, x0, step, layers),
-    }
-    normal, delta = cone_normal(flow, x0), contraction(flow, x0, step)
-    widths, growth, slack = {}, [], []
-    for name, path in paths.items():
-        d = widths[name] = diameter(path, normal)
-        U = interactions(path, flow.S_BC)[1].flatten(-2).amin(-1)
-        growth.append(float((U[1:] / U[:-1] - 1).min()))
-        # Where the diameter is down to rounding the factor between layers is noise.
-        slack.append(float(((1 - delta) - d[1:] / d[:-1])[d[:-1] > 1e-9].min()))
-    return widths, min(growth), min(slack)
-
-
-def _collapse(generator: torch.Generator, stated: bool) -> Evidence:
-    """Random orders, one order a pass, and orders chosen to prevent it; eq (11), positive angles.
-
-    Stated: some pass keeps a quarter of its diameter. Corrected: none does, no layer makes min U
-    smaller, and each shrinks the diameter by the theorem's factor.
-    """
-    layers = 300
+def keeps_apart(generator: torch.Generator) -> Evidence:
+    """Some pass keeps a quarter of its diameter over 300 layers; eq (11), positive angles."""
     flow, x0 = admissible(generator, 12, 4, 3, symmetric=False, least=0.05)
-    widths, growth, slack = collapse(flow, x0, 0.2, layers, generator)
-    left = {name: float((d[-1] / d[0]).max()) for name, d in widths.items()}
-    numbers = {
-        "passes": len(x0),
-        "layers": layers,
-        **{f"{name}: largest share of the diameter left": share for name, share in left.items()},
-        "smallest relative growth of min U in a layer": growth,
-        "smallest slack of the factor 1 - delta": slack,
-    }
-    if stated:
-        return Evidence(max(left.values()) > 0.25, numbers)
-    # 1e-12: rounding of a minimum that has reached its limit; 1e-6: of a ratio of diameters.
-    return Evidence(max(left.values()) < 0.25 and growth > -1e-12 and slack > -1e-6, numbers)
+    left = collapse(flow, x0, 0.2, 300, generator).left()
+    return Evidence([above("largest share of a diameter left", max(left.values()), 0.25)], left)
+
+
+def collapses(generator: torch.Generator) -> Evidence:
+    """None does, under random orders, one a pass, and orders chosen to prevent it."""
+    flow, x0 = admissible(generator, 12, 4, 3, symmetric=False, least=0.05)
+    found = collapse(flow, x0, 0.2, 300, generator)
+    left = found.left()
+    return Evidence(
+        [
+            *(below(f"share of the diameter left, {name}", d, 0.25) for name, d in left.items()),
+            # Rounding of a minimum that has reached its limit, and of a ratio of diameters.
+            above("least relative growth of min U in a layer", found.growth, -1e-12),
+            above("least slack of the factor 1 - delta", found.slack, -1e-6),
+        ],
+        {"passes": len(x0)},
+    )
+
+
+def orders_decide(generator: torch.Generator, second: float) -> Evidence:
+    """Tokens at 0.2 and 1.3 rad, S_BC = diag(1, second), alpha = 0, a = 1/2, in both orders.
+
+    For second = -1 U_ij = cos(phi_i + phi_j): the first token read stands, and the other one comes
+    to it or is stopped where their angles sum to pi/2.
+    """
+    flow = SharedStepFlow(
+        torch.diag(torch.tensor([1, second]).double()), torch.zeros(2).double(), 0.5
+    )
+    phi = torch.tensor([0.2, 1.3], dtype=torch.float64)
+    x0 = torch.stack([phi.cos(), phi.sin()], -1).expand(2, -1, -1)
+    orders = torch.tensor([[0, 1], [1, 0]]).expand(500, -1, -1)
+    x = reordered_layers(flow, x0, 0.2, orders)[-1]
+    apart = (torch.atan2(x[..., 1], x[..., 0]).diff(dim=-1)[:, 0]).tolist()
+    # 100 units of time at rates of 0.4, a little less in layers: e^-37; then rounding.
+    return Evidence(
+        [
+            below("angle between them, the token at 0.2 first", abs(apart[0]), 1e-12),
+            below("the other first: off 2.6 - pi/2", abs(apart[1] - 2.6 + math.pi / 2), 1e-12),
+        ],
+        {"angles between them, degrees": [math.degrees(angle) for angle in apart]},
+    )
 
 
 # How fast.
@@ -144,69 +132,77 @@ def _collapse(generator: torch.Generator, stated: bool) -> Evidence:
 
 def averaged_weight(length: int, weight: Callable[[int, int], Fraction]) -> Fraction:
     """Mean over all L! orders of token 1's weight on token 2; weight(l, j) for places j < l."""
-    total = Fraction(0)
-    for places in itertools.permutations(range(1, length + 1)):
-        if places[1] < places[0]:
-            total += weight(places[0], places[1])
+    orders = itertools.permutations(range(1, length + 1))
+    total = sum((weight(l, j) for l, j, *_ in orders if j < l), Fraction(0))
     return total / math.factorial(length)
 
 
-def attention_weight(l: int, j: int) -> Fraction:
-    """Of causal attention at consensus."""
-    return Fraction(1, l)
+Q = Fraction(1, 4)
+"""e^{-a Delta} of eq (11) with a = 2 and alpha = 0."""
+
+AXIS = torch.eye(3, dtype=torch.float64)[0]
+"""Tokens start near it: rates are read near consensus."""
 
 
-def decaying(l: int, j: int) -> Fraction:
-    """Of eq (11) at consensus with q = 1/4, over gamma Delta."""
-    return Fraction(1, 4) ** (l - j)
-
-
-def faster(generator: torch.Generator, stated: bool) -> Evidence:
-    """Stated: with an order for each layer tokens stay farther apart than in one order.
-
-    Corrected: they come together at the rates of the averaged flow, which are larger.
-    """
-    length, step, layers, passes = 5, 0.05, 600, 16
-    q = Fraction(1, 4)
+def systems(generator: torch.Generator) -> dict[str, tuple]:
+    """By name: a flow whose rate in one order is 1/2, and its averaged rate as a function of L."""
     matrices = torch.randn(2, 3, 3, generator=generator, dtype=torch.float64)
-    # a = 2: q = e^{-a ln 2} = 1/4. S_BC such that the rate in one order is 1/2, as attention's.
     form = 2 / math.log(2) * torch.eye(3, dtype=torch.float64)
-    systems = {
+    return {
         "causal attention": (AutoregressiveFlow(causal_attention(*matrices)), attention_rate),
         "eq (11)": (
             SharedStepFlow(form, torch.zeros(3, dtype=torch.float64), 2.0),
-            lambda length: shared_step_factor(length, q) / 2,
+            lambda length: shared_step_factor(length, Q) / 2,
         ),
     }
-    # Near consensus, where rates are read; each pass starts elsewhere.
-    x0 = random_tokens(2 * passes, length, 3, generator=generator)
-    axis = torch.eye(3, dtype=torch.float64)[0]
-    x0 = x0 + 3 * axis
-    x0 = x0 / x0.norm(dim=-1, keepdim=True)
-    orders = fresh_orders(layers, 2 * passes, length, generator)
+
+
+def measured_rates(flow, generator: torch.Generator) -> tuple[float, float]:
+    """Mean rate over 16 passes of 5 tokens: an order for each of 600 layers, and one order."""
+    passes, layers = 16, 600
+    x0 = random_tokens(2 * passes, 5, 3, generator=generator) + 3 * AXIS
+    orders = fresh_orders(layers, 2 * passes, 5, generator)
     orders[:, passes:] = one_order(orders[:, passes:])
-    numbers: dict = {}
-    slower, off, halves = [], [], []
-    for name, (flow, exact) in systems.items():
-        rates = decay_rate(flow, x0, step, orders, layers // 2)
-        fresh, one = float(rates[:passes].mean()), float(rates[passes:].mean())
-        slower.append(fresh < one)
-        sharp = consensus_rate(flow, axis, torch.ones(length, dtype=torch.float64)).rate
-        off.append(abs(fresh / float(exact(length)) - 1))
-        halves.append(abs(sharp - 0.5) < 1e-12)
-        numbers |= {
-            f"{name}: rate, an order for each layer": fresh,
-            f"{name}: its averaged flow": float(exact(length)),
-            f"{name}: rate, one order": one,
-            f"{name}: its limit": sharp,
-        }
-    if stated:
-        return Evidence(all(slower), numbers)
-    exact = [n * averaged_weight(n, attention_weight) == attention_rate(n) for n in range(2, 7)]
-    exact += [n * averaged_weight(n, decaying) == shared_step_factor(n, q) / 4 for n in range(2, 7)]
-    numbers["rate with L = 2, 16, 196"] = [float(attention_rate(n)) for n in (2, 16, 196)]
-    # A step shrinks by 1 - rate * step: 2% more. Rates of 16 passes have means to about 1%.
-    return Evidence(all(exact) and all(halves) and max(off) < 0.05, numbers)
+    x0 = x0 / x0.norm(dim=-1, keepdim=True)
+    rates = decay_rate(flow, x0, 0.05, orders, layers // 2)
+    return float(rates[:passes].mean()), float(rates[passes:].mean())
+
+
+def farther_apart(generator: torch.Generator) -> Evidence:
+    """With an order for each layer tokens come together more slowly than in one order."""
+    criteria = []
+    for name, (flow, _) in systems(generator).items():
+        fresh, one = measured_rates(flow, generator)
+        criteria.append(below(f"rate over that in one order, {name}", fresh / one, 1))
+    return Evidence(criteria)
+
+
+def faster(generator: torch.Generator) -> Evidence:
+    """They come together at the rates of the averaged flow, which are larger than in one order."""
+    criteria, numbers = [], {}
+    for name, (flow, averaged) in systems(generator).items():
+        fresh, one = measured_rates(flow, generator)
+        wanted = float(averaged(5))
+        sharp = consensus_rate(flow, AXIS, torch.ones(5, dtype=torch.float64)).rate
+        criteria += [
+            # A step shrinks by 1 - rate * step: 2% more. Rates of 16 passes have means to 1%.
+            below(f"relative error of the averaged rate, {name}", abs(fresh / wanted - 1), 0.05),
+            below(f"sharp rate in one order, off 1/2, {name}", abs(sharp - 0.5), 1e-12),
+            above(f"rate over that in one order, {name}", fresh / one, 1),
+        ]
+        numbers |= {f"rate, an order for each layer, {name}": fresh, f"in one order, {name}": one}
+    lengths = range(2, 7)
+    attention = [n * averaged_weight(n, lambda l, j: Fraction(1, l)) for n in lengths]
+    decaying = [n * averaged_weight(n, lambda l, j: Q ** (l - j)) / Q for n in lengths]
+    right = sum(rate == attention_rate(n) for n, rate in zip(lengths, attention, strict=True))
+    right += sum(
+        rate == shared_step_factor(n, Q) for n, rate in zip(lengths, decaying, strict=True)
+    )
+    criteria.append(equal("formulas that are the mean over all orders, L = 2 to 6", right, 10))
+    numbers["rate of causal attention, L = 2, 16, 196"] = [
+        float(attention_rate(n)) for n in (2, 16, 196)
+    ]
+    return Evidence(criteria, numbers)
 
 
 def slow(generator: torch.Generator, corrected: bool) -> Evidence:
@@ -215,4 +211,6 @@ def slow(generator: torch.Generator, corrected: bool) -> Evidence:
     wanted = slow_switching_rate(16, 32.0) if corrected else 0.5
     # The next mode leaves e^{-32/6} = 0.5% of a stage's factor, 0.0002 of the rate; the mean of
     # 8000 logarithms that deviate by about 0.8 has an error of 0.0003.
-    return Evidence(abs(found - wanted) < 0.003, {"rate": found, "wanted": wanted})
+    return Evidence(
+        [below("error of the rate", abs(found - wanted), 0.003)], {"rate": found, "wanted": wanted}
+    )

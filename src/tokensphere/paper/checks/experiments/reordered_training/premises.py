@@ -1,25 +1,33 @@
 """Section 4.2: the premises of reordering, about patches, the flow and MambaVision-T."""
 
-from fractions import Fraction
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from tokensphere.flow import MambaFlow, SharedStepFlow, project, simulate
-from tokensphere.paper.ledger import Evidence
+from tokensphere.flow import MambaFlow, SharedStepFlow, project
+from tokensphere.other_tokens.positive_angles import admissible
+from tokensphere.paper.checks.experiments.reordered_training.runs import (
+    TRAINED,
+    closeness_to_the_first,
+    gains,
+)
+from tokensphere.paper.checks.tools import ends
+from tokensphere.paper.ledger import Evidence, above, below, between, equal
 from tokensphere.reorder import data
+from tokensphere.reorder.mambavision import STAGES, mixers
+from tokensphere.reorder.models import S6Mixer
+from tokensphere.reorder.order_effects import (
+    adjacent_shares,
+    consecutive_correlation,
+    orders_after_the_first,
+    output_change,
+)
 from tokensphere.reorder.theory import fresh_orders
 
-from .positive_angles import admissible
-from .reordered_training import STAGES
-
-
-def adjacent_pairs(side: int) -> tuple[Fraction, Fraction]:
-    """Share of consecutive tokens that are side by side: in raster order, in the mean order."""
-    tokens = side * side
-    raster = Fraction(side * (side - 1), tokens - 1)
-    return raster, Fraction(2 * side * (side - 1) * 2, tokens * (tokens - 1))
+BLOCKS = sum(depth for _, _, depth in STAGES)
+ORDERS = 999
+OF_RANDOM = (25, ORDERS - 25)
+"""Ranks among them that a random order has with probability 0.95."""
 
 
 def patches_of(source: str) -> Tensor:
@@ -39,94 +47,155 @@ def patches_of(source: str) -> Tensor:
     return patches - patches.mean((0, 1) if source == "photographs" else 0)
 
 
-def _raster(generator: torch.Generator, stated: bool) -> Evidence:
-    """Correlation of consecutive patches, in raster order and in 999 random ones.
-
-    Stated: the raster order cannot be told from a random one, at 5%. Corrected: it can, for digits
-    and photographs, and consecutive patches of photographs are more alike.
-    """
-    numbers: dict = {}
-    ranks = {}
+def raster_ranks(generator: torch.Generator) -> tuple[dict[str, int], dict]:
+    """Of 999 random orders, those in which consecutive patches correlate less than row by row."""
+    ranks, numbers = {}, {}
     for source in ("digits", "photographs"):
         patches = patches_of(source)
         length = patches.shape[1]
-        similarity = torch.einsum("nid,njd->ij", patches, patches) / patches.square().sum() * length
-        random = fresh_orders(1, 999, length, generator)[0]
-        orders = torch.cat([torch.arange(length)[None], random])
-        values = similarity[orders[:, 1:], orders[:, :-1]].mean(-1)
-        ranks[source] = int((values[1:] < values[0]).sum())
-        numbers |= {
-            f"{source}: correlation of consecutive patches, raster order": float(values[0]),
-            f"{source}: mean and deviation of random orders": [
-                float(values[1:].mean()),
-                float(values[1:].std()),
-            ],
-            f"{source}: share of 999 random orders below the raster order": ranks[source] / 999,
-        }
-    shares = adjacent_pairs(14)
-    numbers["side by side, 14 x 14 tokens: raster, random"] = [float(share) for share in shares]
-    if stated:
-        return Evidence(all(25 <= rank <= 974 for rank in ranks.values()), numbers)
-    told = all(not 25 <= rank <= 974 for rank in ranks.values())
-    exact = shares == (Fraction(182, 195), Fraction(364, 19110))
-    return Evidence(told and ranks["photographs"] == 999 and exact, numbers)
+        random = fresh_orders(1, ORDERS, length, generator)[0]
+        raster, *others = consecutive_correlation(
+            patches, torch.cat([torch.arange(length)[None], random])
+        ).tolist()
+        ranks[source] = sum(value < raster for value in others)
+        numbers[f"{source}: correlation of consecutive patches, row by row"] = raster
+        numbers[f"{source}: its mean over random orders"] = float(np.mean(others))
+        numbers[f"{source}: its deviation"] = float(np.std(others, ddof=1))
+    return ranks, numbers
 
 
-def dominated(generator: torch.Generator, stated: bool) -> Evidence:
-    """Tokens near e_1, e_2, e_3, and the first one moved near e_2; t = 60.
+def order_means_nothing(generator: torch.Generator) -> Evidence:
+    """The raster order cannot be told from a random one, at 5%."""
+    ranks, numbers = raster_ranks(generator)
+    return Evidence(
+        [between(f"rank of 999, {name}", rank, *OF_RANDOM) for name, rank in ranks.items()], numbers
+    )
 
-    Stated: in eq (6) all end at the first one's limit, up to sign. Corrected: they do in eq (11);
-    in eq (6) with S_BC = S_Delta = I and a_d = 2 the third ends at e_3 both times.
+
+def order_has_neighbours(generator: torch.Generator) -> Evidence:
+    """It can be told: above all random orders in photographs, at the lower end in digits."""
+    ranks, numbers = raster_ranks(generator)
+    raster, random = adjacent_shares(14)
+    gain = gains()["s6-small"][TRAINED]
+    return Evidence(
+        [
+            below("rank of 999, digits", ranks["digits"], OF_RANDOM[0]),
+            equal("rank of 999, photographs", ranks["photographs"], ORDERS),
+            equal("side by side on a 14 x 14 grid, row by row", str(raster), "14/15"),
+            equal("side by side, mean order", str(random), "2/105"),
+            below("S6 classifier, CIFAR-10: upper bound of the gain as trained", gain.high, 0),
+        ],
+        numbers,
+    )
+
+
+def three_tokens(generator: torch.Generator) -> dict[str, Tensor]:
+    """Where tokens near e_1, e_2, e_3 are at t = 60, and with the first one moved near e_2.
+
+    By equation, (2, 3, 3). S_BC = I; in eq (6) S_Delta = I and a_d = 2, in eq (11) alpha = 0 and
+    a = 1/2.
     """
     eye = torch.eye(3, dtype=torch.float64)
     noise = 0.05 * torch.randn(2, 3, 3, generator=generator, dtype=torch.float64)
     x0 = torch.stack([eye, eye[[1, 1, 2]]]) + noise.abs()
     x0 = x0 / x0.norm(dim=-1, keepdim=True)
-    times = torch.tensor([0.0, 60.0], dtype=torch.float64)
     flows = {
         "eq (6)": MambaFlow(eye, eye, torch.full((3,), 2.0, dtype=torch.float64)),
         "eq (11)": SharedStepFlow(eye, torch.zeros(3, dtype=torch.float64), 0.5),
     }
-    numbers: dict = {}
-    joins, third = {}, {}
-    for name, flow in flows.items():
-        end = simulate(flow, x0, times, 1e-5, 1e-7).tokens[-1]
-        joins[name] = float((end[:, 1:] * end[:, :1]).sum(-1).abs().min())
-        third[name] = float(end[:, 2, 2].min())
-        numbers[f"{name}: least |cos| of a token with the first"] = joins[name]
-        numbers[f"{name}: third token along e_3"] = third[name]
-    if stated:
-        return Evidence(joins["eq (6)"] > 0.99, numbers)
-    passed = joins["eq (11)"] > 0.99 and joins["eq (6)"] < 0.2 and third["eq (6)"] > 0.95
-    return Evidence(passed, numbers)
+    return {name: ends(flow, x0, 60, 1e-5, 1e-7) for name, flow in flows.items()}
 
 
-def mixed(generator: torch.Generator, stated: bool) -> Evidence:
-    """Eq (11) for half of the time, then attention among all tokens: MambaVision's last stages.
+def least_cosine(x: Tensor) -> float:
+    """The least modulus of a cosine of a later token with the first."""
+    return float((x[:, 1:] * x[:, :1]).sum(-1).abs().min())
 
-    Stated: all tokens come to the first one read. Corrected: they come together elsewhere.
+
+def dominated(generator: torch.Generator, equation: str) -> Evidence:
+    """All tokens end at the first one's limit, up to sign."""
+    end = three_tokens(generator)[equation]
+    return Evidence([above(f"least modulus of a cosine, {equation}", least_cosine(end), 0.99)])
+
+
+def dominated_by_shared_steps(generator: torch.Generator) -> Evidence:
+    """So it is in eq (11); in eq (6) tokens stay apart, the third at e_3 wherever the first is."""
+    found = three_tokens(generator)
+    return Evidence(
+        [
+            above("least modulus of a cosine, eq (11)", least_cosine(found["eq (11)"]), 0.99),
+            below("least modulus of a cosine, eq (6)", least_cosine(found["eq (6)"]), 0.2),
+            above("third token along e_3, eq (6)", float(found["eq (6)"][:, 2, 2].min()), 0.95),
+        ]
+    )
+
+
+def mixed_stages(generator: torch.Generator) -> tuple[float, float]:
+    """Eq (11) up to t = 1, then attention among all tokens for 12: as MambaVision's last stages.
+
+    The largest distance of a token from the first at the end, and the least distance of the first
+    from its start, over the mean distance of the others from it at the start; 12 starts.
     """
     flow, x0 = admissible(generator, 12, 4, 3)
     matrices = torch.randn(2, 3, 3, generator=generator, dtype=torch.float64)
-    half = torch.tensor([0.0, 1.0], dtype=torch.float64)
-    x = simulate(flow, x0, half, 1e-6, 1e-9).tokens[-1]
 
     def attention(x: Tensor, t: Tensor | float) -> Tensor:
         scores = (x @ matrices[0].mT) @ (x @ matrices[1].mT).mT
         return project(x, scores.softmax(-1) @ x)
 
-    x = simulate(attention, x, 12 * half, 1e-6, 1e-9).tokens[-1]
-    apart = float((x - x[:, :1]).norm(dim=-1).max())
-    away = ((x[:, 0] - x0[:, 0]).norm(dim=-1) / (x0[:, 1:] - x0[:, :1]).norm(dim=-1).mean(-1)).min()
-    mixers = [depth // 2 for kind, _, depth in STAGES if kind == "tokens"]
-    numbers = {
-        "blocks of MambaVision-T": sum(depth for _, _, depth in STAGES),
-        "of which S6": sum(mixers),
-        "largest distance between tokens at the end": apart,
-        "least distance from the first one's start over the mean distance of the others": float(
-            away
-        ),
-    }
-    if stated:
-        return Evidence(float(away) < 1e-3, numbers)
-    return Evidence(apart < 1e-2 and float(away) > 0.05, numbers)
+    x = ends(attention, ends(flow, x0, 1), 12)
+    apart = (x - x[:, :1]).norm(dim=-1).max()
+    others = (x0[:, 1:] - x0[:, :1]).norm(dim=-1).mean(-1)
+    away = ((x[:, 0] - x0[:, 0]).norm(dim=-1) / others).min()
+    return float(apart), float(away)
+
+
+def first_attracts(generator: torch.Generator) -> Evidence:
+    """Tokens come to the first one read; trained mixers bring them at least half of the way."""
+    _, away = mixed_stages(generator)
+    before, after = closeness_to_the_first()
+    return Evidence(
+        [
+            below("toy flow: distance of the end from the first's start", away, 1e-3),
+            below("CIFAR-10: closeness before stage 4, over that after it", before / after, 0.5),
+        ]
+    )
+
+
+def all_attract(generator: torch.Generator) -> Evidence:
+    """They come together elsewhere; most of the closeness is there before the trained mixers."""
+    apart, away = mixed_stages(generator)
+    before, after = closeness_to_the_first()
+    return Evidence(
+        [
+            below("toy flow: largest distance between tokens at the end", apart, 1e-2),
+            above("toy flow: distance of the end from the first's start", away, 0.05),
+            above("CIFAR-10: closeness before stage 4, over that after it", before / after, 0.75),
+            equal("S6 mixers of MambaVision-T's blocks", [mixers(), BLOCKS], [6, 16]),
+        ],
+        {"closeness before and after stage 4, mean cosine": [before, after]},
+    )
+
+
+def change_of_output(generator: torch.Generator) -> tuple[float, float]:
+    """Relative change of an S6 mixer's output: all tokens permuted; all but the first."""
+    with torch.random.fork_rng():
+        torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+        mixer = S6Mixer(16, 8).double()
+    x = torch.randn(8, 49, 16, generator=generator, dtype=torch.float64)
+    whole = fresh_orders(1, 8, 49, generator)[0]
+    later = orders_after_the_first(8, 49, generator)
+    return output_change(mixer, x, whole), output_change(mixer, x, later)
+
+
+def first_token_alone(generator: torch.Generator) -> Evidence:
+    """What permuting changes is due to the first token: without it little is left."""
+    whole, later = change_of_output(generator)
+    share = below("change without moving the first, over the whole", later / whole, 0.1)
+    return Evidence([share], {"all permuted": whole})
+
+
+def later_tokens_too(generator: torch.Generator) -> Evidence:
+    """More than half of the change is there with the first token in its place."""
+    whole, later = change_of_output(generator)
+    share = above("change without moving the first, over the whole", later / whole, 0.5)
+    return Evidence([share], {"all permuted": whole})

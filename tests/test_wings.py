@@ -80,6 +80,10 @@ def test_only_the_command_knows_the_paper():
     assert [name for name, rooms in MAY.items() if "paper" in rooms] == ["cli"]
 
 
+SHARED = ("ledger.", "printed", "checks.tools")
+"""What checks of every chapter may import of the paper's wing."""
+
+
 def chapter_of(path: Path) -> tuple[str, str]:
     return path.relative_to(PACKAGE / "paper" / "checks").with_suffix("").parts[:2]
 
@@ -94,7 +98,7 @@ def test_a_check_imports_the_library_and_its_own_chapter_s_checks(path):
         if not name.startswith("tokensphere.paper"):
             continue
         parts = name.split(".")
-        allowed = name.startswith(("tokensphere.paper.ledger.", "tokensphere.paper.checks.tools"))
+        allowed = name.startswith(tuple(f"tokensphere.paper.{module}" for module in SHARED))
         own = parts[2] == "checks" and tuple(parts[3:5]) == chapter_of(path)
         assert allowed or own, f"{name} is another chapter's, or the book's"
 

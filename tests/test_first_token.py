@@ -16,7 +16,7 @@ from tokensphere.first_token import (
     spectrum,
     tangent_basis,
 )
-from tokensphere.first_token.ends import EQUAL, UNRESOLVED, VERTEX, ZERO
+from tokensphere.first_token.ends import CLOSE, EQUAL, UNRESOLVED, VERTEX, ZERO
 from tokensphere.first_token.field import Bounds
 from tokensphere.flow import FirstTokenFlow, random_tokens, simulate
 from tokensphere.survey import draw
@@ -429,3 +429,24 @@ def test_diagonal_limits_need_a_definite_form():
     limit, rate = diagonal_limit(torch.eye(2).double()[None], one, one / 2**0.5)
     torch.testing.assert_close(limit, one / 2**0.5)
     assert float(rate) == pytest.approx(math.log1p(math.exp(0.5**0.5)) - math.log(2))
+
+
+@pytest.mark.parametrize("gap", [1.0, 1e-5])
+def test_a_zero_of_the_form_is_certain_just_as_far_as_its_ball_reaches(gap):
+    """|q| falls at half its rate or faster in the ball: the way left is 2 |q| sup|w| / rate."""
+    S_BC = torch.diag(torch.tensor([1.0, -1.0], dtype=torch.float64))
+    S_Delta = torch.tensor([[3.0, 3.0], [1.0, 1.0 + gap]], dtype=torch.float64)
+
+    def at(q):
+        angle = math.pi / 4 - math.asin(q) / 2
+        return torch.tensor([math.cos(angle), math.sin(angle)], dtype=torch.float64)
+
+    # Downwards along w: at 45 degrees |q|' = 2 <S y, w> = -rate, minus the difference of the steps.
+    first, second = torch.nn.functional.softplus(at(0.0) @ S_Delta).tolist()
+    rate, bounds = second - first, Bounds.of(S_Delta)
+    fastest, steepness = float(bounds.value), 2 * float(bounds.value + bounds.first)
+    near, slow = CLOSE * rate / (2 * fastest), rate**2 / (4 * fastest * steepness)
+    assert (near < slow) == (gap == 1.0)
+    y = torch.stack([at(0.9 * min(near, slow)), at(1.1 * min(near, slow))])
+    many = [v.expand(2, 2, 2) for v in (S_BC, S_Delta)]
+    assert (settle(*many, y, horizon=1e-12).kind == ZERO).tolist() == [True, False]

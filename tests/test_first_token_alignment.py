@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tokensphere.first_token import jacobian
+from tokensphere.first_token import diagonal_limit, jacobian, spectrum
 from tokensphere.first_token.alignment import (
     above_explicit_bound,
     definite_form,
@@ -103,3 +103,35 @@ def test_eigenvalues_at_equal_moduli_are_those_of_the_derivative(count):
 def test_equal_moduli_need_a_coordinate():
     with pytest.raises(ValueError, match="count: got 0"):
         equal_moduli_eigenvalues(1.0, 0)
+
+
+def test_a_ratio_below_the_floor_is_not_held_against_the_bound():
+    y = torch.tensor([[[1.0, 0.5, 0.0]], [[1.0, 1e-10, 0.0]]], dtype=torch.float64)
+    times = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    excess = above_explicit_bound(torch.eye(3).double()[None], y, times)
+    assert excess.isfinite().tolist() == [[[False, True, False]], [[False, False, False]]]
+    lower = above_explicit_bound(torch.eye(3).double()[None], y, times, floor=1e-12)
+    assert lower.isfinite().tolist() == [[[False, True, False]], [[False, True, False]]]
+
+
+def test_moduli_that_differ_by_rounding_are_tied():
+    y0 = torch.tensor([[0.1 + 0.2, -0.3, 0.1]], dtype=torch.float64)
+    assert y0[0, 0] != -y0[0, 1]
+    limit, _ = diagonal_limit(torch.eye(3).double()[None], y0.sign(), y0 / y0.norm())
+    wanted = torch.tensor([[1.0, -1.0, 0.0]], dtype=torch.float64) / 2**0.5
+    torch.testing.assert_close(limit, wanted, rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(
+    "u", [[0.3, 0.7, -0.2], [-0.3, -0.7, -0.2], [0.3, 0.7, 0.2]], ids=["mixed", "below", "above"]
+)
+def test_the_rate_is_that_of_the_slowest_eigenvalue_at_the_limit(sign, u):
+    S_BC = definite_form(1, 3, torch.Generator().manual_seed(5), sign)
+    y0 = torch.tensor([[0.5, -0.7, 0.2]], dtype=torch.float64)
+    y0 = y0 / y0.norm()
+    delta = torch.tensor([u], dtype=torch.float64) / y0
+    limit, rate = diagonal_limit(S_BC, delta, y0)
+    slowest = spectrum(S_BC[0], torch.diag(delta[0]), limit[0]).real.max()
+    assert float(rate) == pytest.approx(-float(slowest), rel=1e-12)
+    assert float(rate) > 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tokensphere.first_token import equilibria, jacobian, potential
+from tokensphere.first_token import cycles, equilibria, jacobian, potential
 from tokensphere.first_token.cycles import (
     arneodo_coullet_tresser,
     certify_octant,
@@ -154,3 +154,27 @@ def test_lyapunov_exponents_of_a_sink_and_a_cycle():
 def test_what_makes_no_sense_is_named(call, said):
     with pytest.raises(ValueError, match=said):
         call()
+
+
+def test_an_edge_at_rest_has_no_direction():
+    # All columns are alike: nothing moves.
+    found = certify_octant(torch.arange(3.0).double()[:, None].expand(3, 3))
+    assert found.directions == (0, 0, 0) and not found.cyclic
+
+
+def test_a_sink_inside_a_boundary_that_repels_is_no_periodic_orbit():
+    found = certify_octant(rock_paper_scissors(-0.7))
+    assert found.repels and found.interior and not found.source and not found.periodic
+
+
+def test_the_first_quarter_of_an_exponent_is_left_out(monkeypatch):
+    growth = iter([100.0, 1.0, 2.0, 6.0])
+
+    class Run:
+        def __init__(self):
+            logs, vector = np.zeros((2, 1)), np.array([[math.exp(next(growth))], [0.0]])
+            self.y = np.stack([logs, vector]).reshape(-1, 1)
+
+    monkeypatch.setattr(cycles, "solve_ivp", lambda *_, **__: Run())
+    found = lyapunov_exponents(ONE, 16.0, 1, 0, every=4.0)
+    assert found.tolist() == pytest.approx([3.0 / 4.0])

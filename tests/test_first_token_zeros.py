@@ -56,3 +56,15 @@ def test_kappa_is_the_eigenvalue_across():
 def test_points_off_the_sphere_are_refused():
     with pytest.raises(ValueError, match="p: a token is off"):
         inflow(gaussian(3, 3), gaussian(3, 3), 2 * torch.eye(3).double())
+
+
+def test_random_zeros_lie_on_segments_between_the_signs():
+    S_BC = torch.diag(torch.tensor([-1.0, 2.0, 0.5], dtype=torch.float64))
+    p = random_zeros(S_BC, 50, torch.Generator().manual_seed(4))
+    y = torch.randn(100, 3, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    q = ((y @ S_BC) * y).sum(-1)
+    ends = torch.stack([y[q > 0][: len(p)], y[q < 0][: len(p)]], -1)
+    # p is a combination of a point of either sign, with weights that are both positive.
+    weights = torch.linalg.lstsq(ends, p[..., None]).solution
+    torch.testing.assert_close(ends @ weights, p[..., None], rtol=0, atol=1e-12)
+    assert (weights > 0).all()

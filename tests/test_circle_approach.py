@@ -91,3 +91,18 @@ def test_unresolved_draws_may_belong_to_the_count_or_not():
     assert p_value(60, 5, 100, 0.5) == pytest.approx(2 * binom.sf(59, 100, 0.5))
     with pytest.raises(ValueError, match="count: 60 with 50"):
         p_value(60, 50, 100, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("S_BC", "kind"),
+    [(((1, 0), (0, "-1/2")), "zero of the form"), (((1, "1/4"), ("1/4", 1)), "equal steps")],
+)
+def test_digits_are_kept_at_zeros_off_the_axes(S_BC, kind):
+    found = portrait(S_BC, ((1, "1/3"), (0, 2)))
+    zero = next(z for z in found.zeros if z.kinds == (kind,) and z.stability == "attracting")
+    rate = abs(float(zero.leading))
+    times = np.linspace(0, 150 / rate, 16)
+    distance = distances(found, float(zero.angle) - 0.01, times)
+    assert distance[0] == pytest.approx(0.01, rel=1e-9)
+    assert distance[-1] < 1e-60
+    assert np.allclose(-np.diff(np.log(distance[2:])), 10, rtol=1e-5)

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from tokensphere import figures, sinks
+from tokensphere import sinks
+from tokensphere.sinks import figures, report
 from tokensphere.sinks import prompts as texts
-from tokensphere.sinks import report
 from tokensphere.sinks.prompts import Prompts, changed
 from tokensphere.sinks.typeseg import TypeSeg
 

@@ -342,3 +342,10 @@ def test_the_trilogarithm_is_the_integral():
         want = fmpq(1, 4) - k / 24 - chi / arb.pi() ** 2 + 2 * J / arb.pi() ** 3
         assert want.overlaps(gaussian_shares()[STEPS]) and want.rad() < 1e-25
     assert all(share.rad() < 1e-30 for share in gaussian_shares().values())
+
+
+def test_signs_that_disagree_with_the_order_of_a_zero_are_an_error(monkeypatch):
+    leading = circle.phase.leading
+    monkeypatch.setattr(circle.phase, "leading", lambda *given: -leading(*given))
+    with pytest.raises(RuntimeError, match="signs of F disagree"):
+        portrait(I, ((1, 0), (0, 2)))

@@ -450,3 +450,59 @@ def test_a_zero_of_the_form_is_certain_just_as_far_as_its_ball_reaches(gap):
     y = torch.stack([at(0.9 * min(near, slow)), at(1.1 * min(near, slow))])
     many = [v.expand(2, 2, 2) for v in (S_BC, S_Delta)]
     assert (settle(*many, y, horizon=1e-12).kind == ZERO).tolist() == [True, False]
+
+
+def ends_without_integration(S_BC, S_Delta, angles):
+    """What tokens of the circle are known to end at by the certificates alone."""
+    angles = torch.tensor(angles, dtype=torch.float64)
+    y = torch.stack([angles.cos(), angles.sin()], -1)
+    many = [v.expand(len(y), 2, 2) for v in (S_BC, S_Delta)]
+    return settle(*many, y, horizon=1e-12).kind.tolist()
+
+
+def test_a_cap_ends_where_the_form_may_vanish():
+    """|q(y) - q(e_1)| <= 2 |S| |y - e_1|, so the cap's chord is below q(e_1) / (2 |S|)."""
+    S_BC = torch.diag(torch.tensor([0.5, 1.0], dtype=torch.float64))
+    S_Delta = torch.diag(torch.tensor([1.0, 0.0], dtype=torch.float64))
+    angles = [2 * math.asin(factor * 0.25 / 2) for factor in (0.9, 1.1)]
+    assert ends_without_integration(S_BC, S_Delta, angles) == [VERTEX, UNRESOLVED]
+
+
+def test_a_cap_ends_where_the_steps_agree():
+    """On the circle they agree at -0.3: nearer to e_1 tokens go there, beyond away from it."""
+    normal = torch.tensor([math.sin(0.3), math.cos(0.3)], dtype=torch.float64)
+    S_Delta = torch.stack([normal, -normal], -1)
+    assert ends_without_integration(torch.eye(2).double(), S_Delta, [-0.27, -0.33]) == [
+        VERTEX,
+        UNRESOLVED,
+    ]
+
+
+def test_the_lyapunov_set_is_the_ball_of_the_bound():
+    """On the circle, where P = 1 / (2 lambda), it is |a| < 3/2 lambda / sup|D^2 w|."""
+    normal = torch.tensor([-math.sin(0.5), math.cos(0.5)], dtype=torch.float64)
+    S_Delta = torch.stack([normal, -normal], -1)
+    point = torch.tensor([math.cos(0.5), math.sin(0.5)], dtype=torch.float64)
+    (rate,) = -spectrum(torch.eye(2).double(), S_Delta, point).real
+    radius = float(1.5 * rate / Bounds.of(S_Delta).second)
+    angles = [0.5 + math.asin(factor * radius) for factor in (0.9, 1.1)]
+    found = ends_without_integration(torch.eye(2).double(), S_Delta, angles)
+    assert found == [EQUAL, UNRESOLVED]
+
+
+def test_bounds_are_those_of_the_product_rule():
+    s, bounds = 0.7, Bounds.of(0.7 * torch.eye(3).double())
+    d = math.log1p(math.exp(s)) - math.log(2)
+    h = d, d + s, 2 * s + s**2 / 4
+    # w = h - <h, y> y in the unit ball, differentiated once and twice.
+    found = [float(bounds.value), float(bounds.first), float(bounds.second)]
+    assert found == pytest.approx([h[0], 2 * h[1] + 2 * h[0], 2 * h[2] + 4 * h[1] + 2 * h[0]])
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e12])
+def test_equilibria_do_not_depend_on_the_size_of_the_steps(size):
+    S_BC, S_Delta, _ = problem(3, 3, 1)
+    found, scaled = equilibria(S_BC[0], S_Delta[0]), equilibria(S_BC[0], size * S_Delta[0])
+    assert [e.support for e in scaled] == [e.support for e in found] and len(found) == 14
+    for one, other in zip(found, scaled, strict=True):
+        torch.testing.assert_close(one.point, other.point, rtol=0, atol=1e-10)

@@ -217,6 +217,12 @@ def test_a_crowd_is_simulated_as_accurately_as_one():
     slow[0] = 20.0
     crowd = simulate(FirstTokenFlow(slow * S_BC, S_Delta), y0.expand(400, 1, 3), times).tokens[-1]
     torch.testing.assert_close(crowd[0], alone, rtol=0, atol=1e-7)
+    # At a loose tolerance too its steps are its own: the same result, to rounding.
+    loose = [
+        simulate(FirstTokenFlow(scale * S_BC, S_Delta), start, times, 1e-4, 1e-7).tokens[-1, 0]
+        for scale, start in ((20.0, y0), (slow, y0.expand(400, 1, 3)))
+    ]
+    torch.testing.assert_close(loose[1].flatten(), loose[0].flatten(), rtol=0, atol=1e-12)
 
 
 def test_the_sphere_holds_where_the_form_is_negative():
@@ -324,3 +330,20 @@ def test_bad_input_is_named(name, call):
 def test_a_field_that_is_not_finite_stops_the_integration():
     with pytest.raises(RuntimeError, match="not finite at t"):
         simulate(lambda x, t: x * torch.nan, X, TIMES)
+
+
+def test_chunks_are_cut_before_their_exponents_overflow():
+    """Rates that add up to 756 in a chunk: e^756 is no float64, and a gradient squares it."""
+    g = torch.Generator().manual_seed(9)
+    queries, keys, values = (normal(g, causal_sum.CHUNK, 2).requires_grad_() for _ in range(3))
+    rates = torch.full((causal_sum.CHUNK, 1), 12.0, dtype=torch.float64, requires_grad=True)
+    found = causal_sum.causal_sum(queries, keys, rates, values)
+    steps = torch.ones(causal_sum.CHUNK, 1, dtype=torch.float64)
+    expected = causal_sum.masked_attention(queries, keys, rates, steps)[0] @ values
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    for one, other in zip(
+        torch.autograd.grad(found.sum(), (queries, keys, rates, values)),
+        torch.autograd.grad(expected.sum(), (queries, keys, rates, values)),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-11)

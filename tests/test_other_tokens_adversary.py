@@ -98,3 +98,14 @@ def test_a_token_with_wanted_interactions_refuses_what_cannot_be():
         token_with_interactions(x, S_BC, torch.ones(3).double())
     with pytest.raises(ValueError, match="both are zero"):
         token_with_interactions(x, S_BC, torch.zeros(2).double())
+
+
+def test_the_search_depends_on_its_seed_and_passes_over_what_is_no_number():
+    def inequality(state):
+        slack = state[1][:, 1, 0]
+        return torch.where(slack > 0, torch.nan, slack), 0 * slack
+
+    found = [least_slack(inequality, seed, 2)[0] for seed in (0, 1)]
+    assert -1 <= found[0] < 0 and -1 <= found[1] < 0 and found[0] != found[1]
+    never = least_slack(lambda state: (torch.nan * state[1][:, 1, 0], 0 * state[1][:, 1, 0]), 0, 1)
+    assert never[0] == 1e3

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tokensphere.other_tokens.approach import (
+    APART,
     approach,
     axis_distance,
     random_approaches,
@@ -58,3 +59,13 @@ def test_one_run_with_a_power():
     assert fit.rate == pytest.approx(run.rate, rel=0.01)
     with pytest.raises(ValueError, match="^x0: its first token"):
         approach(resonant_flow(), -resonant_start(torch.Generator().manual_seed(0)), times)
+
+
+def test_runs_with_close_eigenvalues_are_left_out():
+    systems = ("eq (11)",)
+    runs, left_out = random_approaches(torch.Generator().manual_seed(2), 30, systems, stop=35.0)
+    assert left_out > 0
+    for run in runs:
+        rates = shared_step_decay_rates(run.flow, torch.eye(3).double()[0], run.signs)
+        slow, next_slow = rates.sort().values[:2].tolist()
+        assert next_slow >= (1 + APART) * slow

@@ -97,3 +97,10 @@ def test_the_equator_is_approached_like_one_over_t():
 def test_bad_arguments_are_named(make, name):
     with pytest.raises(ValueError, match=f"^{name}:"):
         make()
+
+
+def test_hoelder_weights_are_one_far_from_the_saddle():
+    theta = torch.tensor([2.0, -2.5, 0.3], dtype=torch.float64)
+    phi = torch.tensor([0.9, 0.1, 2.0], dtype=torch.float64)
+    weights = hoelder_coefficients(three_on_circle(theta, phi))
+    assert (weights[:, 1, 0] == 1).all() and (weights[:, 2, :2] == 1).all()

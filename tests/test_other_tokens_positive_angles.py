@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tokensphere.flow import SharedStepFlow, random_tokens, simulate
-from tokensphere.other_tokens import interactions
+from tokensphere.other_tokens import interactions, weights
 from tokensphere.other_tokens.positive_angles import (
     CONDITIONS,
     admissible,
@@ -141,3 +141,15 @@ def test_one_negative_pair_sends_the_last_token_to_the_antipode(i, j):
         assert float(last[-1] @ last[0]) == pytest.approx(end, abs=1e-3)
     with pytest.raises(ValueError, match="i, j, value: got 3, 3, 1"):
         one_pair(3, 3, 1.0)
+
+
+def test_the_bounds_of_the_weights_are_met_at_tokens_along_alpha():
+    eye, alpha, a = torch.eye(2, dtype=torch.float64), torch.tensor([0.6, 0.8]).double(), 0.7
+    flow = SharedStepFlow(2 * eye, alpha, a)
+    # a_21 is least where the first token has the shortest step and the second the longest.
+    least = float(weights(flow, torch.stack([-alpha, alpha]))[1, 0])
+    most = float(weights(flow, torch.stack([alpha, alpha]))[1, 1])
+    pair = torch.tensor([[1.0, 0.0], [0.6, 0.8]], dtype=torch.float64)
+    bounds = alignment_bounds(flow, pair)
+    assert float(bounds.p) == pytest.approx(least * float(bounds.c) * float(bounds.eta))
+    assert float(bounds.K) == pytest.approx(2 * most)

@@ -210,8 +210,8 @@ def test_bad_groups_are_named(name, shape, message):
 def test_sums_of_half_precision_tensors_are_those_of_the_same_numbers_in_float32(dtype):
     narrow = [value.to(dtype) for value in problem(4, length=40)]
     wide = [value.float() for value in narrow]
-    for function, given in ((s6.scan, slice(None)), (s6.column_sums, slice(1, None))):
-        found = function(*narrow[given])
-        assert found.dtype == dtype and torch.equal(found, function(*wide[given]).to(dtype))
+    for function, taken in ((s6.scan, slice(None)), (s6.column_sums, slice(1, None))):
+        found = function(*narrow[taken])
+        assert found.dtype == dtype and torch.equal(found, function(*wide[taken]).to(dtype))
     rows = zip(s6.attention_rows(*narrow[1:]), s6.attention_rows(*wide[1:]), strict=True)
     assert all(torch.equal(row, other) for row, other in rows)

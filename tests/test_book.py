@@ -1,8 +1,12 @@
 """The book's extensions, and what every chapter must hold."""
 
+import os
 import sys
+from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 
+import nbformat
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
@@ -10,6 +14,7 @@ import fresh_outputs
 import notebook_buttons
 import notebooks
 import offline_assets
+import parallel_execution
 
 PAGES = notebooks.chapters()
 
@@ -89,3 +94,143 @@ def test_figures_have_caption_name_and_alt_text(page):
             given = {**shown["figure"], **shown.get("image", {})}
             missing = [key for key in ("caption", "name", "alt") if not given.get(key)]
             assert not missing, f"{page}: a figure without {missing}: {cell.source[:60]!r}"
+
+
+# The cache of executed chapters.
+
+
+@pytest.fixture
+def build(tree, monkeypatch):
+    """A build of the tree: its Sphinx application, as far as the extension looks at it."""
+    monkeypatch.setattr(fresh_outputs, "ROOT", tree)
+    out = tree / "book" / "_build"
+    app = SimpleNamespace(outdir=out / "html", doctreedir=out / "doctrees", _warncount=0)
+    app.outdir.mkdir(parents=True)
+    app.doctreedir.mkdir()
+
+    def begin():
+        config = SimpleNamespace()
+        fresh_outputs.key_cache(app, config)
+        return Path(config.nb_execution_cache_path)
+
+    cache = begin()
+    cache.mkdir(parents=True)
+    (app.outdir / "page.html").touch()
+    (app.doctreedir / "environment.pickle").touch()
+    return SimpleNamespace(
+        app=app,
+        begin=begin,
+        cache=cache,
+        page=app.outdir / "page.html",
+        pickle=app.doctreedir / "environment.pickle",
+    )
+
+
+def test_outputs_are_kept_while_nothing_changes(build):
+    fresh_outputs.finish(build.app, None)
+    assert build.begin() == build.cache
+    assert build.cache.exists() and build.page.exists() and build.pickle.exists()
+
+
+def test_a_change_leaves_neither_cache_nor_page(build, tree):
+    fresh_outputs.finish(build.app, None)
+    (tree / "requirements.txt").write_text("scipy\n")
+    assert build.begin() != build.cache
+    assert not build.cache.exists() and not build.page.exists()
+
+
+@pytest.mark.parametrize(("exception", "warnings"), [(RuntimeError(), 0), (None, 1)])
+def test_a_build_that_broke_or_warned_reads_every_page_again(build, exception, warnings):
+    build.app._warncount = warnings
+    fresh_outputs.finish(build.app, exception)
+    build.begin()
+    assert not build.pickle.exists() and build.cache.exists()
+
+
+# Chapters executed side by side.
+
+
+@pytest.fixture
+def executed(monkeypatch):
+    """fill_cache with processes that are none: what they were given, and what was kept."""
+    seen = SimpleNamespace(ran=[], kept=[], environment=[], cached=set(), error={})
+
+    class Cache:
+        def match_cache_notebook(self, path):
+            if path not in seen.cached:
+                raise KeyError(path)
+
+        def cache_notebook_bundle(self, bundle, **_):
+            seen.kept.append((bundle.uri, bundle.data["execution_seconds"]))
+
+    class Pool:
+        def __init__(self, *_, **__):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def submit(self, function, path, timeout):
+            seen.ran.append(path)
+            seen.environment.append(os.environ.get("OMP_NUM_THREADS"))
+            run = Future()
+            error = seen.error.get(path)
+            if isinstance(error, Exception):
+                run.set_exception(error)
+            else:
+                run.set_result((nbformat.writes(nbformat.v4.new_notebook()), 1.5, error))
+            return run
+
+    for name, value in {
+        "get_cache": lambda path: Cache(),
+        "ProcessPoolExecutor": Pool,
+        "myst_nb_reader_plugin": lambda path: path,
+    }.items():
+        monkeypatch.setattr(parallel_execution, name, value)
+    monkeypatch.setattr(parallel_execution.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    monkeypatch.setattr(notebooks, "chapters", lambda: ["a", "b", "c"])
+    monkeypatch.setattr(notebooks, "longest_first", sorted)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    config = SimpleNamespace(
+        nb_execution_mode="cache", nb_execution_cache_path="", nb_execution_timeout=60
+    )
+
+    def fill(*pages):
+        parallel_execution.fill_cache(SimpleNamespace(config=config), None, pages)
+        return seen
+
+    seen.fill, seen.config = fill, config
+    seen.path = {page: str(notebooks.source(page)) for page in "abc"}
+    return seen
+
+
+def test_what_the_cache_lacks_is_executed_with_one_thread_each(executed):
+    executed.cached = {executed.path["b"]}
+    executed.fill("c", "b", "a", "page without code")
+    assert executed.ran == [executed.path["a"], executed.path["c"]]
+    assert sorted(executed.kept) == [(executed.path["a"], 1.5), (executed.path["c"], 1.5)]
+    assert executed.environment == ["1", "1"]
+    assert os.environ["OMP_NUM_THREADS"] == "7" and "MKL_NUM_THREADS" not in os.environ
+
+
+def test_a_chapter_that_fails_is_left_to_sphinx(executed):
+    executed.error = {executed.path["a"]: "ValueError: no"}
+    executed.fill("a", "b")
+    assert executed.kept == [(executed.path["b"], 1.5)]
+
+
+def test_threads_are_as_they_were_after_a_process_that_broke(executed):
+    executed.error = {executed.path["a"]: OSError("killed")}
+    with pytest.raises(OSError, match="killed"):
+        executed.fill("a", "b")
+    assert os.environ["OMP_NUM_THREADS"] == "7" and "MKL_NUM_THREADS" not in os.environ
+
+
+def test_one_chapter_or_another_mode_is_left_to_sphinx(executed):
+    assert executed.fill("a").ran == []
+    executed.config.nb_execution_mode = "off"
+    assert executed.fill("a", "b").ran == []

@@ -115,6 +115,9 @@ def test_a_failing_chapter_leaves_no_output_but_what_it_did(book, tmp_path):
     assert "raised AssertionError: n is 60 (see out.failed.ipynb)" in str(caught.value)
     assert names(tmp_path) == ["book", "out.failed.ipynb"]
     assert "seven times 420" in outputs(tmp_path / "out.failed.ipynb")
+    # A run that ends well clears it away.
+    chapters.run("tiny", {"n": 6}, tmp_path / "out.ipynb")
+    assert names(tmp_path) == ["book", "out.ipynb"]
 
 
 def test_a_kernel_that_dies_is_said_in_one_line(book, tmp_path):
@@ -148,6 +151,7 @@ def test_a_run_cut_short_leaves_nothing(book, tmp_path, monkeypatch):
         ({"n": None}, "'n' of chapter 'tiny' takes int, got NoneType None"),
         ({"tolerance": "small"}, "'tolerance' of chapter 'tiny' takes float"),
         ({"start": "x"}, "'start' of chapter 'tiny' takes float"),
+        ({"start": True}, "'start' of chapter 'tiny' takes float, got bool True"),
         ({"scale": 1}, "'scale' of chapter 'tiny' takes str"),
         ({"dims": 2}, "'dims' of chapter 'tiny' takes list"),
     ],

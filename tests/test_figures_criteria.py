@@ -22,3 +22,13 @@ def test_a_verdict_that_is_not_confirmed_stops_the_table(monkeypatch):
     monkeypatch.setattr(ledger, "check", lambda id, seed: outcome)
     with pytest.raises(AssertionError, match="claim-4-equalities"):
         criteria("claim-4-equalities")
+
+
+def test_each_criterion_has_a_mark_of_its_own(monkeypatch):
+    found = ledger.Evidence([ledger.below("one", 0.5, 1.0), ledger.below("two", 2.0, 1.0)])
+    claim = ledger.ledger()["claim-4-equalities"]
+    outcome = ledger.Outcome(claim, True, {"control": found}, 0.0)
+    monkeypatch.setattr(ledger, "check", lambda id, seed: outcome)
+    rows = criteria("claim-4-equalities").data.splitlines()[2:]
+    assert [row[-3] for row in rows] == ["✓", "✗"]
+    assert [row.split(" | ")[1] for row in rows] == ["control", "control"]

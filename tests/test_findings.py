@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tokensphere import circle, records, survey
+from tokensphere.paper import findings as module
 from tokensphere.paper import ledger
 from tokensphere.paper.findings import findings
 from tokensphere.reorder import comparison
@@ -109,3 +110,27 @@ def test_power_of_the_reordered_runs():
         powers.append(comparison.power(0.19, d.sd, d.n))
     low, high = re.search(r"is (\d\.\d+) to (\d\.\d+)", said).groups()
     assert (f"{min(powers):.2f}", f"{max(powers):.2f}") == (low, high)
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"claim": "c", "finding": "f", "page": "p"}, "a finding with the keys claim, finding"),
+        ({"claim": "c", "finding": "f", "page": "p", "ids": ["eq-1"], "more": "m"}, "more"),
+        ({"claim": "c", "finding": "f", "page": "p", "ids": ["eq-1", "eq-99"]}, "no claim eq-99"),
+    ],
+)
+def test_a_finding_that_cannot_be_read_is_named(tmp_path, monkeypatch, entry, said):
+    file = tmp_path / "findings.toml"
+    lines = [f"{key} = {value!r}" for key, value in entry.items()]
+    file.write_text("\n".join(["[[finding]]", *lines]), "utf-8")
+    monkeypatch.setattr(module, "FILE", file)
+    with pytest.raises(ValueError, match=f"findings.toml: .*{said}"):
+        findings()
+
+
+def test_a_finding_has_the_verdict_of_its_first_entry():
+    verdicts = {id: claim.verdict for id, claim in ledger.ledger().items()}
+    first = next(id for id in verdicts if verdicts[id] == "holds")
+    last = next(id for id in verdicts if verdicts[id] == "refuted")
+    assert module.Finding("c", "f", "p", (first, last)).verdict == "holds"

@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
 
 from tokensphere.paper import chapters, ledger
 from tokensphere.paper.ledger import (
@@ -279,3 +280,54 @@ def test_a_statement_is_read_with_its_checks():
 def test_a_statement_that_cannot_be_read_is_named(old, new, said):
     with pytest.raises(ValueError, match=f"x: .*{said}"):
         list(ledger.parse(STATEMENT.replace(old, new), "first-token/circle"))
+
+
+def drawing(generator):
+    return Evidence([equal("n", 0, 0)], {"drawn": float(torch.rand((), generator=generator))})
+
+
+def test_each_check_has_a_generator_of_its_own_of_the_seed_asked_for():
+    checks = {"stated": drawing, "control": failing}
+    one = Claim("x", "ours", "", "nowhere", "text", "holds", "claims", checks)
+    first, second = (ledger.run(one, seed).evidence["stated"].numbers for seed in (0, 7))
+    assert first != second == ledger.run(one, 7).evidence["stated"].numbers
+    two = Claim(
+        "x", "ours", "", "nowhere", "text", "refuted", "claims",
+        {"stated": drawing, "corrected": drawing}, "c",
+    )  # fmt: skip
+    drawn = ledger.run(two, 3).evidence
+    assert drawn["stated"].numbers == drawn["corrected"].numbers
+
+
+def test_two_claims_of_one_id_are_refused(tmp_path, monkeypatch):
+    for part in ("one", "two"):
+        file = tmp_path / "statements" / f"{part}.toml"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(STATEMENT, "utf-8")
+    monkeypatch.setattr(ledger, "FOLDER", tmp_path)
+    monkeypatch.setattr(ledger, "_chapters", lambda: ["one", "none", "two"])
+    with pytest.raises(ValueError, match="x: two claims have this id"):
+        ledger.ledger.__wrapped__()
+    monkeypatch.setattr(ledger, "_chapters", lambda: ["none", "two"])
+    assert [claim.chapter for claim in ledger.ledger.__wrapped__().values()] == ["two"]
+
+
+def test_numbers_that_json_does_not_have_become_text():
+    found = ledger.plain({"a": [1.5, math.inf, -math.inf], 2: (math.nan, True)})
+    assert found == {"a": [1.5, "inf", "-inf"], "2": ["nan", True]}
+
+
+def test_the_concordance_is_in_the_paper_s_order():
+    numbers = ["Eq. (12)", "Theorem B.16", "Theorem 3.10", "Eq. (9)", "Remark 3.4", "Theorem 3.3"]
+    assert sorted(numbers, key=ledger_pages.order) == [
+        "Theorem 3.3", "Theorem 3.10", "Theorem B.16", "Remark 3.4", "Eq. (9)", "Eq. (12)",
+    ]  # fmt: skip
+
+
+def test_a_box_ends_with_its_own_fence_and_a_label_belongs_to_a_box():
+    text = (
+        ":label: outside\n````{prf:lemma}\n:label: inside\n```python\n```\n{claim}`a`\n````\n"
+        ":label: after\n{claim}`b`\n"
+    )
+    found = [(mark.id, mark.kind, mark.label) for mark in ledger_pages.marks("page", text)]
+    assert found == [("a", "lemma", "inside"), ("b", "", "")]

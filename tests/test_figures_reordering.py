@@ -1,5 +1,8 @@
 """Figures and tables of the chapter on reordered training, from runs made up for them."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -8,12 +11,16 @@ from tokensphere.paper import figures
 from tokensphere.paper.figures import reordering_tables as tables
 from tokensphere.reorder import comparison, contrasts, experiment, recipe
 from tokensphere.reorder.comparison import Difference
-from tokensphere.reorder.contrasts import Control, Diversity
+from tokensphere.reorder.contrasts import Accuracy, Control, Diversity
 from tokensphere.reorder.significance import Unpaired
 
 SHIFT = {"baseline": 0.0, "random": 0.02, "layerwise": 0.01, "importance": -0.01, "fixed": 0.0}
 """By arm, of every accuracy."""
-JITTER = {"random": (0.001, -0.001, 0.003), "layerwise": (0.0, 0.002, 0.001)}
+JITTER = {
+    "random": (0.001, -0.001, 0.003),
+    "layerwise": (0.0, 0.002, 0.001),
+    "importance": (0.002, 0.0, 0.001),
+}
 """Of an arm's accuracies by seed, beside that; other arms have that of `OTHER`."""
 OTHER = (0.0, 0.001, -0.002)
 DEPTHS = {
@@ -237,12 +244,21 @@ def test_configurations_are_held_against_table_2():
         tables.configuration_table({"ours": {**config, "batch": 256}}, [])
 
 
+def test_what_was_run_is_told_from_the_record(found):
+    runs = [one | {"seconds": 1800, "parameters": 12345} for one in found["s6-small"]]
+    record = SimpleNamespace(data={"runs": runs}, provenance=lambda: "From here.")
+    text = tables.runs_made(record, "s6-small")
+    assert text.startswith(
+        "**S6 classifier, CIFAR-10**, 12,345 weights. Seeds: own order 3, random"
+    )
+    assert text.endswith("Runs of 7.5 hours. From here.\n\n")
+
+
 def test_the_accuracy_table_has_each_arm_with_its_difference(found):
-    tops = {"top-1": "top1", "top-5": "top5"}
-    outcome = {top: comparison.outcomes(found["s6-small"], key) for top, key in tops.items()}
-    difference = {top: comparison.differences(each) for top, each in outcome.items()}
-    adjusted = {arm: 0.0001 if arm == "random" else 0.2 for arm in difference["top-1"]}
-    rows = cells(tables.accuracy_table(found["s6-small"], outcome, difference, adjusted))
+    arms = contrasts.accuracies(found)["s6-small"]
+    arms["random"] = replace(arms["random"], p=0.0001)
+    arms["layerwise"] = replace(arms["layerwise"], p=0.2)
+    rows = cells(tables.accuracy_table(found["s6-small"], arms))
     each = 80 + np.arange(3) + 100 * np.array(OTHER)
     assert rows[1][:6] == [
         "own order",
@@ -252,13 +268,13 @@ def test_the_accuracy_table_has_each_arm_with_its_difference(found):
         f"{each.std(ddof=1):.2f}",
         "90.97",
     ]
-    d = difference["top-1"]["random"]
+    d = arms["random"].difference
     assert rows[2][0] == "random order"
     assert rows[2][6:8] == [f"{d.mean:+.2f} [{d.low:+.2f}, {d.high:+.2f}]", "< 0.001"]
     assert rows[3][7] == "0.200"
 
-    alone = {top: {"baseline": {0: 80.0}} for top in tops}
-    row = cells(tables.accuracy_table(found["s6-small"], alone, {}, {}))[1]
+    alone = Accuracy({0: 80.0}, {0: 90.0}, None, None, 1.0)
+    row = cells(tables.accuracy_table(found["s6-small"], {"baseline": alone}))[1]
     assert row[:5] == ["own order", "1", "20", "80.00", ""]
 
 
@@ -318,6 +334,11 @@ def test_tables_of_orders_and_diversity(found):
 def test_runs_measured_at_different_depths_are_refused(found):
     with pytest.raises(ValueError, match="runs: measured at 2 lists of depths"):
         comparison.diversity([found["s6-small"][0], found["mambavision_tiny"][0]])
+
+
+def test_short_runs_are_shown_as_rows(found):
+    text = tables.short_runs({("baseline", 2): found["s6-small"][0]}).data
+    assert cells(text)[1] == ["own order", "2", "81.8", "61.8", "0.20", "2.0"]
 
 
 def test_overheads_are_ratios_within_a_round():

@@ -8,7 +8,11 @@ from tokensphere.reorder import comparison, contrasts
 
 SHIFT = {"baseline": 0.0, "random": 0.02, "importance": -0.01, "fixed": 0.01}
 """By arm, of every accuracy and of every measure."""
-JITTER = {"random": (0.001, -0.001, 0.003)}
+JITTER = {
+    "random": (0.001, -0.001, 0.003),
+    "importance": (0.002, 0.0, 0.001),
+    "fixed": (0.001, 0.0, 0.0),
+}
 OTHER = (0.0, 0.001, -0.002)
 DEPTHS = {"mambavision_tiny": ["stage 3, block 1", "stage 4, input", "stage 4, block 1"]}
 
@@ -23,8 +27,12 @@ def run(model, arm, seed):
         "arm": arm,
         "seed": seed,
         "epochs": [
-            {"train_loss": 2.0},
-            {"train_loss": 1 + SHIFT[arm] + seed**2, "test_top1": final},
+            {},
+            {
+                "train_loss": 1 + SHIFT[arm] + seed**2,
+                "test_top1": final,
+                "test_top5": 0.9 + SHIFT[arm] + 0.001 * seed**2,
+            },
         ],
         "orders": {"own": final, "random": [final - 0.1, final - 0.3]},
         "mechanism": {
@@ -48,6 +56,24 @@ def test_an_arm_is_tested_in_its_own_order_or_in_random_ones():
     assert list(own) == [2, 0, 1] and own[1] == pytest.approx(82.9)
     shuffled = contrasts.tested_in(made(), "random", "random")
     assert shuffled[1] == pytest.approx(62.9)
+
+
+def test_accuracies_are_adjusted_over_all_models():
+    found = {model: made(model) for model in ("mambavision_tiny", "s6-small")}
+    rows = contrasts.accuracies(found)
+    p = [d.p for each in rows.values() for arm, d in each.items() if arm != "baseline"]
+    raw = [
+        d.p
+        for runs in found.values()
+        for d in comparison.differences(comparison.outcomes(runs, "top1")).values()
+    ]
+    assert p == pytest.approx(list(comparison.holm(raw)))
+    row = rows["s6-small"]["random"]
+    assert row.top1[1] == pytest.approx(82.9)
+    assert row.difference.mean == pytest.approx(2 + 0.4 / 3)
+    assert row.top5[0] == pytest.approx(92) and row.difference5.mean == pytest.approx(2)
+    assert rows["s6-small"]["baseline"].difference is None
+    assert rows["s6-small"]["baseline"].p == 1
 
 
 def test_contrasts_are_of_what_they_name():

@@ -1,4 +1,4 @@
-"""Whether a choice of orders keeps tokens apart: three ways to choose, against the theorem.
+"""Whether a choice of orders keeps tokens apart, and how fast they come together.
 
 With positive angles, all U_ij = <x_i, S_BC x_j> > 0 at the start, none does: the chapter on
 reordered training proves that min U_ij does not fall, and that each layer multiplies the diameter
@@ -8,6 +8,7 @@ positive angles an order can keep apart what another one brings together.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from ..flow import SharedStepFlow
 from ..other_tokens import interactions
 from .theory import (
+    attention_rate,
     cone_normal,
     contraction,
     diameter,
@@ -23,9 +25,11 @@ from .theory import (
     greedy_orders,
     one_order,
     reordered_layers,
+    slow_switching_rate,
+    switching_rate,
 )
 
-__all__ = ["RESOLVED", "Collapse", "collapse"]
+__all__ = ["RESOLVED", "Collapse", "angles_apart", "collapse", "rates_by_period"]
 
 RESOLVED = 1e-9
 """Diameters below this are rounding, and so is the factor from one to the next."""
@@ -81,3 +85,51 @@ def collapse(
         before, after = widths[name][:-1], widths[name][1:]
         slack.append(float((1 - delta - after / before)[before > RESOLVED].min()))
     return Collapse(widths, min(growth), min(slack))
+
+
+def angles_apart(flow: SharedStepFlow, phi: Sequence[float], step: float, layers: int) -> Tensor:
+    """Angle from the first of two tokens to the second at the end, (2,), radians, in both orders.
+
+    Index 0: the first token is read first in every layer; 1: the second is.
+
+    Args:
+        flow: eq (11) in the plane.
+        phi: the two angles at the start, radians.
+        step: h > 0, in units of time.
+        layers: >= 1.
+
+    Raises:
+        ValueError: an argument of another shape or value.
+    """
+    if len(phi) != 2:
+        raise ValueError(f"phi: got {len(phi)} angles, takes two")
+    angles = torch.tensor(phi, dtype=torch.float64)
+    x0 = torch.stack([angles.cos(), angles.sin()], -1).expand(2, 2, 2)
+    orders = torch.tensor([[0, 1], [1, 0]]).expand(layers, 2, 2)
+    end = reordered_layers(flow, x0, step, orders)[-1]
+    return torch.atan2(end[..., 1], end[..., 0]).diff(dim=-1)[:, 0]
+
+
+def rates_by_period(
+    length: int, periods: Sequence[float], generator: torch.Generator
+) -> dict[str, Sequence[float] | float]:
+    """Rates of causal attention near consensus, by how long an order lasts, and their two limits.
+
+    Args:
+        length: L >= 2 tokens.
+        periods: > 0, in units of time.
+        generator: on the CPU.
+
+    Returns:
+        "periods"; "found", `switching_rate` over 12,000 stages; "fast", the limit for short ones;
+        "slow", the approximation for long ones, by period.
+
+    Raises:
+        ValueError: an argument out of range.
+    """
+    return {
+        "periods": periods,
+        "found": [switching_rate(length, tau, 60, 200, generator) for tau in periods],
+        "fast": float(attention_rate(length)),
+        "slow": [slow_switching_rate(length, tau) for tau in periods],
+    }

@@ -24,9 +24,11 @@ from tokensphere.reorder.significance import Unpaired, spread_chance, unpaired
 
 __all__ = [
     "LEVEL",
+    "Accuracy",
     "Control",
     "Diversity",
     "Follower",
+    "accuracies",
     "contrasts",
     "diversity_differences",
     "fixed_order_control",
@@ -86,6 +88,52 @@ def contrasts(runs: Runs) -> dict[str, Difference]:
 
 def _by_seed(runs: Runs, arm: str, value: Callable[[Mapping[str, Any]], float]) -> dict[int, float]:
     return {run["seed"]: value(run) for run in runs if run["arm"] == arm}
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """An arm's accuracy after the last epoch, tested in its own order, and its difference.
+
+    top1, top5: by seed.
+    difference, difference5: from the baseline; None for the baseline itself.
+    p: of the top-1 difference, after Holm over all arms of all models compared with it; 1 for the
+        baseline.
+    """
+
+    top1: dict[int, float]
+    top5: dict[int, float]
+    difference: Difference | None
+    difference5: Difference | None
+    p: float
+
+
+def accuracies(found: Mapping[str, Runs]) -> dict[str, dict[str, Accuracy]]:
+    """`Accuracy` by model and arm.
+
+    found: runs by model.
+    """
+    top1, top5 = (
+        {model: outcomes(runs, metric) for model, runs in found.items()}
+        for metric in ("top1", "top5")
+    )
+    less1, less5 = (
+        {model: differences(values) for model, values in top.items()} for top in (top1, top5)
+    )
+    every = {(model, arm): d.p for model, arms in less1.items() for arm, d in arms.items()}
+    adjusted = dict(zip(every, map(float, holm(list(every.values()))), strict=True))
+    return {
+        model: {
+            arm: Accuracy(
+                top1[model][arm],
+                top5[model][arm],
+                less1[model].get(arm),
+                less5[model].get(arm),
+                adjusted.get((model, arm), 1.0),
+            )
+            for arm in arms
+        }
+        for model, arms in top1.items()
+    }
 
 
 @dataclass(frozen=True)

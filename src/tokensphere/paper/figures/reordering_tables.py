@@ -1,10 +1,12 @@
 """Tables of the experiment on reordered tokens, as Markdown; see `figures.reordering`."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from IPython.display import Markdown
 
 from tokensphere.paper.printed import (
     EFFECT,
@@ -15,6 +17,7 @@ from tokensphere.paper.printed import (
     TABLE_1,
     TABLE_2,
 )
+from tokensphere.records import Record
 from tokensphere.reorder.comparison import (
     ANGLE,
     Difference,
@@ -26,7 +29,7 @@ from tokensphere.reorder.comparison import (
     sampling_error,
     seeds_needed,
 )
-from tokensphere.reorder.contrasts import Control, Diversity, Follower
+from tokensphere.reorder.contrasts import Accuracy, Control, Diversity, Follower
 from tokensphere.reorder.recipe import Config
 from tokensphere.reorder.significance import (
     Unpaired,
@@ -93,6 +96,18 @@ def configuration_table(configs: Mapping[str, Mapping[str, Any]], others: Sequen
     return markdown(["", "Table 2", "published recipe", *configs], rows)
 
 
+def runs_made(record: Record, model: str) -> str:
+    """Seeds by arm, hours and provenance of one model's record of runs."""
+    runs = record.data["runs"]
+    made = Counter(run["arm"] for run in runs)
+    seeds = ", ".join(f"{ARMS[arm]} {made[arm]}" for arm in ARMS if arm in made)
+    hours = sum(run["seconds"] for run in runs) / 3600
+    return (
+        f"**{MODELS[model]}**, {runs[0]['parameters']:,} weights. Seeds: {seeds}. "
+        f"Runs of {hours:.1f} hours. {record.provenance()}\n\n"
+    )
+
+
 def published_table() -> str:
     """Table 1, what is published for its model, and what its differences can show."""
     pairs = list(TABLE_1.values())
@@ -136,34 +151,33 @@ def power_table(
     )
 
 
-def accuracy_table(
-    runs: Runs,
-    outcome: Mapping[str, Mapping[str, Mapping[int, float]]],
-    difference: Mapping[str, Mapping[str, Difference]],
-    adjusted: Mapping[str, float],
-) -> str:
+def accuracy_table(runs: Runs, arms: Mapping[str, Accuracy]) -> str:
     """One model's accuracy by arm and what the arms' differences from the baseline are.
 
     runs: of the model, for the time of a step: the median over epochs and seeds.
-    outcome: by "top-1" and "top-5", of `comparison.outcomes`.
-    difference: by the same, of `comparison.differences`.
-    adjusted: p-values of the top-1 differences, by arm.
+    arms: of `contrasts.accuracies`.
     """
     head = ["order", "seeds", "ms a step", "top-1", "its sd", "top-5"]
     head += ["top-1, difference", "p (Holm)", "top-5, difference"]
     rows = []
-    for arm, values in outcome["top-1"].items():
-        top1, top5 = (list(outcome[top][arm].values()) for top in ("top-1", "top-5"))
+    for arm, each in arms.items():
+        top1, top5 = (list(top.values()) for top in (each.top1, each.top5))
         spread = f"{np.std(top1, ddof=1):.2f}" if len(top1) > 1 else ""
         epochs = [line for run in runs if run["arm"] == arm for line in run["epochs"]]
         step = 1000 * np.median([line["seconds_a_step"] for line in epochs])
-        row = [ARMS[arm], len(values), f"{step:.0f}", f"{np.mean(top1):.2f}", spread]
+        row = [ARMS[arm], len(top1), f"{step:.0f}", f"{np.mean(top1):.2f}", spread]
         row.append(f"{np.mean(top5):.2f}")
-        if arm in adjusted:
-            one, five = (interval(difference[top][arm]) for top in ("top-1", "top-5"))
-            row += [one, _chance(adjusted[arm]), five]
+        if each.difference and each.difference5:
+            row += [interval(each.difference), _chance(each.p), interval(each.difference5)]
         rows.append([*row, *[""] * (len(head) - len(row))])
     return markdown(head, rows)
+
+
+def accuracy_tables(found: Mapping[str, Runs], by: Mapping[str, Mapping[str, Accuracy]]) -> str:
+    """`accuracy_table` of each model, under its name."""
+    return "".join(
+        f"**{MODELS[model]}**\n\n{accuracy_table(runs, by[model])}" for model, runs in found.items()
+    )
 
 
 def contrast_table(found: Mapping[str, Mapping[str, Difference]]) -> str:
@@ -263,6 +277,17 @@ def diversity_table(rows: Iterable[Diversity]) -> str:
         for row in rows
     ]
     return markdown([*head, "reordered tokens are"], cells)
+
+
+def short_runs(runs: Mapping[tuple[str, int], Mapping[str, Any]]) -> Markdown:
+    """Runs by arm and seed that only show the machinery, a row each."""
+    head = ["order in training", "seed", "top-1, own order", "top-1, random orders"]
+    rows = []
+    for (arm, seed), run in runs.items():
+        tops = [f"{100 * np.mean(run['orders'][order]):.1f}" for order in ("own", "random")]
+        cosine, rank = (run["mechanism"][name][-1] for name in ("similarity", "effective_rank"))
+        rows.append([ARMS[arm], seed, *tops, f"{cosine:.2f}", f"{rank:.1f}"])
+    return table([*head, "mean cosine", "effective rank"], rows)
 
 
 def overhead_table(steps: Mapping[str, Mapping[str, Any]]) -> str:

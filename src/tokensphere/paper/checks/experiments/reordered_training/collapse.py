@@ -12,7 +12,7 @@ from tokensphere.flow import AutoregressiveFlow, SharedStepFlow, causal_attentio
 from tokensphere.other_tokens import consensus_rate
 from tokensphere.other_tokens.positive_angles import admissible
 from tokensphere.paper.ledger import Evidence, above, below, equal
-from tokensphere.reorder.collapse import collapse
+from tokensphere.reorder.collapse import angles_apart, collapse
 from tokensphere.reorder.theory import (
     attention_rate,
     decay_rate,
@@ -104,19 +104,10 @@ def collapses(generator: torch.Generator) -> Evidence:
 
 
 def orders_decide(generator: torch.Generator, second: float) -> Evidence:
-    """Tokens at 0.2 and 1.3 rad, S_BC = diag(1, second), alpha = 0, a = 1/2, in both orders.
-
-    For second = -1 U_ij = cos(phi_i + phi_j): the first token read stands, and the other one comes
-    to it or is stopped where their angles sum to pi/2.
-    """
-    flow = SharedStepFlow(
-        torch.diag(torch.tensor([1, second]).double()), torch.zeros(2).double(), 0.5
-    )
-    phi = torch.tensor([0.2, 1.3], dtype=torch.float64)
-    x0 = torch.stack([phi.cos(), phi.sin()], -1).expand(2, -1, -1)
-    orders = torch.tensor([[0, 1], [1, 0]]).expand(500, -1, -1)
-    x = reordered_layers(flow, x0, 0.2, orders)[-1]
-    apart = (torch.atan2(x[..., 1], x[..., 0]).diff(dim=-1)[:, 0]).tolist()
+    """Tokens at 0.2 and 1.3 rad, S_BC = diag(1, second), alpha = 0, a = 1/2, in both orders."""
+    form = torch.diag(torch.tensor([1, second]).double())
+    flow = SharedStepFlow(form, torch.zeros(2).double(), 0.5)
+    apart = angles_apart(flow, (0.2, 1.3), 0.2, 500).tolist()
     # 100 units of time at rates of 0.4, a little less in layers: e^-37; then rounding.
     return Evidence(
         [

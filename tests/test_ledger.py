@@ -6,6 +6,7 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import pytest
 import torch
 
 from tokensphere.paper import chapters, ledger
+from tokensphere.paper.checks.first_token import stability
+from tokensphere.paper.checks.other_tokens.autoregressive import limits
 from tokensphere.paper.ledger import (
     Claim,
     Evidence,
@@ -331,3 +334,36 @@ def test_a_box_ends_with_its_own_fence_and_a_label_belongs_to_a_box():
     )
     found = [(mark.id, mark.kind, mark.label) for mark in ledger_pages.marks("page", text)]
     assert found == [("a", "lemma", "inside"), ("b", "", "")]
+
+
+# Checks broken on purpose, where another criterion or a sign would hide it.
+
+
+def test_a_chase_is_refuted_by_its_speed_and_by_proof():
+    speed, proved = (
+        LEDGER["rem-limits-are-equilibria"]
+        .checks["stated"](torch.Generator().manual_seed(2))
+        .criteria
+    )
+    assert not speed.met and not proved.met
+    assert proved.value == 4  # cyclic, one equilibrium inside, a source, a boundary that repels
+
+
+def test_a_potential_that_falls_is_seen(monkeypatch):
+    drawn = stability.with_potential
+
+    def falling(dim, generator):
+        S_Delta, V = drawn(dim, generator)
+        return S_Delta, replace(V, H=-V.H)
+
+    monkeypatch.setattr(stability, "with_potential", falling)
+    fall, *speeds = stability.rests_with_a_potential(torch.Generator().manual_seed(2)).criteria
+    assert not fall.met and all(speed.met for speed in speeds)
+
+
+def test_a_token_on_its_way_is_at_neither_end(monkeypatch):
+    cosines = torch.tensor([[1.0, 0.5, -1.0, -0.5]], dtype=torch.float64)
+    monkeypatch.setattr(limits, "_final_cosines", lambda generator: cosines)
+    for check in (limits.some_end_opposite, limits.all_end_at_first):
+        (count,) = check(torch.Generator()).criteria
+        assert count.value == 1

@@ -150,6 +150,14 @@ def test_a_power_that_is_left_out_is_within_the_standard_error_or_refused(power)
     assert abs(fit.rate - 1) < 3 * fit.standard_error
 
 
+@pytest.mark.parametrize(("power", "stop"), [(0.5, 50), (1, 50), (1, 100), (2, 100), (3, 300)])
+def test_the_standard_error_of_a_power_left_out_is_all_of_the_difference(power, stop):
+    """The extrapolated limit of a rate that settles like 1/t is half the way to the true one."""
+    times = np.linspace(1, stop, 200)
+    fit = fit_exponential(times, times**power * np.exp(-times))
+    assert abs(fit.rate - 1) / fit.standard_error == pytest.approx(1, abs=0.05)
+
+
 def test_a_power_with_a_start_at_zero():
     times, error = curve(1.0, 30)
     error = times**2 * error

@@ -12,6 +12,7 @@ from tokensphere.other_tokens.census import (
     census,
     count_clusters,
     random_sign_steps,
+    shares_by_end,
     token_ends,
 )
 
@@ -54,6 +55,7 @@ def test_joining_by_hand():
     ends = torch.tensor([[0, 1, 2, 3], [0, 0, 1, 1]])
     found = Census(torch.zeros(2, 5, 3), ends, {})
     assert found.joins.tolist() == [[True, True, False, False], [True] * 4]
+    assert found.shares() == dict(zip(ENDS, (3 / 8, 3 / 8, 1 / 8, 1 / 8, 0), strict=True))
     mean, error = found.share_that_joins()
     assert mean == 0.75
     # Shares 1/2 and 1: a deviation of sqrt(1/8), over sqrt 2.
@@ -95,3 +97,15 @@ def test_random_models_meet_theorem_3_2(definite):
 def test_random_tokens_do_not_cluster():
     x = random_tokens(5, 3, 40, generator=torch.Generator().manual_seed(0))
     assert count_clusters(x).tolist() == [3] * 5
+
+
+def test_shares_of_counted_sequences():
+    # Two sequences of three later tokens: 2 and 1 of them "here", the others "there".
+    table = {
+        "vertex": {"here": [0, 0, 1, 0], "there": [0, 1, 0, 0]},
+        "zero": {"here": [0, 1, 0, 0], "there": [0, 0, 1, 0]},
+        "none": {"here": [0, 0, 0, 0], "there": [0, 0, 0, 0]},
+    }
+    assert shares_by_end(table) == {"here": 0.5, "there": 0.5}
+    with pytest.raises(ValueError, match="table: holds no sequence"):
+        shares_by_end({"none": table["none"]})

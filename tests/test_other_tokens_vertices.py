@@ -11,6 +11,7 @@ from tokensphere.flow import MambaFlow
 from tokensphere.other_tokens import consensus_spectrum, tangent_jacobian
 from tokensphere.other_tokens.vertices import (
     consensus_attracts,
+    equal_signs_attract,
     newton_equilibrium,
     patterns_that_attract,
     random_vertex_equilibrium,
@@ -94,6 +95,19 @@ def test_the_third_token_that_a_negative_form_repels():
     flow = MambaFlow(-eye, -eye, torch.ones(3, dtype=torch.float64))
     kept = [bool(consensus_attracts(flow, torch.ones(1, n))[0, 0, 0]) for n in (1, 2, 3)]
     assert kept == [True, True, False]
+
+
+def test_a_negative_form_repels_by_the_sum():
+    _, S_Delta, a = survey.draw("identity", 3, 20, torch.Generator().manual_seed(2))
+    counts = []
+    for length in (1, 2, 6):
+        found = equal_signs_attract(S_Delta, a, length)
+        for n, d, side in np.ndindex(*found.shape):
+            steps = np.logaddexp(0, (1 - 2 * side) * S_Delta[n, d].numpy())
+            total = sum(steps[d] * math.exp(-i * float(a[n, d]) * steps[d]) for i in range(length))
+            assert bool(found[n, d, side]) == (total < np.delete(steps, d).min())
+        counts.append(int(found.sum()))
+    assert counts[0] > counts[1] > counts[2] > 0
 
 
 def test_patterns_that_attract_count_from_one():

@@ -1,6 +1,7 @@
 """Where the later tokens of many sequences are at the end of a run, and in how many clusters."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,15 @@ from ..first_token.alignment import definite_form, largest_coordinate
 from ..flow import MambaFlow, random_tokens, simulate
 from ..flow.fields import OnSphere
 
-__all__ = ["ENDS", "Census", "census", "count_clusters", "random_sign_steps", "token_ends"]
+__all__ = [
+    "ENDS",
+    "Census",
+    "census",
+    "count_clusters",
+    "random_sign_steps",
+    "shares_by_end",
+    "token_ends",
+]
 
 ENDS = ("at the first token", "at its antipode", "at another vertex", "elsewhere", "still moving")
 """Where a later token is. Vertices are the coordinate vectors and their antipodes."""
@@ -35,6 +44,10 @@ class Census:
     def joins(self) -> Tensor:
         """Which later tokens are at the first one or its antipode, (count, L - 1), bool."""
         return self.ends < 2
+
+    def shares(self) -> dict[str, float]:
+        """The share of the later tokens by ENDS."""
+        return {end: float((self.ends == index).double().mean()) for index, end in enumerate(ENDS)}
 
     def share_that_joins(self) -> tuple[float, float]:
         """Mean share of the later tokens that join, and its standard error over sequences."""
@@ -64,6 +77,27 @@ def token_ends(flow: OnSphere, x: Tensor, near: float = 0.01, slow: float = 1e-4
     for index, place in ((2, largest_coordinate(later)), (1, -first), (0, first)):
         found[(later - place).norm(dim=-1) < near] = index
     return found
+
+
+def shares_by_end(table: Mapping[str, Mapping[str, Sequence[int]]]) -> dict[str, float]:
+    """Shares of later tokens by how they end, from counts by how the first token ends.
+
+    Args:
+        table: as :func:`tokensphere.survey.later_tokens` gives: for each end of the first token
+            and each end of the later ones a histogram, entry k the number of sequences of whose
+            later tokens k end so.
+    Raises:
+        ValueError: no sequence.
+    """
+    counted: dict[str, int] = {}
+    for histograms in table.values():
+        for end, histogram in histograms.items():
+            tokens = sum(k * number for k, number in enumerate(histogram))
+            counted[end] = counted.get(end, 0) + tokens
+    total = sum(counted.values())
+    if not total:
+        raise ValueError("table: holds no sequence")
+    return {end: tokens / total for end, tokens in counted.items()}
 
 
 def count_clusters(x: Tensor, size: float = 0.05) -> Tensor:

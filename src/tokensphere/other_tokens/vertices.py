@@ -26,6 +26,7 @@ from .spectra import tangent_jacobian
 
 __all__ = [
     "consensus_attracts",
+    "equal_signs_attract",
     "newton_equilibrium",
     "patterns_that_attract",
     "random_vertex_equilibrium",
@@ -173,6 +174,21 @@ def patterns_that_attract(S_Delta: Tensor, a: Tensor, length: int) -> Tensor:
     form = torch.eye(S_Delta.shape[-1], dtype=torch.float64).expand_as(S_Delta)
     found = consensus_attracts(MambaFlow(form, S_Delta, a), sign_patterns(length))
     return found[found[..., 0]].sum(-1)
+
+
+def equal_signs_attract(S_Delta: Tensor, a: Tensor, length: int) -> Tensor:
+    """Which coordinate vectors e_d, then -e_d, attract `length` tokens with equal signs, (n, D, 2),
+    if S_dd < 0: those with Delta_d sum_{i<L} e^{-i a_d Delta_d} below the other steps there.
+
+    Where S_dd > 0 they are those that attract the first token, for every length.
+
+    Args:
+        S_Delta, a: (n, D, D) and (n, D): a batch of parameters.
+        length: L, 1 or more.
+    """
+    form = -torch.eye(S_Delta.shape[-1], dtype=torch.float64).expand_as(S_Delta)
+    ones = torch.ones(1, length, dtype=torch.float64)
+    return consensus_attracts(MambaFlow(form, S_Delta, a), ones)[..., 0]
 
 
 def separation_rates(size: float = 1.0) -> tuple[float, float]:

@@ -1,0 +1,123 @@
+"""Where third tokens end: basins by start, and the curves of exceptional starts on the sphere."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from tokensphere.flow import Trajectory
+from tokensphere.sinks.style import COLOURS, as_numpy
+
+from .spheres import static_sphere
+
+_FIRST, _ANTIPODE = (COLOURS[1], "#f0c070"), (COLOURS[0], COLOURS[5])
+
+
+def equal_area_grid(count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Longitudes (n,), third coordinates (n,), and the points of the sphere there, (n, n, 3)."""
+    longitude = torch.linspace(-np.pi, np.pi, count, dtype=torch.float64)
+    height = torch.linspace(-0.999, 0.999, count, dtype=torch.float64)
+    turn, up = torch.meshgrid(longitude, height, indexing="xy")
+    flat = (1 - up**2).sqrt()
+    return longitude, height, torch.stack([flat * turn.cos(), flat * turn.sin(), up], -1)
+
+
+def basins_in_the_plane(ax: Axes, angles: Tensor, positive: Tensor, form: Tensor) -> None:
+    """Where the second and third token end by their angles, D = 2.
+
+    Args:
+        angles: (n,), of either start.
+        positive: (n, n, 2), whether the second and the third end at x_1; columns are angles of the
+            second start.
+        form: (n, n), <x_3(0), S_BC x_1>, drawn dashed where it is zero.
+    """
+    kind = as_numpy(2 * positive[..., 0].int() + positive[..., 1].int())
+    colours = ListedColormap([_ANTIPODE[0], _ANTIPODE[1], _FIRST[1], _FIRST[0]])
+    at = as_numpy(angles)
+    ax.pcolormesh(at, at, kind, cmap=colours, vmin=0, vmax=3, rasterized=True)
+    _zero(ax, at, at, form)
+    ax.set(xlabel="angle of $x_2(0)$", ylabel="angle of $x_3(0)$", title="D = 2")
+
+
+def basins_on_the_sphere(
+    ax: Axes,
+    grid: tuple[Tensor, Tensor],
+    positive: Tensor,
+    form: Tensor,
+    marks: Mapping[str, Tensor],
+    title: str,
+) -> None:
+    """An equal-area map of where third tokens end, D = 3.
+
+    Args:
+        grid: longitudes and third coordinates of the starts.
+        positive: (n, n), whether the third token ends at x_1.
+        form: (n, n), <x_3(0), S_BC x_1>, drawn dashed where it is zero.
+        marks: points (3,) by the symbol that shows them.
+    """
+    longitude, height = map(as_numpy, grid)
+    colours = ListedColormap([_ANTIPODE[0], _FIRST[1]])
+    ax.pcolormesh(
+        longitude, height, as_numpy(positive), cmap=colours, vmin=0, vmax=1, rasterized=True
+    )
+    _zero(ax, longitude, height, form)
+    for symbol, point in marks.items():
+        place = float(torch.atan2(point[1], point[0])), float(point[2])
+        ax.plot(*place, symbol, color="k", ms=8 if symbol == "*" else 5)
+    ax.set(xlabel="longitude", ylabel="third coordinate", title=title)
+
+
+def _zero(ax: Axes, across: np.ndarray, up: np.ndarray, form: Tensor) -> None:
+    ax.contour(across, up, as_numpy(form), levels=[0], colors="k", linestyles="--", linewidths=1)
+    ax.grid(False)
+
+
+def exceptional_curves(
+    curves: Mapping[str, Sequence[Tensor]],
+    first: Tensor,
+    second: Tensor,
+    kernel: Tensor,
+    shares: Mapping[str, tuple[Tensor, Tensor]],
+) -> Figure:
+    """The exceptional third tokens on spheres, D = 3, and shares of tokens in a strip in time.
+
+    Args:
+        curves: by title, for each second token a closed curve (points, 3).
+        first, second: x_1 (3,) and the second tokens (n, 3).
+        kernel: (points, 3), the curve <., S_BC x_1> = 0, drawn dashed.
+        shares: by label, times and shares.
+    """
+    figure = plt.figure(figsize=(8.0, 3.2), layout="constrained")
+    columns, tone = len(curves) + 1, (COLOURS[1], COLOURS[0])
+    still = Trajectory(torch.zeros(1, dtype=torch.float64), torch.stack([first, *second])[None])
+    for column, (title, lines) in enumerate(curves.items()):
+        ax = figure.add_subplot(1, columns, column + 1, projection="3d")
+        static_sphere(ax, still, ["#000000", *tone], title=title)
+        ax.plot(*(1.02 * as_numpy(first))[:, None], "*", color="k", ms=10)
+        ax.view_init(elev=20, azim=125)  # nearly along the curves
+        _closed(ax, kernel, color="#777777", lw=1, ls="--")
+        for line, colour in zip(lines, tone, strict=True):
+            _closed(ax, line, color=colour, lw=2)
+    ax = figure.add_subplot(1, columns, columns)
+    for (label, (times, share)), colour in zip(shares.items(), COLOURS[2:], strict=False):
+        ax.plot(as_numpy(times), as_numpy(share), color=colour, label=label)
+    ax.set(xlabel="t", title="share near g = 0")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False)
+    return figure
+
+
+def _closed(ax: Axes, line: Tensor, **style) -> None:
+    """A closed curve on the sphere, faint where it is behind."""
+    points = np.vstack([as_numpy(line), as_numpy(line[:1])])
+    up, turned = np.radians([ax.elev, ax.azim])
+    eye = np.array([np.cos(up) * np.cos(turned), np.cos(up) * np.sin(turned), np.sin(up)])
+    near = points @ eye >= 0
+    for part, strength in ((near, 1.0), (~near, 0.3)):
+        shown = part | np.roll(part, 1) | np.roll(part, -1)
+        ax.plot(*np.where(shown[:, None], points, np.nan).T, alpha=strength, **style)

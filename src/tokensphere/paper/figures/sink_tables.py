@@ -1,0 +1,201 @@
+"""What the records on attention sinks hold, as tables and sentences; and what sinks must beat."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from IPython.display import Markdown
+from matplotlib.figure import Figure
+from scipy.stats import spearmanr
+
+from tokensphere.sinks.nulls import lag_importance, uniform_importance
+from tokensphere.sinks.style import COLOURS, GREY, axes
+
+from .tables import table
+
+Found = Mapping[str, Mapping[str, Any]]
+"""Data of the record of `sinks.experiment`: by model, `scores` and `theory`."""
+
+
+def nulls(length: int, threshold: float, rates: Sequence[float] = (0.1, 0.5, 2.0)) -> Figure:
+    """Importance by position under uniform attention and in the aligned limit, and the first
+    token's under uniform attention by length, beside a threshold.
+
+    Args:
+        length: of the sequences on the left.
+        rates: a Delta of the limit, whose gain is 1 - e^{-rate}.
+    """
+    figure, ((left, right),) = axes(2, 1)
+    k = range(1, length + 1)
+    left.plot(k, uniform_importance(length), color=GREY, marker="o", label="uniform")
+    for colour, rate in zip(COLOURS, rates, strict=False):
+        r = torch.tensor(rate, dtype=torch.float64)
+        limit = lag_importance(r, 1 - torch.exp(-r), length)
+        left.plot(k, limit, color=colour, marker="o", markersize=3, label=f"limit, r = {rate}")
+    left.set(xlabel="position k", ylabel="importance α")
+    lengths = range(2, 33)
+    firsts = [float(uniform_importance(T)[0]) for T in lengths]
+    right.plot(lengths, firsts, color=GREY, marker="o", markersize=3, label="uniform, first token")
+    right.axhline(threshold, color=COLOURS[1], label=f"threshold {threshold}")
+    right.set(xlabel="length T", ylabel="importance α")
+    for ax in (left, right):
+        ax.legend(frameon=False)
+    return figure
+
+
+def first_share(layer: Mapping[str, Any]) -> float:
+    """The first token's share in a layer of `scores`."""
+    return layer["scores"]["absolute"]["mean"][0]
+
+
+def sink_layers(scores: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The layers of `scores` that have a sink by :func:`tokensphere.sinks.verdict`."""
+    return [layer for layer in scores["layers"] if layer["verdict"]["kind"] != "none"]
+
+
+def found_sinks(found: Found, caption: str = "") -> Markdown:
+    """Of each model: layers, those with a sink, and eq (36) in both orders of averaging."""
+    rows = []
+    for name, run in found.items():
+        scores = run["scores"]
+        which = [
+            f"{layer['index']}{' backward' if layer['reverse'] else ''} "
+            f"({layer['verdict']['kind']}, {first_share(layer):.2f})"
+            for layer in sink_layers(scores)
+        ]
+        raw = scores["directions"][0]["sink"]["raw"]["prompts"]
+        after, before = raw["after_threshold"]["mean"][0], raw["before_threshold"][0]
+        count = [len(scores["layers"]), len(which)]
+        rows.append([name, *count, "; ".join(which) or "-", f"{after:.2f} / {before:.2f}"])
+    order = "eq (36), raw, forward: after / before the threshold"
+    return table(["model", "layers read", "with a sink", "which (kind)", order], rows, caption)
+
+
+def causes(found: Found) -> Markdown:
+    """What of the theory's account each model bears out, with 95% intervals over prompts."""
+
+    def last(values: Mapping[str, Sequence[float]]) -> str:
+        return f"{values['mean'][-1]:.2f} [{values['low'][-1]:.2f}, {values['high'][-1]:.2f}]"
+
+    def below(run: Mapping[str, Any]) -> str:
+        layers, null = run["theory"]["layers"], run["scores"]["uniform"]["mean"][0]
+        return f"{sum(layer['limit']['high'] < null for layer in layers)} of {len(layers)}"
+
+    def ranked(run: Mapping[str, Any]) -> str:
+        layers = run["theory"]["layers"]
+        return f"{sum(layer['correlation']['low'] > 0 for layer in layers)} of {len(layers)}"
+
+    def with_depth(run: Mapping[str, Any]) -> str:
+        layers = [layer for layer in run["theory"]["layers"] if not layer["reverse"]]
+        shares = [layer["measured"]["mean"] for layer in layers]
+        return f"{spearmanr(range(len(shares)), shares).statistic:.2f} ({len(shares)} layers)"
+
+    shown: dict[str, Callable[[Mapping[str, Any]], str]] = {
+        "cosine with the first minus with each other, at the end": lambda run: last(
+            run["theory"]["alignment"]["excess"]
+        ),
+        "response to the first token, at the end": lambda run: last(
+            run["theory"]["response"]["first"]
+        ),
+        "response to a later token, at the end": lambda run: last(
+            run["theory"]["response"]["later"]
+        ),
+        "layers where the limit's share is below uniform": below,
+        "layers where the predicted pull ranks the channels (interval above 0)": ranked,
+        "depth and share of the first token, rank correlation, forward": with_depth,
+    }
+    rows = [[title, *map(cell, found.values())] for title, cell in shown.items()]
+    return table(["", *found], rows)
+
+
+def raw_with_depth(found: Found) -> Markdown:
+    """Rank correlations of depth with the first token's scores, forward layers: raw, raw with the
+    tokens shuffled, shares; and how often the raw sink rate rises from a layer to the next."""
+    rows = []
+    for name, run in found.items():
+        layers = [layer for layer in run["scores"]["layers"] if not layer["reverse"]]
+        columns = (
+            [layer["scores"]["raw"]["mean"][0] for layer in layers],
+            [layer["nulls"]["shuffled"]["raw"]["score"]["mean"] for layer in layers],
+            [first_share(layer) for layer in layers],
+        )
+        ranks = [f"{spearmanr(range(len(layers)), values).statistic:.2f}" for values in columns]
+        rates = [layer["rates"]["raw"]["after_threshold"]["mean"][0] for layer in layers]
+        rises = int((np.diff(rates) > 0).sum())
+        rows.append([name, *ranks, f"{rises} of {len(layers) - 1}"])
+    head = ["", "raw score", "raw score, shuffled tokens", "share", "steps at which Sink rises"]
+    return table(head, rows)
+
+
+def training(history: Mapping[str, Any], uniform: float, caption: str = "") -> Markdown:
+    """How far a language model was trained, and the first token's shares at the end.
+
+    Args:
+        history: data of the record of `sinks.language_model`.
+        uniform: the share under uniform attention at the length of its prompts.
+    """
+    config, last = history["config"], history["heldout"][-1]
+    seen = config["steps"] * config["batch"] * config["context"]
+    final = history["measured"][str(config["steps"])]
+    over, top, rates = {}, {}, []
+    for way, measured in final.items():
+        over[way] = sum(low > uniform for low in measured["absolute"]["low"])
+        top[way] = max(row[0] for row in measured["absolute"]["mean"])
+        rates += measured["raw"]["rate"]
+    loss, error = last["none"]["loss"], 1.96 * last["none"]["error"]
+    return Markdown(
+        f"{config['layers']} layers of width {config['width']}, "
+        f"{history['parameters'] / 1e6:.1f} million parameters, one seed, {seen / 1e6:.0f} million "
+        f"tokens ({seen / history['tokens']['text']:.1f} passes over the text). Held out: "
+        f"{loss:.2f} ± {error:.2f} nats a token, a perplexity of {np.exp(loss):.0f}; "
+        f"{last['bos']['loss']:.2f} after a beginning-of-text token. The held-out text, 50 "
+        f"documents of the Brown corpus, is further from most of the training text than its loss "
+        f"of {history['train'][-1]['loss']:.2f} tells.\n\n"
+        f"Uniform attention has {uniform:.3f} here. At the end {over['bos']} of "
+        f"{config['layers']} layers lie above it with their whole interval after a "
+        f"beginning-of-text token, {over['none']} without; the largest shares are "
+        f"{top['bos']:.3f} and {top['none']:.3f}, and no layer's raw rate, eq (35), exceeds "
+        f"{max(rates):.3f}. In this one training of a small model the largest excess of a layer's "
+        f"share over uniform is {max(top.values()) - uniform:.3f}. {caption}"
+    )
+
+
+def strongest_layer(scores: Mapping[str, Any], theory: Mapping[str, Any], channels: int) -> str:
+    """How many sinks are of the position, and what the strongest layer's share is made of.
+
+    Args:
+        channels: how many of the layer's channels its attribution is over.
+    """
+    sinks = sink_layers(scores)
+    fixed = sum(layer["verdict"]["kind"] == "position" for layer in sinks)
+    layer = max(theory["layers"], key=lambda layer: layer["attribution"]["measured"]["mean"])
+    parts = {name: value["mean"] for name, value in layer["attribution"].items()}
+    rest = sum(parts[name] for name in ("decay", "input", "output"))
+    return (
+        f"Of the {len(sinks)} layers of model 1 with a sink, {fixed} keep it whichever token "
+        f"stands first. In the strongest one, {layer['name']}"
+        f"{' backward' if layer['reverse'] else ''}, the share is {parts['measured']:.2f} on "
+        f"{channels} of its channels. Level attention would have {parts['levelled']:.2f}; the "
+        f"first token's own larger step adds {parts['write']:.2f}, and the other three factors "
+        f"together {rest:.2f}."
+    )
+
+
+def falcon(shape: Mapping[str, Any], length: int, caption: str = "") -> Markdown:
+    """Time and memory of the 7B model's shape.
+
+    Args:
+        shape: data of the record of `sinks.falcon_shape`.
+        length: tokens of its long prompt.
+    """
+    plain, scored = (shape["timings"][name] for name in ("forward", "forward and scores"))
+    seconds = shape["seconds of the paper's evaluation"]
+    whole = "the same with every token's importance in every channel of every layer"
+    paper = "the paper's evaluation, 170 prompts of 16 tokens, 200 channels, all variants"
+    rows = [
+        [f"forward, {length:,} tokens", f"{plain['seconds']:.2f}", f"{plain['peak GB']:.1f}"],
+        [whole, f"{scored['seconds']:.2f}", f"{scored['peak GB']:.1f}"],
+        [paper, f"{seconds:.1f}", ""],
+    ]
+    return table(["", "seconds", "peak memory (GB)"], rows, caption)

@@ -71,10 +71,8 @@ def test_limits_of_the_second_token_need_a_way(generator):
 
 
 def test_tokens_behind_held_ones_go_to_eigenvectors_with_a_known_spectrum(generator):
-    flow, x1 = basins.random_problem(generator, 4, symmetric=False)
-    x0 = basins.tokens_behind(generator, x1, 5, 5)
-    x0[:, 1] = -x1
-    x0[:, 2] = random_tokens(3, generator=generator) @ basins.kernel_circle(flow.S_BC @ x1)
+    flow, x0 = basins.behind_exception(generator, 4, 5, 5, symmetric=False)
+    assert flow(x0)[:, :3].abs().max() < 1e-14
     held = basins.hold(flow, 3)
     assert torch.allclose(held(x0)[:, 3:], flow(x0)[:, 3:]) and not held(x0)[:, :3].any()
     x = end(held, x0, 120.0)
@@ -91,6 +89,11 @@ def test_tokens_behind_held_ones_go_to_eigenvectors_with_a_known_spectrum(genera
     predicted = torch.cat([decay * before[:-1], own[None]]).sort().values
     assert after.imag.abs().max() < 1e-6
     assert torch.allclose(after.real.sort().values, predicted, atol=1e-5)
+
+
+def test_an_exception_needs_a_token_behind_it(generator):
+    with pytest.raises(ValueError, match="length: got 3"):
+        basins.behind_exception(generator, 4, 5, 3, symmetric=True)
 
 
 def test_a_token_off_an_eigenvector_is_seen(generator):

@@ -59,6 +59,28 @@ def tokens_behind(generator: torch.Generator, x1: Tensor, count: int, length: in
     return x
 
 
+def behind_exception(
+    generator: torch.Generator, dim: int, count: int, length: int, symmetric: bool
+) -> tuple[SharedStepFlow, Tensor]:
+    """A random flow and starts (count, L, D): x_1, -x_1, one exceptional xi, then uniform tokens.
+
+    The first three rest, xi at an unstable equilibrium: integrate with :func:`hold` (flow, 3).
+
+    Args:
+        length: L, 4 or more.
+        symmetric: whether S_BC is.
+    Raises:
+        ValueError: a length below 4.
+    """
+    if length < 4:
+        raise ValueError(f"length: got {length}, takes 4 or more")
+    flow, x1 = random_problem(generator, dim, symmetric=symmetric)
+    x0 = tokens_behind(generator, x1, count, length)
+    x0[:, 1] = -x1
+    x0[:, 2] = random_tokens(dim - 1, generator=generator) @ kernel_circle(flow.S_BC @ x1)
+    return flow, x0
+
+
 def with_form(x: Tensor, direction: Tensor, value: float) -> Tensor:
     """The unit vectors nearest to x (..., D) with <., direction> = value.
 

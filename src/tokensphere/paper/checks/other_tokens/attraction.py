@@ -12,12 +12,12 @@ from tokensphere.other_tokens import interaction_speeds, interactions, weights
 from tokensphere.other_tokens.basins import (
     arc_on_one_side,
     as_eigenvectors,
+    behind_exception,
     crossings,
     distance_to_pair,
     great_circles,
     growth_bound,
     hold,
-    kernel_circle,
     near_consensus,
     random_circle,
     random_problem,
@@ -236,10 +236,7 @@ def _after_exception(generator: torch.Generator, symmetric: bool, draws: int):
     there t = 80 is too early.
     """
     while draws:
-        flow, x1 = random_problem(generator, 4, symmetric=symmetric)
-        x0 = tokens_behind(generator, x1, 15, 5)
-        x0[:, 1] = -x1
-        x0[:, 2] = random_tokens(3, generator=generator) @ kernel_circle(flow.S_BC @ x1)
+        flow, x0 = behind_exception(generator, 4, 15, 5, symmetric)
         end = ends(hold(flow, 3), x0, 80, 1e-6)
         top = torch.linalg.eigvals(token_matrices(flow, end)[:, 3:]).real.topk(2).values
         if float((top[..., 0] - top[..., 1]).min()) > 0.3:

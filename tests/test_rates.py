@@ -150,6 +150,12 @@ def test_a_power_that_is_left_out_is_within_the_standard_error_or_refused(power)
     assert abs(fit.rate - 1) < 3 * fit.standard_error
 
 
+def test_a_slow_tail_is_no_plateau():
+    times = np.linspace(0, 40, 400)
+    fit = fit_exponential(times, np.exp(-5 * times) + 1e-2 * np.exp(-0.06 * times))
+    assert fit.rate == pytest.approx(0.06, rel=1e-3) and fit.floor == 0
+
+
 @pytest.mark.parametrize(("power", "stop"), [(0.5, 50), (1, 50), (1, 100), (2, 100), (3, 300)])
 def test_the_standard_error_of_a_power_left_out_is_all_of_the_difference(power, stop):
     """The extrapolated limit of a rate that settles like 1/t is half the way to the true one."""

@@ -518,3 +518,17 @@ def test_a_missing_configuration_or_key_is_named(tmp_path, capsys):
     (tmp_path / "c.json").write_text('{"data": "digits"}', "utf-8")
     with pytest.raises(ValueError, match="c.json: missing size, model$"):
         recipe.read(tmp_path / "c.json")
+
+
+def test_a_log_forgets_what_came_after_its_checkpoint(tmp_path):
+    log = metrics.Log(tmp_path / "metrics.jsonl")
+    log.write({"kind": "epoch", "epoch": 1})
+    kept = log.length
+    log.write({"kind": "epoch", "epoch": 2})
+    again = metrics.Log(log.file)
+    again.cut(kept)
+    assert metrics.read_metrics(tmp_path) == [{"kind": "epoch", "epoch": 1}]
+    again.write({"kind": "epoch", "epoch": 3})
+    assert [line["epoch"] for line in metrics.read_metrics(tmp_path)] == [1, 3]
+    with pytest.raises(ValueError, match="shorter than its checkpoint"):
+        again.cut(again.length + 1)

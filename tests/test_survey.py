@@ -1,5 +1,6 @@
 """The survey: its laws, its counts, and that a run that was killed goes on."""
 
+import json
 import math
 
 import pytest
@@ -64,7 +65,11 @@ def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         survey.run(path, **SMALL)
     assert not path.exists()
+    partial = path.with_suffix(".partial.json")
+    kept = json.loads(partial.read_text("utf-8"))
+    partial.write_text(json.dumps(kept | {"seconds": 1000.0}), "utf-8")
     resumed = survey.run(path, **SMALL)
+    assert 1000 < resumed.seconds < 2000
     assert len(calls) == 5  # two kept, one killed, that one again, one more
     assert resumed.data == whole.data
     assert [p.name for p in tmp_path.iterdir() if "partial" in p.name] == []

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import brentq
 
 from tokensphere import survey
 from tokensphere.flow import MambaFlow
@@ -133,9 +134,14 @@ def test_separation_rates_are_where_eigenvalues_change_sign(size):
         return float(spectrum.real.max())
 
     assert top([0, 1, 2], low - 1e-6) > 0 > top([0, 1, 2], low + 1e-6)
-    # Many tokens at the first vertex, then one at the second: the worst arrangement.
-    crowd = [0] + [1] * 60 + [0]
-    assert top(crowd, high + 1e-6) < 0
+    step, half = math.log1p(math.exp(size)), math.log(2)
+    assert step / (2**high - 1) == pytest.approx(step - half)  # the bound of H_lk
+    # The most that H_lk comes to, step / 2^a / (1 - e^{-a step}): many tokens at one vertex, then
+    # one at another. It is less than the bound, so that `high` is enough and not needed.
+    crowd = [0] * 60 + [1]
+    assert top(crowd, high) < 0
+    sharp = brentq(lambda a: step / 2**a / (1 - math.exp(-a * step)) - (step - half), low, high)
+    assert top(crowd, sharp - 1e-3) > 0 > top(crowd, sharp + 1e-3)
     with pytest.raises(ValueError, match="size: got 0"):
         separation_rates(0)
 

@@ -200,6 +200,8 @@ def separation_rates(size: float = 1.0) -> tuple[float, float]:
 
     If all a_d < a*, no arrangement at two or more vectors attracts; if all a_d > a*, tokens at
     L <= D different ones do; if all a_d > a**, every arrangement does, for every L.
+    a** is enough, not needed: every arrangement does if and only if T 2^{-a_d} <= (T - ln 2)
+    (1 - e^{-a_d T}) for all d, which for size = 1 is from 1.351 on.
 
     Raises:
         ValueError: a size that is not positive.

@@ -156,7 +156,7 @@ def training(history: Mapping[str, Any], uniform: float, caption: str = "") -> M
         f"{config['layers']} layers lie above it with their whole interval after a "
         f"beginning-of-text token, {over['none']} without; the largest shares are "
         f"{top['bos']:.3f} and {top['none']:.3f}, and no layer's raw rate, eq (35), exceeds "
-        f"{max(rates):.3f}. In this one training of a small model the largest excess of a layer's "
+        f"{max(rates):.1%}. In this one training of a small model the largest excess of a layer's "
         f"share over uniform is {max(top.values()) - uniform:.3f}. {caption}"
     )
 

@@ -88,20 +88,20 @@ def bounded(generator: torch.Generator, normalised: bool) -> Evidence:
 
 
 def rate_at_zeros(generator: torch.Generator, divided: bool) -> Evidence:
-    """Streams near zeros of 8 Gaussian forms in D = 10: the rate of |q|, against |kappa| / r.
+    """Streams near zeros of 6 Gaussian forms in D = 10: the rate of |q|, against |kappa| / r.
 
     With `divided` false against |kappa|, the rate on the sphere.
     """
     dim, found = 10, []
-    while len(found) < 8:
+    while len(found) < 6:
         S_BC, S_Delta = normal(generator, dim, dim), normal(generator, dim, dim)
         zeros = random_zeros(S_BC, 16, generator)
-        attracting = zeros[inflow(S_BC, S_Delta, zeros)[0] < -1]
+        attracting = zeros[inflow(S_BC, S_Delta, zeros)[0] < -1.5]
         if len(attracting):
             found.append((S_BC, S_Delta, attracting[:1] + 0.02 * normal(generator, 1, dim)))
     S_BC, S_Delta, start = (torch.stack(values) for values in zip(*found, strict=True))
     radius = 0.5 + 1.5 * torch.rand(len(found), 1, 1, generator=generator, dtype=torch.float64)
-    field, times = FirstTokenFlow(S_BC, S_Delta), tools.times(100.0, 2001)
+    field, times = FirstTokenFlow(S_BC, S_Delta), tools.times(60.0, 1201)
     z = simulate_residual_stream(field, radius * unit(start), times, 1e-12, 1e-14).tokens
     norms, x = z[-1].norm(dim=-1)[:, 0], unit(z)
     q = (x @ S_BC * x).sum(-1)[..., 0].abs()

@@ -8,7 +8,7 @@ from tokensphere.flow.deep_layers import drawn_layers, empirical_order, mean_fie
 from tokensphere.paper.checks import tools
 from tokensphere.paper.ledger import Criterion, Evidence, below, between
 
-from .problems import DIM, moving, normal, problem
+from ._problems import DIM, moving, normal, problem
 
 DEPTHS = (64, 128, 256)
 

@@ -9,7 +9,7 @@ from tokensphere.flow import FirstTokenFlow, MambaFlow, random_tokens
 from tokensphere.paper.checks import tools
 from tokensphere.paper.ledger import Evidence, below, equal
 
-from .problems import DIM, LENGTH, ROUNDING, moving, problem
+from ._problems import DIM, LENGTH, ROUNDING, moving, problem
 
 
 def coefficients(generator: torch.Generator, first_decay: int) -> Evidence:

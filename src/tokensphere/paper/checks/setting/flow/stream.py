@@ -15,7 +15,7 @@ from tokensphere.paper.checks import tools
 from tokensphere.paper.ledger import Evidence, at_most, below
 from tokensphere.rates import fit_exponential
 
-from .problems import DIM, LENGTH, ROUNDING, normal, problem
+from ._problems import DIM, LENGTH, ROUNDING, normal, problem
 
 
 def unit(z: Tensor) -> Tensor:

@@ -255,7 +255,7 @@ def _claim(claim: Any) -> dict[str, Any]:
 def _sinks(arguments: argparse.Namespace) -> int:
     options = dict(vars(arguments))
     options["layers"] = _layers(options["layers"])
-    del options["command"]
+    del options["command"], options["needs_repository"]
     try:
         from tokensphere.sinks import tool
 

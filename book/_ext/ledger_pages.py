@@ -21,10 +21,7 @@ from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from tokensphere.paper import findings, ledger
 
-LEDGER, ROLES = (
-    "claims",
-    {"stated": "as stated", "control": "control", "corrected": "as corrected"},
-)
+LEDGER = "claims"
 MARK = re.compile(r"\{claim\}`([^`]+)`")
 BOX = re.compile(r"^(`{3,}|:{3,})\{prf:(\w+)\}\s*(.*)$")
 
@@ -103,10 +100,10 @@ def source_links(claim: ledger.Claim) -> list[nodes.Node]:
         file, line = ledger.source(check)
         url = f"{notebooks.repository_url()}/blob/{commit()}/{file}#L{line}"
         arguments = ", ".join(f"{name}={value!r}" for name, value in check.arguments.items())
-        title = f"{ROLES[role]}: {check.name}({arguments})"
+        title = f"{ledger.ROLES[role]}: {check.name}({arguments})"
         links += [
             nodes.Text(", " if links else " "),
-            nodes.reference("", ROLES[role], refuri=url, reftitle=title, internal=False),
+            nodes.reference("", ledger.ROLES[role], refuri=url, reftitle=title, internal=False),
         ]
     return links or [nodes.Text(" none")]
 
@@ -223,21 +220,13 @@ class Ledger(Pages):
         card += head
         card += self.markdown(claim.statement)
         for name, text in (
-            (TEXTS.get(claim.verdict, "Correction"), claim.correction),
+            (ledger.HEADINGS.get(claim.verdict, "Correction"), claim.correction),
             ("Power", claim.power),
             ("Remains", claim.remains),
         ):
             if text:
                 card += self.markdown(f"*{name}:* {text}")
         return [card]
-
-
-TEXTS = {
-    "holds amended": "What changes",
-    "refuted": "What is true instead",
-    "unsupported": "What our runs say",
-    "gap": "The gap",
-}
 
 
 class Verdicts(Pages):

@@ -48,7 +48,16 @@ __all__ = [
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[2]
-ROLES = ("stated", "control", "corrected")
+ROLES = {"stated": "as stated", "control": "control", "corrected": "as corrected"}
+"""What a check is for, in the order in which they run, and in words."""
+
+HEADINGS = {
+    "holds amended": "What changes",
+    "refuted": "What is true instead",
+    "unsupported": "What our runs say",
+    "gap": "The gap",
+}
+"""Of a claim's correction, by verdict."""
 
 
 class Verdict(NamedTuple):

@@ -4,9 +4,8 @@ from IPython.display import Markdown
 
 from tokensphere.paper import ledger
 
+from .ledger import confirmed
 from .tables import table
-
-_ROLES = {"stated": "as stated", "control": "control", "corrected": "as corrected"}
 
 
 def criteria(*ids: str, seed: int = 0) -> Markdown:
@@ -17,14 +16,12 @@ def criteria(*ids: str, seed: int = 0) -> Markdown:
     """
     rows = []
     for id in ids:
-        outcome = ledger.check(id, seed)
-        assert outcome.confirmed, f"{id}: {outcome.evidence}"
-        for role, evidence in outcome.evidence.items():
+        for role, evidence in confirmed(id, seed).evidence.items():
             for criterion in evidence.criteria:
                 rows.append(
                     [
                         f"`{id}`",
-                        _ROLES[role],
+                        ledger.ROLES[role],
                         criterion.what,
                         _number(criterion.value),
                         criterion.must,

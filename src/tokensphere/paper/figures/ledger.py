@@ -7,12 +7,6 @@ from IPython.display import Markdown
 
 from tokensphere.paper import ledger
 
-_TEXTS = {
-    "holds amended": "What changes",
-    "refuted": "What is true instead",
-    "unsupported": "What our runs say",
-    "gap": "The gap",
-}
 _ROLES = {
     ("stated", True): "As stated: passes.",
     ("stated", False): "As stated: fails.",
@@ -29,15 +23,14 @@ def verdicts(*ids: str, seed: int = 0) -> Markdown:
     """
     blocks = []
     for id in ids:
-        outcome = ledger.check(id, seed)
-        assert outcome.confirmed, f"{id}: {outcome.evidence}"
+        outcome = confirmed(id, seed)
         claim = outcome.claim
         lines = [
             f"**{claim.where}: {claim.verdict}.** {claim.statement}",
             f"`{id}` · {{entry}}`{id}`",
         ]
         if claim.correction:
-            lines.append(f"*{_TEXTS[claim.verdict]}:* {claim.correction}")
+            lines.append(f"*{ledger.HEADINGS[claim.verdict]}:* {claim.correction}")
         if claim.power:
             lines.append(f"*Power:* {claim.power}")
         for role, evidence in outcome.evidence.items():
@@ -46,6 +39,17 @@ def verdicts(*ids: str, seed: int = 0) -> Markdown:
             lines.append(f"*Remains:* {claim.remains}")
         blocks.append("\n\n".join(lines))
     return Markdown("\n\n---\n\n".join(blocks))
+
+
+def confirmed(id: str, seed: int) -> ledger.Outcome:
+    """The outcome of a claim's checks.
+
+    Raises:
+        AssertionError: they do not confirm its verdict.
+    """
+    outcome = ledger.check(id, seed)
+    assert outcome.confirmed, f"{id}: {outcome.evidence}"
+    return outcome
 
 
 def evidence_table(evidence: ledger.Evidence) -> str:

@@ -17,7 +17,7 @@ import math
 import re
 import time
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -115,31 +115,37 @@ class Criterion:
     met: bool
 
 
-def below(what: str, value: float, bound: float) -> Criterion:
-    return Criterion(what, value, f"below {_show(bound)}", bool(value < bound))
+def below(what: str, value: Any, bound: float) -> Criterion:
+    return _judged(what, value, f"below {_show(bound)}", lambda number: number < bound)
 
 
-def above(what: str, value: float, bound: float) -> Criterion:
-    return Criterion(what, value, f"above {_show(bound)}", bool(value > bound))
+def above(what: str, value: Any, bound: float) -> Criterion:
+    return _judged(what, value, f"above {_show(bound)}", lambda number: number > bound)
 
 
-def at_most(what: str, value: float, bound: float) -> Criterion:
-    return Criterion(what, value, f"at most {_show(bound)}", bool(value <= bound))
+def at_most(what: str, value: Any, bound: float) -> Criterion:
+    return _judged(what, value, f"at most {_show(bound)}", lambda number: number <= bound)
 
 
-def at_least(what: str, value: float, bound: float) -> Criterion:
-    return Criterion(what, value, f"at least {_show(bound)}", bool(value >= bound))
+def at_least(what: str, value: Any, bound: float) -> Criterion:
+    return _judged(what, value, f"at least {_show(bound)}", lambda number: number >= bound)
 
 
-def between(what: str, value: float, low: float, high: float) -> Criterion:
+def between(what: str, value: Any, low: float, high: float) -> Criterion:
     """`value` in the closed interval [low, high]."""
     must = f"from {_show(low)} to {_show(high)}"
-    return Criterion(what, value, must, bool(low <= value <= high))
+    return _judged(what, value, must, lambda number: low <= number <= high)
 
 
 def equal(what: str, value: Any, wanted: Any) -> Criterion:
     """`value` == `wanted`, exactly: counts, lists of indices, residuals of exact arithmetic."""
-    return Criterion(what, value, _show(wanted), bool(value == wanted))
+    return _judged(what, value, _show(wanted), lambda found: found == wanted)
+
+
+def _judged(what: str, value: Any, must: str, test: Callable[[Any], bool]) -> Criterion:
+    """Of a tensor or an array: of its number, or of its entries as a list."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return Criterion(what, value, must, bool(test(value)))
 
 
 def _show(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What checks of several chapters share: runs of a flow between given times."""
+"""What checks of several chapters share: draws, and runs of a flow between given times."""
 
 import torch
 from torch import Tensor
@@ -15,3 +15,18 @@ def ends(flow, x0: Tensor, stop: float, rtol: float = 1e-6, atol: float | None =
     """The tokens at time `stop`, (..., L, D), from x0 (..., L, D); atol is rtol / 1000."""
     atol = rtol * 1e-3 if atol is None else atol
     return simulate(flow, x0, times(stop, 2), rtol, atol).tokens[-1]
+
+
+def normal(generator: torch.Generator, *shape: int) -> Tensor:
+    """Standard normal numbers, float64."""
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def uniform(generator: torch.Generator, *shape: int) -> Tensor:
+    """Numbers even on [0, 1), float64."""
+    return torch.rand(*shape, generator=generator, dtype=torch.float64)
+
+
+def unit(x: Tensor) -> Tensor:
+    """x / |x|, row by row."""
+    return x / x.norm(dim=-1, keepdim=True)

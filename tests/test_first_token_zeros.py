@@ -4,7 +4,12 @@ import pytest
 import torch
 
 from tokensphere.first_token import spectrum
-from tokensphere.first_token.zeros import inflow, random_zeros, unit_zero
+from tokensphere.first_token.zeros import (
+    form_with_eigenvalues,
+    inflow,
+    random_zeros,
+    unit_zero,
+)
 
 
 def gaussian(*shape, seed=0):
@@ -21,6 +26,17 @@ def test_zeros_are_zeros_on_the_sphere(dim):
     assert float(((p @ S_BC) * p).sum(-1).abs().max()) < 1e-13
 
 
+def test_a_form_has_the_eigenvalues_asked_for_and_a_skew_part():
+    values = torch.tensor([[-2.0, 0.5, 3.0], [1.0, 1.0, 1.0]], dtype=torch.float64)
+    S_BC = form_with_eigenvalues(values, torch.Generator().manual_seed(4))
+    found = torch.linalg.eigvalsh((S_BC + S_BC.mT) / 2)
+    torch.testing.assert_close(found, values, rtol=0, atol=1e-13)
+    assert float((S_BC - S_BC.mT).abs().amax((1, 2)).min()) > 0.1
+    assert float((S_BC + S_BC.mT)[0, 0, 1:].abs().min()) > 1e-3  # the frame is not the axes'
+    with pytest.raises(ValueError, match="values: dtype torch.float32"):
+        form_with_eigenvalues(torch.ones(2), torch.Generator())
+
+
 def test_a_definite_form_has_none():
     assert random_zeros(torch.eye(3).double(), 10, torch.Generator().manual_seed(0)).shape == (0, 3)
 
@@ -28,12 +44,10 @@ def test_a_definite_form_has_none():
 @pytest.mark.parametrize("dim", [1, 2, 4])
 @pytest.mark.parametrize("factor", [1, 0, -1])
 def test_a_form_vanishes_somewhere_unless_it_is_definite(dim, factor):
-    basis = torch.linalg.qr(gaussian(dim, dim)).Q
     values = 0.1 + torch.rand(dim, generator=torch.Generator().manual_seed(1)).double()
     values[0] *= factor
-    skew = gaussian(dim, dim, seed=2)
     for sign in (1, -1):
-        S_BC = sign * basis @ torch.diag(values) @ basis.mT + skew - skew.mT
+        S_BC = form_with_eigenvalues(sign * values, torch.Generator().manual_seed(2))
         y = unit_zero(S_BC)
         if factor > 0 or (factor < 0 and dim == 1):
             assert y is None

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from ..flow.checks import check_tokens
+from ..flow.checks import check_tensor, check_tokens
 from .equilibria import check_problem
 
 
@@ -49,6 +49,26 @@ def unit_zero(S_BC: Tensor) -> Tensor | None:
         return None
     y = values[-1].sqrt() * axes[:, 0] + (-values[0]).sqrt() * axes[:, -1]
     return y / y.norm()
+
+
+def form_with_eigenvalues(values: Tensor, generator: torch.Generator) -> Tensor:
+    """A random S_BC whose symmetric part has the given eigenvalues, for tests and surveys.
+
+    Their frame is that of the QR decomposition of a Gaussian matrix; the skew part is Gaussian.
+    :func:`tokensphere.first_token.alignment.definite_form` draws the eigenvalues as well.
+
+    Args:
+        values: (..., D), float64, of any signs.
+    Returns:
+        (..., D, D), float64.
+    Raises:
+        ValueError: values of another dtype, or not finite.
+    """
+    check_tensor("values", values, 1)
+    shape = (2, *values.shape, values.shape[-1])
+    G, skew = torch.randn(shape, generator=generator, dtype=torch.float64)
+    frame = torch.linalg.qr(G).Q
+    return (frame * values.unsqueeze(-2)) @ frame.mT + skew - skew.mT
 
 
 def random_zeros(S_BC: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -4,141 +4,126 @@ from itertools import product
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from tokensphere import circle, survey
-from tokensphere.first_token import (
-    KINDS,
-    Potential,
-    equilibria,
-    jacobian,
-    potential,
-    settle,
-    spectrum,
-)
-from tokensphere.first_token.cycles import certify_octant, rock_paper_scissors
-from tokensphere.first_token.vertices import binomial_p_value, stable_vertices
-from tokensphere.first_token.zeros import inflow, random_zeros
+from tokensphere import circle, first_token, survey
+from tokensphere.first_token import KINDS, cycles, equilibria, vertices, zeros
 from tokensphere.flow import FirstTokenFlow, random_tokens, simulate
-from tokensphere.paper.checks.tools import times
+from tokensphere.paper.checks import tools
 from tokensphere.paper.ledger import Evidence, above, at_least, at_most, below, equal
 
 VERTEX, EQUAL, _, UNRESOLVED = range(len(KINDS))
-
-
-def gaussian(generator: torch.Generator, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
 def eye(dim: int) -> Tensor:
     return torch.eye(dim, dtype=torch.float64)
 
 
-def with_potential(dim: int, generator: torch.Generator) -> tuple[Tensor, Potential]:
+def known(S_BC: Tensor, S_Delta: Tensor, y0: Tensor, horizon: float) -> int:
+    """How many of the first tokens y0, (n, D), are known to end at an equilibrium."""
+    shape = (*y0.shape, y0.shape[-1])
+    ends = first_token.settle(S_BC.expand(shape), S_Delta.expand(shape), y0, horizon)
+    return int((ends.kind != UNRESOLVED).sum())
+
+
+def leave(field: FirstTokenFlow, point: Tensor, y0: Tensor, at: Tensor) -> int:
+    """How many first tokens, in the directions y0, (n, 1, D), get 0.1 away from `point`."""
+    tokens = simulate(field, tools.unit(y0), at, 1e-7, 1e-9).tokens
+    return int(((tokens - point).norm(dim=-1).amax(0) > 0.1).sum())
+
+
+def with_potential(dim: int, generator: Generator) -> tuple[Tensor, first_token.Potential]:
     """S_Delta and an orthant's potential: a Gaussian draw on a random orthant for D < 4; for larger
     D, where draws hardly have any, S_Delta made from a random symmetric H."""
     while True:
-        signs = torch.where(gaussian(generator, dim) < 0, -1.0, 1.0).double()
-        S_Delta = gaussian(generator, dim, dim)
+        signs = torch.where(tools.normal(generator, dim) < 0, -1.0, 1.0).double()
+        S_Delta = tools.normal(generator, dim, dim)
         if dim > 3:
-            H, beta = gaussian(generator, dim, dim), 1 + gaussian(generator, dim).abs()
-            G = (H + H.mT + gaussian(generator, dim)) / beta
+            H, beta = tools.normal(generator, dim, dim), 1 + tools.normal(generator, dim).abs()
+            G = (H + H.mT + tools.normal(generator, dim)) / beta
             S_Delta = signs.unsqueeze(-1) * G.mT
-        found = potential(S_Delta, signs)
-        if found is not None:
+        if (found := first_token.potential(S_Delta, signs)) is not None:
             return S_Delta, found
 
 
-def rests_in_a_chase(generator: torch.Generator, diagonal: float) -> Evidence:
+def rests_in_a_chase(generator: Generator, diagonal: float) -> Evidence:
     """Late on, a first token of three steps that chase one another is almost at rest, S_BC = I."""
-    S_Delta = rock_paper_scissors(diagonal)
-    proof = certify_octant(S_Delta)
+    S_Delta = cycles.rock_paper_scissors(diagonal)
+    proof = cycles.certify_octant(S_Delta)
     conditions = [proof.cyclic, proof.interior, proof.source, proof.repels]
-    y0 = 0.2 + torch.rand(1, 3, generator=generator, dtype=torch.float64)
+    y0 = tools.unit(0.2 + tools.uniform(generator, 1, 3))
     field = FirstTokenFlow(eye(3), S_Delta)
-    late = simulate(field, y0 / y0.norm(), times(300, 601), 1e-6, 1e-8).tokens[300:]
-    slowest = float(field(late).norm(dim=-1).min())
-    return Evidence(
-        [
-            below("slowest speed from t = 150 to 300", slowest, 0.01),
-            at_most("conditions of a limit cycle that are proved, of four", sum(conditions), 3),
-        ],
-        {"expansion by contraction at the vertices": proof.quotient.str(12, radius=True)},
-    )
+    late = simulate(field, y0, tools.times(300, 601), 1e-6, 1e-8).tokens[300:]
+    slowest = field(late).norm(dim=-1).min()
+    criteria = [
+        below("slowest speed from t = 150 to 300", slowest, 0.01),
+        at_most("conditions of a limit cycle that are proved, of four", sum(conditions), 3),
+    ]
+    quotient = proof.quotient.str(12, radius=True)
+    return Evidence(criteria, {"expansion by contraction at the vertices": quotient})
 
 
-def rests_with_a_potential(generator: torch.Generator) -> Evidence:
+def rests_with_a_potential(generator: Generator) -> Evidence:
     """First tokens of an orthant with a potential, S_BC = I: it grows, and they come to rest."""
     fall, late = 0.0, {}
     for dim in (2, 3, 6):
         S_Delta, V = with_potential(dim, generator)
         y0 = V.signs * random_tokens(10, 1, dim, generator=generator).abs()
         field = FirstTokenFlow(eye(dim), S_Delta)
-        tokens = simulate(field, y0, times(60, 121), 1e-6, 1e-8).tokens
+        tokens = simulate(field, y0, tools.times(60, 121), 1e-6, 1e-8).tokens
         fall = max(fall, float(-V.value(tokens[:, :, 0]).diff(dim=0).min()))
-        late[dim] = float(field(tokens[-1]).norm(dim=-1).median())
-    return Evidence(
-        [
-            below("largest fall of the potential", fall, 1e-5),  # the integration's error
-            # A median, as a few tokens are slow.
-            *(below(f"median speed at t = 60, D = {d}", v, 0.01) for d, v in late.items()),
-        ]
-    )
+        late[dim] = field(tokens[-1]).norm(dim=-1).median()
+    criteria = [
+        below("largest fall of the potential", fall, 1e-5),  # the integration's error
+        # A median, as a few tokens are slow.
+        *(below(f"median speed at t = 60, D = {d}", v, 0.01) for d, v in late.items()),
+    ]
+    return Evidence(criteria)
 
 
-def ends_in_a_chase(generator: torch.Generator, diagonals: list[float]) -> Evidence:
+def ends_in_a_chase(generator: Generator, diagonals: list[float]) -> Evidence:
     """First tokens of octants where steps chase one another end at equilibria, S_BC = I."""
-    count, criteria, proved, numbers = 10, [], 0, {}
+    count, criteria, proved, numbers = 10, [], 0, {"first tokens each": 10}
     for d in diagonals:
-        S_Delta = rock_paper_scissors(d)
+        S_Delta = cycles.rock_paper_scissors(d)
         y0 = random_tokens(count, 3, generator=generator).abs()
-        ends = settle(eye(3).repeat(count, 1, 1), S_Delta.repeat(count, 1, 1), y0, horizon=160.0)
-        known = int((ends.kind != UNRESOLVED).sum())
-        criteria.append(at_least(f"ends at equilibria, diagonal {d}", known, 0.9 * count))
-        proof = certify_octant(S_Delta)
+        ended = known(eye(3), S_Delta, y0, horizon=160.0)
+        criteria.append(at_least(f"ends at equilibria, diagonal {d}", ended, 0.9 * count))
+        proof = cycles.certify_octant(S_Delta)
         proved += proof.periodic or proof.attracts
         numbers[f"expansion by contraction, diagonal {d}"] = proof.quotient.str(12, radius=True)
         numbers[f"determinant of the steps, diagonal {d}"] = float(torch.linalg.det(S_Delta))
     title = "octants proved to hold an open set of first tokens with other limit points"
-    return Evidence([*criteria, equal(title, proved, 0)], {"first tokens each": count} | numbers)
+    return Evidence([*criteria, equal(title, proved, 0)], numbers)
 
 
-def ends_with_a_potential(generator: torch.Generator) -> Evidence:
+def ends_with_a_potential(generator: Generator) -> Evidence:
     """First tokens end at equilibria for D = 2 and any form, and where there is a potential and
     the form is definite."""
-    count = 40
+    count, horizon = 40, 320.0
     S_BC, S_Delta, _ = survey.draw("Gaussian", 2, count, generator)
-    plane = settle(S_BC, S_Delta, random_tokens(count, 2, generator=generator), horizon=320.0)
-    drawn = [with_potential(3, generator) for _ in range(count)]
-    signs = torch.stack([V.signs for _, V in drawn])
-    y0 = signs * random_tokens(count, 3, generator=generator).abs()
-    steps = torch.stack([S_Delta for S_Delta, _ in drawn])
-    space = settle(eye(3).repeat(count, 1, 1), steps, y0, horizon=320.0)
-    known = {
-        "D = 2, Gaussian form": int((plane.kind != UNRESOLVED).sum()),
-        "D = 3, a potential": int((space.kind != UNRESOLVED).sum()),
-    }
-    return Evidence(
-        # A few tokens are slow.
-        [at_least(f"ends at equilibria, {case}", n, 0.9 * count) for case, n in known.items()],
-        {"first tokens each": count},
-    )
+    plane = known(S_BC, S_Delta, random_tokens(count, 2, generator=generator), horizon)
+    S_Delta, potentials = zip(*(with_potential(3, generator) for _ in range(count)), strict=True)
+    y0 = random_tokens(count, 3, generator=generator).abs()
+    y0 = y0 * torch.stack([V.signs for V in potentials])
+    space = known(eye(3), torch.stack(S_Delta), y0, horizon)
+    # A few tokens are slow.
+    criteria = [
+        at_least("ends at equilibria, D = 2, Gaussian form", plane, 0.9 * count),
+        at_least("ends at equilibria, D = 3, a potential", space, 0.9 * count),
+    ]
+    return Evidence(criteria, {"first tokens each": count})
 
 
-def is_left(generator: torch.Generator, stability: str) -> Evidence:
+def is_left(generator: Generator, stability: str) -> Evidence:
     """All first tokens that start 0.01 from an equilibrium of this stability get 0.1 away."""
     points: list = []
     while not points:
-        S_Delta = gaussian(generator, 3, 3)
+        S_Delta = tools.normal(generator, 3, 3)
         points = [e for e in equilibria(eye(3), S_Delta) if e.stability == stability]
-    point = points[0].point
-    slowest = float(points[0].eigenvalues.real.abs().min())
+    point, slowest = points[0].point, float(points[0].eigenvalues.real.abs().min())
     y0 = point + 0.01 * random_tokens(20, 1, 3, generator=generator)
-    y0 = y0 / y0.norm(dim=-1, keepdim=True)
-    flow = FirstTokenFlow(eye(3), S_Delta)
-    tokens = simulate(flow, y0, times(10 / slowest, 51), 1e-7, 1e-9).tokens
-    away = (tokens - point).norm(dim=-1).amax(0)
-    left = int((away > 0.1).sum())
+    left = leave(FirstTokenFlow(eye(3), S_Delta), point, y0, tools.times(10 / slowest, 51))
     return Evidence([equal("first tokens that get 0.1 away", left, 20)], {"first tokens": 20})
 
 
@@ -146,37 +131,35 @@ def stable_by_jacobian(S_BC: Tensor, S_Delta: Tensor) -> Tensor:
     """Which of e_1 .. e_D, -e_1 .. -e_D have Jacobians with eigenvalues in the left half plane."""
     axes = eye(S_Delta.shape[-1])
     points = torch.cat([axes, -axes]).expand(len(S_Delta), -1, -1)
-    J = jacobian(S_BC.unsqueeze(1), S_Delta.unsqueeze(1), points)
+    J = first_token.jacobian(S_BC.unsqueeze(1), S_Delta.unsqueeze(1), points)
     return (torch.linalg.eigvals(J).real < 0).all(-1)
 
 
-def vertex_rule(generator: torch.Generator, rows: bool) -> Evidence:
+def vertex_rule(generator: Generator, rows: bool) -> Evidence:
     """e_d and -e_d are stable as the diagonal entry is an extreme of its row (or column)."""
     wrong, checked = 0, 0
     for dim in (2, 3, 6):
         S_BC, S_Delta, _ = survey.draw("Gaussian", dim, 200, generator)
-        rule = stable_vertices(S_BC, S_Delta if rows else S_Delta.mT)
+        rule = vertices.stable_vertices(S_BC, S_Delta if rows else S_Delta.mT)
         wrong += int((stable_by_jacobian(S_BC, S_Delta) != rule).sum())
         checked += rule.numel()
-    return Evidence(
-        [equal("coordinate vectors told wrongly", wrong, 0)],
-        {"coordinate vectors": checked, "D": [2, 3, 6]},
-    )
+    numbers = {"coordinate vectors": checked, "D": [2, 3, 6]}
+    return Evidence([equal("coordinate vectors told wrongly", wrong, 0)], numbers)
 
 
-def binomial(generator: torch.Generator, mean: float) -> Evidence:
+def binomial(generator: Generator, mean: float) -> Evidence:
     """The number of stable coordinate vectors is Binomial(D, mean / D)."""
     criteria = []
     for law, dim in product(survey.LAWS, (3, 6)):
         S_BC, S_Delta, _ = survey.draw(law, dim, 1000, generator)
         counts = stable_by_jacobian(S_BC, S_Delta).sum(-1)
-        p = binomial_p_value(counts, dim, mean / dim)
+        p = vertices.binomial_p_value(counts, dim, mean / dim)
         # Four tests: a false alarm in one seed of 2,500.
         criteria.append(above(f"p-value, {law}, D = {dim}", p, 1e-4))
     return Evidence(criteria, {"draws each": 1000})
 
 
-def zeros_on_the_diagonal(generator: torch.Generator, counted: bool) -> Evidence:
+def zeros_on_the_diagonal(generator: Generator, counted: bool) -> Evidence:
     """With z zeros on the diagonal of a Gaussian S_BC the number of stable coordinate vectors is
     Binomial(D - z, 2 / D); if `counted`, Binomial(D, 2 / D). The examples have D = 2."""
     swap, semidefinite, S_Delta = [[0, 1], [1, 0]], [[0, 0], [0, 1]], [[1, 0], ["3/10", 0]]
@@ -188,103 +171,86 @@ def zeros_on_the_diagonal(generator: torch.Generator, counted: bool) -> Evidence
         S_BC, S_Delta, _ = survey.draw("Gaussian", dim, 1000, generator)
         S_BC.diagonal(dim1=1, dim2=2)[:, :z] = 0
         counts = stable_by_jacobian(S_BC, S_Delta).sum(-1)
-        p = binomial_p_value(counts, dim if counted else dim - z, 2 / dim)
+        p = vertices.binomial_p_value(counts, dim if counted else dim - z, 2 / dim)
         criteria.append(above(f"p-value, D = {dim}, {z} zeros", p, 1e-4))
     criteria.append(equal("draws, D = 3, in which some leave such a vector", _left(generator), 10))
     return Evidence(criteria, {"draws each, and 10 runs": 1000})
 
 
 def _attracting_axes(S_BC, S_Delta) -> int:
-    zeros = circle.portrait(S_BC, S_Delta).zeros
-    axes = [zero for zero in zeros if "coordinate vector" in zero.kinds]
+    axes = [z for z in circle.portrait(S_BC, S_Delta).zeros if "coordinate vector" in z.kinds]
     return sum(zero.stability == "attracting" for zero in axes)
 
 
-def _left(generator: torch.Generator) -> int:
+def _left(generator: Generator) -> int:
     """Of 10 tokens at 0.05 from e_1 as many as get 0.1 away, for forms that are zero at e_1 and
     negative on the tokens' side, and steps that make e_1 stable where a form is positive."""
-    S_BC, S_Delta = gaussian(generator, 2, 10, 3, 3)
+    S_BC, S_Delta = tools.normal(generator, 2, 10, 3, 3)
     S_BC[:, 0, 0], S_Delta[:, 0, 0] = 0, S_Delta[:, 0].amax(-1) + 0.5
     y0 = eye(3)[0] - 0.05 * (S_BC + S_BC.mT)[:, 0].sign() / 2**0.5
-    y0 = (y0 / y0.norm(dim=-1, keepdim=True)).unsqueeze(1)
-    tokens = simulate(FirstTokenFlow(S_BC, S_Delta), y0, times(400, 401), 1e-6, 1e-9).tokens
-    return int(((tokens - eye(3)[0]).norm(dim=-1).amax(0) > 0.1).sum())
+    return leave(FirstTokenFlow(S_BC, S_Delta), eye(3)[0], y0[:, None], tools.times(400, 401))
 
 
-def antipodes(generator: torch.Generator, weighted: bool) -> Evidence:
+def antipodes(generator: Generator, weighted: bool) -> Evidence:
     """Eigenvalues along the support at -p are -e^{-u} (or, without weight, -1) times those at p;
     others change sign; so as many type-1 equilibria are stable as are unstable."""
-    error, stable, unstable = 0.0, 0, 0
+    error, stabilities = 0.0, []
     for dim in (2, 3, 4):
-        for _ in range(5):
-            S_BC, S_Delta, _ = (value[0] for value in survey.draw("Gaussian", dim, 1, generator))
+        for S_BC, S_Delta in zip(*survey.draw("Gaussian", dim, 5, generator)[:2], strict=True):
             found = equilibria(S_BC, S_Delta)
-            stable += sum(e.stability == "stable" for e in found)
-            unstable += sum(e.stability == "unstable" for e in found)
+            stabilities += [e.stability for e in found]
             for e in found[::2]:  # the antipode follows
                 if len(e.support) < 2:
                     continue
                 A = list(e.support)
                 block = S_BC[A][:, A], S_Delta[A][:, A]
-                here, there = (spectrum(*block, s * e.point[A]) for s in (1, -1))
+                here, there = (first_token.spectrum(*block, s * e.point[A]) for s in (1, -1))
                 u = float((e.point @ S_Delta)[A[0]])
                 expected = -(np.exp(-u) if weighted else 1.0) * here
                 # As polynomials: equal sets of roots, whatever their order.
                 gap = np.poly(expected.numpy()) - np.poly(there.numpy())
-                error = max(error, float(np.abs(gap).max() / (1 + np.abs(there.numpy()).max())))
-    return Evidence(
-        [
-            # Coefficients of characteristic polynomials: rounding.
-            below("largest relative error of eigenvalues along the support", error, 1e-8),
-            equal("stable equilibria, as many as unstable", stable, unstable),
-        ]
-    )
+                error = max(error, float(np.abs(gap).max() / (1 + there.abs().max())))
+    stable, unstable = (stabilities.count(name) for name in ("stable", "unstable"))
+    criteria = [
+        # Coefficients of characteristic polynomials: rounding.
+        below("largest relative error of eigenvalues along the support", error, 1e-8),
+        equal("stable equilibria, as many as unstable", stable, unstable),
+    ]
+    return Evidence(criteria)
 
 
-def coordinate_limits(generator: torch.Generator, reduced: bool) -> Evidence:
-    """First tokens with S_BC = I and independent columns end at coordinate vectors."""
+def coordinate_limits(generator: Generator, reduced: bool) -> Evidence:
+    """First tokens with S_BC = I and independent columns, `reduced` or not, end at coordinate
+    vectors."""
     count, dim = 60, 3
     S_BC, S_Delta, _ = survey.draw("identity", dim, count, generator)
     y0 = random_tokens(count, dim, generator=generator)
     if reduced:
         S_Delta = torch.diag_embed(y0.sign())
-    ends = settle(S_BC, S_Delta, y0, horizon=160.0)
-    found = {kind: int((ends.kind == index).sum()) for index, kind in enumerate(KINDS)}
-    return Evidence(
-        [
-            equal("first tokens that end at other equal steps", found[KINDS[EQUAL]], 0),
-            above(
-                "first tokens that end at a coordinate vector", found[KINDS[VERTEX]], 0.9 * count
-            ),
-        ],
-        {"first tokens": count, "still unresolved": found[KINDS[UNRESOLVED]]},
-    )
+    kind = first_token.settle(S_BC, S_Delta, y0, horizon=160.0).kind
+    at = kind.bincount(minlength=len(KINDS)).tolist()
+    criteria = [
+        equal("first tokens that end at other equal steps", at[EQUAL], 0),
+        above("first tokens that end at a coordinate vector", at[VERTEX], 0.9 * count),
+    ]
+    return Evidence(criteria, {"first tokens": count, "still unresolved": at[UNRESOLVED]})
 
 
-def one_of_two_attracts(generator: torch.Generator, one: str) -> Evidence:
+def one_of_two_attracts(generator: Generator, one: str) -> Evidence:
     """kappa(p) < 0 or kappa(-p) < 0 at all zeros p where exactly one c_i is positive (negative)."""
     checked, without = 0, 0
-    for dim in (2, 3, 3, 3, 4, 4, 4):
-        for _ in range(6):
-            S = indefinite(dim, generator)
-            size = 10 ** float(2 * torch.rand((), generator=generator) - 1)
-            S_Delta = size * gaussian(generator, dim, dim)
-            p = random_zeros(S, 1000, generator)
-            kappa, c = inflow(S, S_Delta, p)
-            opposite, _ = inflow(S, S_Delta, -p)
-            which = ((c if one == "positive" else -c) > 0).sum(-1) == 1
-            checked += int(which.sum())
-            without += int((which & (kappa >= 0) & (opposite >= 0)).sum())
-    return Evidence(
-        [equal("pairs of antipodal zeros of which neither attracts", without, 0)],
-        {"pairs": checked},
-    )
-
-
-def indefinite(dim: int, generator: torch.Generator) -> Tensor:
-    """A symmetric matrix with one negative eigenvalue in a random frame, or one positive."""
-    frame = torch.linalg.qr(gaussian(generator, dim, dim)).Q
-    values = 0.2 + torch.rand(dim, generator=generator, dtype=torch.float64)
-    values[0] *= -1
-    sign = 1 if torch.rand((), generator=generator) < 0.5 else -1
-    return sign * (frame * values) @ frame.mT
+    for dim in 6 * (2, 3, 3, 3, 4, 4, 4):
+        # One eigenvalue of one sign, all others of the other.
+        values = 0.2 + tools.uniform(generator, dim)
+        values[0] *= -1
+        side = 1 if tools.uniform(generator, 1) < 0.5 else -1
+        S_BC = zeros.form_with_eigenvalues(side * values, generator)
+        S_Delta = 10 ** (2 * tools.uniform(generator, 1) - 1) * tools.normal(generator, dim, dim)
+        p = zeros.random_zeros(S_BC, 1000, generator)
+        kappa, c = zeros.inflow(S_BC, S_Delta, p)
+        opposite, _ = zeros.inflow(S_BC, S_Delta, -p)
+        which = ((c if one == "positive" else -c) > 0).sum(-1) == 1
+        checked += int(which.sum())
+        without += int((which & (kappa >= 0) & (opposite >= 0)).sum())
+    title = "pairs of antipodal zeros of which neither attracts"
+    return Evidence([equal(title, without, 0)], {"pairs": checked})

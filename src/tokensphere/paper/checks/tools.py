@@ -1,9 +1,14 @@
 """What checks of several chapters share: draws, and runs of a flow between given times."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from tokensphere.flow import simulate
+from tokensphere.paper.ledger import Criterion, below
 
 
 def times(stop: float, count: int) -> Tensor:
@@ -30,3 +35,16 @@ def uniform(generator: torch.Generator, *shape: int) -> Tensor:
 def unit(x: Tensor) -> Tensor:
     """x / |x|, row by row."""
     return x / x.norm(dim=-1, keepdim=True)
+
+
+def largest(values: Any) -> float:
+    """The largest modulus among the entries of a tensor, an array or a list."""
+    return float(np.abs(np.asarray(values)).max())
+
+
+def agree(bound: float, differences: Mapping[str, Any]) -> list[Criterion]:
+    """For each quantity by name: that its largest difference from another formula is below."""
+    return [
+        below(f"largest difference for {name}", largest(values), bound)
+        for name, values in differences.items()
+    ]

@@ -8,33 +8,27 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from tokensphere.flow import (
-    AutoregressiveFlow,
-    MambaFlow,
-    SharedStepFlow,
-    causal_attention,
-    random_tokens,
-)
+from tokensphere.flow import AutoregressiveFlow, MambaFlow, SharedStepFlow
+from tokensphere.flow.fields import causal_attention, random_tokens
 from tokensphere.other_tokens import interaction_speeds, interactions
 from tokensphere.other_tokens.interactions import consensus_configurations, product_rule_speeds
 from tokensphere.other_tokens.symbolic import symbolic_interactions
-from tokensphere.paper.checks.tools import ends
-from tokensphere.paper.ledger import Evidence, above, below, equal
+from tokensphere.paper.checks.tools import agree, ends, largest, normal, uniform
+from tokensphere.paper.ledger import Evidence, below, equal
 
 ROUNDING = 1e-12
 """Sums of some tens of products of numbers of order one to ten."""
 
 
 def random_sequences(
-    generator: torch.Generator, count: int, length: int, dim: int, symmetric: bool
+    generator: torch.Generator, count: int, length: int, dim: int, symmetric: bool = False
 ) -> tuple[SharedStepFlow, Tensor]:
     """`count` random flows (11) and token sequences x, (count, length, dim); entries Gaussian."""
-    S_BC = torch.randn(count, dim, dim, generator=generator, dtype=torch.float64)
+    S_BC = normal(generator, count, dim, dim)
     if symmetric:
         S_BC = (S_BC + S_BC.mT) / 2
-    alpha = torch.randn(count, dim, generator=generator, dtype=torch.float64)
-    a = 0.2 + torch.rand(count, generator=generator, dtype=torch.float64)
-    return SharedStepFlow(S_BC, alpha, a), random_tokens(count, length, dim, generator=generator)
+    flow = SharedStepFlow(S_BC, normal(generator, count, dim), 0.2 + uniform(generator, count))
+    return flow, random_tokens(count, length, dim, generator=generator)
 
 
 def printed_speeds(A, X, V) -> np.ndarray:
@@ -49,50 +43,35 @@ def printed_speeds(A, X, V) -> np.ndarray:
     return first - own + (second - other)
 
 
-def _largest(difference) -> float:
-    return float(np.abs(np.asarray(difference)).max())
-
-
 def definition(generator: torch.Generator, transposed: bool) -> Evidence:
     """The library's interactions against sums over coordinates; or with S_BC transposed."""
-    flow, x = random_sequences(generator, 5, 4, 3, symmetric=False)
+    flow, x = random_sequences(generator, 5, 4, 3)
     X, U = interactions(x, flow.S_BC.mT if transposed else flow.S_BC)
     sums_X = torch.einsum("nid,njd->nij", x, x)
     sums_U = torch.einsum("nid,nde,nje->nij", x, flow.S_BC, x)
-    return Evidence(
-        [
-            below("largest difference for X", _largest(X - sums_X), ROUNDING),
-            below("largest difference for U", _largest(U - sums_U), ROUNDING),
-        ]
-    )
+    return Evidence(agree(ROUNDING, {"X": X - sums_X, "U": U - sums_U}))
 
 
 def coefficients_agree(generator: torch.Generator, step_of: str) -> Evidence:
     """Eq (8) under assumption (10), against eq (12) with the step of the "query" or the "key"."""
-    dim, length, a = 4, 6, 0.7
-    S_BC = torch.randn(dim, dim, generator=generator, dtype=torch.float64)
-    alpha = torch.randn(dim, generator=generator, dtype=torch.float64)
-    x = random_tokens(length, dim, generator=generator)
+    dim, a = 4, 0.7
+    S_BC, alpha = normal(generator, dim, dim), normal(generator, dim)
+    x = random_tokens(6, dim, generator=generator)
     full = MambaFlow(S_BC, alpha[:, None].expand(dim, dim), torch.full_like(alpha, a))
     equation_8 = full.attention(x)[0]
     steps = softplus(x @ alpha)
-    front = steps[:, None] if step_of == "query" else steps[None, :]
+    front = steps[:, None] if step_of == "query" else steps
     elapsed = steps.cumsum(0)
-    decay = torch.exp(-a * (elapsed[:, None] - elapsed[None, :]))
+    decay = torch.exp(-a * (elapsed[:, None] - elapsed))
     equation_12 = ((x @ S_BC @ x.mT) * front * decay).tril()
     in_library = SharedStepFlow(S_BC, alpha, a).attention(x)
-    return Evidence(
-        [
-            below("largest difference from eq (8)", _largest(equation_12 - equation_8), ROUNDING),
-            below("the library's difference", _largest(in_library - equation_8), ROUNDING),
-        ],
-        {"largest coefficient": _largest(equation_8)},
-    )
+    off = {"eq (12) from eq (8)": equation_12 - equation_8, "the library": in_library - equation_8}
+    return Evidence(agree(ROUNDING, off), {"largest coefficient": largest(equation_8)})
 
 
 def token_derivative(generator: torch.Generator, projected: bool) -> Evidence:
     """dx_i/dt = sum_j a_ij U_ij (x_j - X_ij x_i), weights spelled out; or without X_ij x_i."""
-    flow, x = random_sequences(generator, 20, 5, 4, symmetric=False)
+    flow, x = random_sequences(generator, 20, 5, 4)
     X, U = interactions(x, flow.S_BC)
     steps = softplus((x @ flow.alpha.unsqueeze(-1))[..., 0])
     v = torch.zeros_like(x)
@@ -100,10 +79,7 @@ def token_derivative(generator: torch.Generator, projected: bool) -> Evidence:
         for j in range(i):
             weight = steps[:, j] * torch.exp(-flow.a * steps[:, j + 1 : i + 1].sum(-1)) * U[:, i, j]
             v[:, i] += weight[:, None] * (x[:, j] - projected * X[:, i, j, None] * x[:, i])
-    return Evidence(
-        [below("largest difference from the flow", _largest(v - flow(x)), ROUNDING)],
-        {"largest speed of a token": float(v.norm(dim=-1).max())},
-    )
+    return Evidence(agree(ROUNDING, {"the tokens' speeds": v - flow(x)}))
 
 
 def stands_still(generator: torch.Generator, token: int) -> Evidence:
@@ -117,11 +93,11 @@ def consensus_count(generator: torch.Generator, exponent: int) -> Evidence:
     """2^(L + exponent) consensus configurations, D = 1, 2, 3 and L = 1, ..., 4, all at rest."""
     found, stated, speed = [], [], 0.0
     for dim, length in itertools.product((1, 2, 3), (1, 2, 3, 4)):
-        flow, x = random_sequences(generator, 1, 1, dim, symmetric=False)
+        flow, x = random_sequences(generator, 1, 1, dim)
         points = consensus_configurations(x[0, 0], length)
         found.append(len(torch.unique(points.flatten(1), dim=0)))
         stated.append(2 ** (length + exponent))
-        speed = max(speed, _largest(flow(points)))
+        speed = max(speed, largest(flow(points)))
     return Evidence(
         [
             equal("distinct configurations, by dimension and length", found, stated),
@@ -140,7 +116,7 @@ def speeds(
         of: "X", "U" or "XU" for both.
         shift: 1 rolls the sum's weights by one key, which makes the statement wrong.
     """
-    worst, count = dict.fromkeys(of, 0.0), 0
+    off: dict[str, list[np.ndarray]] = {f"{name}'": [] for name in of}
     for dim, length in ((1, 2), (2, 3), (3, 4), (4, 5), (3, 1)):
         flow, x = random_sequences(generator, 5, length, dim, symmetric)
         V = dict(zip("XU", interactions(x, flow.S_BC), strict=True))
@@ -150,65 +126,45 @@ def speeds(
         chosen = {"first column": (j == 0) & (i > 0), "other": (j > 0) & (i >= j)}
         chosen["diagonal"] = i == j
         for name in of:
-            off = np.abs(printed_speeds(A, V["X"], V[name]) - np.asarray(true[name]))
-            off = off[:, chosen[entries]]
-            worst[name] = max(worst[name], float(off.max(initial=0.0)))
-            count += off.size
-    return Evidence(
-        [
-            *(below(f"largest difference for {n}'", w, ROUNDING) for n, w in worst.items()),
-            above("entries compared", count, 0),
-        ]
-    )
+            differ = printed_speeds(A, V["X"], V[name]) - np.asarray(true[name])
+            off[f"{name}'"].extend(differ[:, chosen[entries]].ravel())
+    return Evidence(agree(ROUNDING, off), {"entries compared": len(off[f"{of[0]}'"])})
 
 
 def any_form(generator: torch.Generator, printed: bool) -> Evidence:
     """U' for nonsymmetric S_BC, all i and j: as printed, or in the library's matrix form."""
-    flow, x = random_sequences(generator, 20, 5, 4, symmetric=False)
-    X, U = interactions(x, flow.S_BC)
+    flow, x = random_sequences(generator, 20, 5, 4)
+    found = interaction_speeds(flow, x, flow.S_BC)[1].numpy()
     if printed:
-        found = printed_speeds(flow.attention(x).tril(-1), X, U)
-    else:
-        found = interaction_speeds(flow, x, flow.S_BC)[1].numpy()
-    off = np.abs(found - product_rule_speeds(flow, x, flow.S_BC)[1].numpy())
-    return Evidence(
-        [below("largest difference", _largest(off), ROUNDING)],
-        {
-            "largest below the diagonal": _largest(np.tril(off[:, 1:, 1:])),
-            "largest in the first column": _largest(off[..., 0]),
-        },
-    )
+        found = printed_speeds(flow.attention(x).tril(-1), *interactions(x, flow.S_BC))
+    off = found - product_rule_speeds(flow, x, flow.S_BC)[1].numpy()
+    return Evidence(agree(ROUNDING, {"U'": off}), {"in the first column": largest(off[..., 0])})
 
 
 def exactly(generator: torch.Generator, symmetric: bool) -> Evidence:
     """Lemma B.10 in sympy, all entries i >= j of three tokens in the plane."""
     del generator  # nothing is random
     found = symbolic_interactions(3, 2, symmetric)
-    wrong = {}
-    for name, V, true in (("X", found.X, found.dX), ("U", found.U, found.dU)):
+    criteria = []
+    for name, V, true in (("X'", found.X, found.dX), ("U'", found.U, found.dU)):
         off = true - printed_speeds(found.A, found.X, V)
         lower = [(i, j) for i in range(3) for j in range(i + 1)]
-        wrong[name] = [[i + 1, j + 1] for i, j in lower if sympy.expand(off[i, j]) != 0]
-    return Evidence(
-        [
-            equal("entries of X' that differ", wrong["X"], []),
-            equal("entries of U' that differ", wrong["U"], []),
-        ]
-    )
+        wrong = [[i + 1, j + 1] for i, j in lower if sympy.expand(off[i, j]) != 0]
+        criteria.append(equal(f"entries of {name} that differ", wrong, []))
+    return Evidence(criteria)
 
 
 def any_weights(generator: torch.Generator, times_U: bool) -> Evidence:
     """The lemma with a_ij U_ij replaced by the weights of eq (13), here causal attention."""
-    Q, K, S_BC = (torch.randn(4, 4, generator=generator, dtype=torch.float64) for _ in "QKS")
+    Q, K, S_BC = normal(generator, 3, 4, 4)
     flow = AutoregressiveFlow(causal_attention(Q, K))
     x = random_tokens(20, 5, 4, generator=generator)
     true = product_rule_speeds(flow, x, S_BC)
     if times_U:
         U = interactions(x, S_BC)[1]
         flow = AutoregressiveFlow(lambda y: causal_attention(Q, K)(y) * U)
-    found = interaction_speeds(flow, x, S_BC)
-    off = {name: _largest(s - t) for name, s, t in zip("XU", found, true, strict=True)}
-    return Evidence([below(f"largest difference for {n}'", o, ROUNDING) for n, o in off.items()])
+    dX, dU = interaction_speeds(flow, x, S_BC)
+    return Evidence(agree(ROUNDING, {"X'": dX - true[0], "U'": dU - true[1]}))
 
 
 def map_is_linear(generator: torch.Generator, symmetric: bool) -> Evidence:
@@ -216,14 +172,14 @@ def map_is_linear(generator: torch.Generator, symmetric: bool) -> Evidence:
 
     F is symmetric, <F(x), y> = <x, F(y)>; or only odd and continuous, (1 + x_1^2) M x.
     """
-    M = torch.randn(3, 3, generator=generator, dtype=torch.float64)
+    M = normal(generator, 3, 3)
     M = M + M.mT
     F = (lambda y: y @ M) if symmetric else (lambda y: (y @ M) * (1 + y[..., :1] ** 2))
     x, basis = random_tokens(60, 3, generator=generator), torch.eye(3, dtype=torch.float64)
     pairs = F(x) @ x.mT
     return Evidence(
-        [below("largest distance from linear", _largest(F(x) - x @ F(basis).mT), ROUNDING)],
-        {"largest asymmetry on pairs of points": _largest(pairs - pairs.mT)},
+        agree(ROUNDING, {"F, from the linear map": F(x) - x @ F(basis).mT}),
+        {"largest asymmetry on pairs of points": largest(pairs - pairs.mT)},
     )
 
 
@@ -240,9 +196,5 @@ def nonlinear(generator: torch.Generator, linear: bool) -> Evidence:
     v = AutoregressiveFlow(lambda _: A)(x)  # any weights will do
     moved = (v @ M) * factor + (x @ M) * 2 * power * x[..., :1] * v[..., :1]
     off = printed_speeds(A, x @ x.mT, x @ F.mT) - (v @ F.mT + x @ moved.mT).numpy()
-    return Evidence(
-        [
-            below("largest difference, tokens 3 and 1", _largest(off[:, 2, 0]), ROUNDING),
-            below("largest difference, tokens 3 and 2", _largest(off[:, 2, 1]), ROUNDING),
-        ]
-    )
+    named = {"tokens 3 and 1": off[:, 2, 0], "tokens 3 and 2": off[:, 2, 1]}
+    return Evidence(agree(ROUNDING, named))

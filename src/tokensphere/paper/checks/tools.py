@@ -48,3 +48,9 @@ def agree(bound: float, differences: Mapping[str, Any]) -> list[Criterion]:
         below(f"largest difference for {name}", largest(values), bound)
         for name, values in differences.items()
     ]
+
+
+def s6_layout(x: Tensor, delta: Tensor, a: Tensor, S_B: Tensor, S_C: Tensor) -> tuple[Tensor, ...]:
+    """Arguments of `s6.scan` for tokens and steps (L, D), rates (D,), S_B and S_C (N, D)."""
+    A = -a[:, None].expand(len(a), len(S_B))
+    return x.mT[None], delta.mT[None], A, (S_B @ x.mT)[None], (S_C @ x.mT)[None]

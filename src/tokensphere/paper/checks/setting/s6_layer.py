@@ -4,13 +4,13 @@ import math
 
 import sympy
 import torch
-from scipy.optimize import minimize_scalar
-from sympy import Matrix
-from torch import Tensor
+from sympy import Matrix, symarray
+from torch import Generator, Tensor
 from torch.nn.functional import softplus
 
 from tokensphere import s6, symbolic
-from tokensphere.flow import MambaFlow, random_tokens
+from tokensphere.flow import MambaFlow, one_rate, random_tokens
+from tokensphere.paper.checks import tools
 from tokensphere.paper.ledger import Criterion, Evidence, above, below, equal
 
 ROUNDING = 1e-12
@@ -20,34 +20,23 @@ EXTREME = (1e-6, 50.0)
 """Steps over which the two forms are compared: from no decay at all to complete decay."""
 
 
-def _normal(generator: torch.Generator, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+def _log_uniform(generator: Generator, low: float, high: float, *shape: int) -> Tensor:
+    return low * (high / low) ** tools.uniform(generator, *shape)
 
 
-def _log_uniform(generator: torch.Generator, low: float, high: float, *shape: int) -> Tensor:
-    uniform = torch.rand(*shape, generator=generator, dtype=torch.float64)
-    return low * (high / low) ** uniform
-
-
-def _draw(generator: torch.Generator, length: int = 9, dim: int = 3, states: int = 4):
+def _draw(generator: Generator, length: int = 9, dim: int = 3, states: int = 4):
     """x (L, D), steps (L, D), a (D,), S_B and S_C (N, D) of eqs (1)-(2)."""
-    x = _normal(generator, length, dim)
+    x = tools.normal(generator, length, dim)
     delta = _log_uniform(generator, *EXTREME, length, dim)
-    a = _normal(generator, dim).exp()
-    return x, delta, a, _normal(generator, states, dim), _normal(generator, states, dim)
-
-
-def _tensors(x: Tensor, delta: Tensor, a: Tensor, S_B: Tensor, S_C: Tensor):
-    """The same as arguments of :func:`tokensphere.s6.scan`."""
-    A = -a[:, None].expand(len(a), len(S_B))
-    return x.mT[None], delta.mT[None], A, (x @ S_B.mT).mT[None], (x @ S_C.mT).mT[None]
+    a = tools.normal(generator, dim).exp()
+    return x, delta, a, *(tools.normal(generator, states, dim) for _ in "BC")
 
 
 def _relative(got: Tensor, want: Tensor) -> float:
     return float((got - want).abs().max() / want.abs().max())
 
 
-def equation_1(generator: torch.Generator, reads: str) -> Evidence:
+def equation_1(generator: Generator, reads: str) -> Evidence:
     """The recurrence literally, read after or before its update, against the library's scan."""
     x, delta, a, S_B, S_C = _draw(generator)
     y = torch.zeros_like(x)
@@ -59,70 +48,55 @@ def equation_1(generator: torch.Generator, reads: str) -> Evidence:
             updated = A_bar * state + B_bar * x[l, d]
             y[l, d] = (S_C @ x[l]) @ (updated if reads == "new" else state)
             state = updated
-    difference = _relative(s6.scan(*_tensors(x, delta, a, S_B, S_C))[0].mT, y)
+    difference = _relative(s6.scan(*tools.s6_layout(x, delta, a, S_B, S_C))[0].mT, y)
     return Evidence([below("relative difference from the scan", difference, ROUNDING)])
 
 
-def equation_2(generator: torch.Generator, hold: bool) -> Evidence:
+def equation_2(generator: Generator, hold: bool) -> Evidence:
     """A-bar and B-bar read off the library's response to single inputs, against eq (2).
 
     With `hold`, B-bar is that of an input held constant over the step, (1 - e^{-a Delta}) / a.
     """
     _, delta, a, _, _ = _draw(generator)
     delta = delta.clamp(max=5.0)  # beyond, the decay that is read off would be rounded away
-    length = len(delta)
-    one = torch.ones(1, 1, length, dtype=torch.float64)
+    one = torch.ones(1, 1, len(delta), dtype=torch.float64)
     M = s6.hidden_attention(delta.mT[None], -a[:, None], one, one)[0]
     B_bar = M.diagonal(dim1=1, dim2=2).mT
-    A_bar = (M.diagonal(-1, dim1=1, dim2=2).mT) / B_bar[:-1]
+    A_bar = M.diagonal(-1, dim1=1, dim2=2).mT / B_bar[:-1]
     printed = -torch.expm1(-a * delta) / a if hold else delta
     of_A, of_B = _relative(A_bar, torch.exp(-a * delta[1:])), (B_bar / printed - 1).abs().max()
-    return Evidence(
-        [
-            below("largest relative difference of A-bar", of_A, ROUNDING),
-            below("largest relative difference of B-bar", float(of_B), ROUNDING),
-        ],
-        {"largest a Delta": float((a * delta).max())},
-    )
+    criteria = [
+        below("largest relative difference of A-bar", of_A, ROUNDING),
+        below("largest relative difference of B-bar", of_B, ROUNDING),
+    ]
+    return Evidence(criteria, {"largest a Delta": float((a * delta).max())})
 
 
-def equation_3(generator: torch.Generator, of: str) -> Evidence:
+def equation_3(generator: Generator, of: str) -> Evidence:
     """Steps of the flow's layer, read off its diagonal, against ln(1 + e^{<S_{Delta,d}, x_l>})."""
-    length, dim = 7, 4
-    x = random_tokens(length, dim, generator=generator)
-    S_BC, S_Delta = _normal(generator, dim, dim), 3 * _normal(generator, dim, dim)
+    dim = 4
+    x = random_tokens(7, dim, generator=generator)
+    S_BC, S_Delta = tools.normal(generator, dim, dim), 3 * tools.normal(generator, dim, dim)
     M = MambaFlow(S_BC, S_Delta, torch.ones(dim, dtype=torch.float64)).attention(x)
-    forms = ((x @ S_BC) * x).sum(-1)
-    found = M.diagonal(dim1=1, dim2=2).mT / forms[:, None]
+    found = M.diagonal(dim1=1, dim2=2).mT / ((x @ S_BC) * x).sum(-1, keepdim=True)
     vectors = S_Delta.mT if of == "column" else S_Delta
-    steps = torch.tensor(
-        [[math.log(1 + math.exp(float(vectors[d] @ u))) for d in range(dim)] for u in x],
-        dtype=torch.float64,
-    )
-    difference = _relative(found, steps)
+    steps = [[math.log(1 + math.exp(float(vector @ u))) for vector in vectors] for u in x]
     # The form is a sum of 16 terms that may cancel to a hundredth: its rounding is divided by it.
-    return Evidence(
-        [below("largest relative difference of a step", difference, 1e-11)],
-        {"smallest step": float(steps.min())},
-    )
+    difference = _relative(found, torch.tensor(steps, dtype=torch.float64))
+    numbers = {"smallest step": min(map(min, steps))}
+    return Evidence([below("largest relative difference of a step", difference, 1e-11)], numbers)
 
 
 def _exact_difference(transposed: bool) -> Matrix:
     """Recurrence less attention form for L = 3, D = N = 2, every entry a symbol, expanded."""
-    length, dim, states = 3, 2, 2
-    x = Matrix(length, dim, sympy.symbols(f"x1:{length * dim + 1}", real=True))
-    delta = Matrix(length, dim, sympy.symbols(f"delta1:{length * dim + 1}", positive=True))
-    a = sympy.symbols(f"a1:{dim + 1}", positive=True)
-    S_B = Matrix(states, dim, sympy.symbols(f"b1:{states * dim + 1}", real=True))
-    S_C = Matrix(states, dim, sympy.symbols(f"c1:{states * dim + 1}", real=True))
+    x, delta = Matrix(symarray("x", (3, 2))), Matrix(symarray("delta", (3, 2)))
+    a, S_B, S_C = symarray("a", 2), Matrix(symarray("b", (2, 2))), Matrix(symarray("c", (2, 2)))
     S_BC = S_B.T * S_C if transposed else S_C.T * S_B
-    difference = symbolic.recurrence(x, delta, a, S_B, S_C) - symbolic.attention_form(
-        x, delta, a, S_BC
-    )
-    return difference.applyfunc(sympy.expand)
+    recurrence = symbolic.recurrence(x, delta, a, S_B, S_C)
+    return (recurrence - symbolic.attention_form(x, delta, a, S_BC)).applyfunc(sympy.expand)
 
 
-def recurrence_is_attention(generator: torch.Generator, transposed: bool) -> Evidence:
+def recurrence_is_attention(generator: Generator, transposed: bool) -> Evidence:
     """Eqs (1)-(2) against eqs (4)-(5), exactly and in numbers, with S_BC or its transpose."""
     left = sum(entry != 0 for entry in _exact_difference(transposed))
     worst = 0.0
@@ -135,44 +109,18 @@ def recurrence_is_attention(generator: torch.Generator, transposed: bool) -> Evi
             for j in range(l + 1):
                 decay = torch.exp(-a * delta[j + 1 : l + 1].sum(0))
                 y[l] += scores[l, j] * delta[j] * decay * x[j]
-        tensors = _tensors(x, delta, a, S_B, S_C)
+        tensors = tools.s6_layout(x, delta, a, S_B, S_C)
         M = s6.hidden_attention(*tensors[1:])[0]
         scanned = s6.scan(*tensors)[0].mT
         worst = max(worst, _relative(scanned, y), _relative((M @ x.mT[..., None])[..., 0].mT, y))
-    return Evidence(
-        [
-            equal("entries in which the forms differ in symbols, L = 3", left, 0),
-            below("largest relative difference, L up to 40", worst, ROUNDING),
-        ]
-    )
+    criteria = [
+        equal("entries in which the forms differ in symbols, L = 3", left, 0),
+        below("largest relative difference, L up to 40", worst, ROUNDING),
+    ]
+    return Evidence(criteria)
 
 
-def _distance_to_equation_5(M: Tensor, scores: Tensor, delta: Tensor) -> float:
-    """The largest, over channels, of min_a |M_d - E_d(a)| / |M_d|, Frobenius norms.
-
-    E_d(a) is eq (5) with rate a and the layer's own scores C_l . B_j and steps.
-    """
-    length = len(scores)
-    keys_after = torch.ones(length, length, dtype=torch.bool).tril(-1)
-    distances = []
-    for d in range(len(M)):
-        elapsed = delta[:, d].cumsum(0)
-        lag = torch.where(keys_after, elapsed[:, None] - elapsed[None, :], 0.0)
-        front = (scores * delta[:, d]).tril()
-
-        def distance(log_a: float, d=d, front=front, lag=lag) -> float:
-            return float((M[d] - front * torch.exp(-math.exp(log_a) * lag)).norm() / M[d].norm())
-
-        grid = torch.linspace(-5.0, 5.0, 41).tolist()
-        start = min(grid, key=distance)
-        found = minimize_scalar(
-            distance, bounds=(start - 0.25, start + 0.25), method="bounded", options={"xatol": 1e-9}
-        )
-        distances.append(min(float(found.fun), distance(start)))
-    return max(distances)
-
-
-def _mixer(generator: torch.Generator, diagonal: bool, bias: bool) -> tuple[float, float]:
+def _mixer(generator: Generator, diagonal: bool, bias: bool) -> tuple[float, float]:
     """How far the layer in use is from eq (5), with the best rates, and its steps from eq (3).
 
     Its rates are S4D-real's -(1..N) in every channel, or -a_d for every state; its steps are
@@ -180,30 +128,29 @@ def _mixer(generator: torch.Generator, diagonal: bool, bias: bool) -> tuple[floa
     """
     length, dim, states, rank = 12, 4, 6, 2
     x = random_tokens(length, dim, generator=generator)
-    S_B, S_C = _normal(generator, states, dim), _normal(generator, states, dim)
-    S_Delta = _normal(generator, dim, rank) @ _normal(generator, rank, dim)
+    S_B, S_C = (tools.normal(generator, states, dim) for _ in "BC")
+    S_Delta = tools.normal(generator, dim, rank) @ tools.normal(generator, rank, dim)
     initial = _log_uniform(generator, 1e-3, 1e-1, dim)
     offset = torch.log(torch.expm1(initial)) if bias else torch.zeros(dim, dtype=torch.float64)
-    a = _normal(generator, dim).exp()
+    a = tools.normal(generator, dim).exp()
     A = -torch.arange(1.0, states + 1, dtype=torch.float64) if diagonal else -a[:, None]
-    A = A.expand(dim, states)
 
     delta = softplus(x @ S_Delta + offset)
     B, C = x @ S_B.mT, x @ S_C.mT
-    M = s6.hidden_attention(delta.mT[None], A, B.mT[None], C.mT[None])[0]
+    M = s6.hidden_attention(delta.mT[None], A.expand(dim, states), B.mT[None], C.mT[None])[0]
     # Under eq (3) the steps of x and -x have opposite arguments of softplus.
     arguments = [torch.log(torch.expm1(softplus(s * x @ S_Delta + offset))) for s in (1.0, -1.0)]
-    apart = float((arguments[0] + arguments[1]).abs().max() / 2)
-    return _distance_to_equation_5(M, C @ B.mT, delta), apart
+    _, distances = one_rate.nearest_rates(M, C @ B.mT, delta)
+    return float(distances.max()), float(sum(arguments).abs().max() / 2)
 
 
-def _rank_error(generator: torch.Generator, rank: int, dim: int = 4) -> float:
-    """Largest error of the steps when an orthogonal S_Delta goes through `rank` numbers."""
-    S_Delta = torch.linalg.qr(_normal(generator, dim, dim)).Q
-    x = random_tokens(64, dim, generator=generator)
+def _rank_error(generator: Generator, rank: int) -> Tensor:
+    """Largest error of the steps when an orthogonal S_Delta, D = 4, goes through `rank` numbers."""
+    S_Delta = torch.linalg.qr(tools.normal(generator, 4, 4)).Q
+    x = random_tokens(64, 4, generator=generator)
     U, S, Vh = torch.linalg.svd(S_Delta)
     factored = (x @ U[:, :rank] * S[:rank]) @ Vh[:rank]
-    return float((softplus(factored) - softplus(x @ S_Delta)).abs().max())
+    return (softplus(factored) - softplus(x @ S_Delta)).abs().max()
 
 
 ATTENTION, STEPS = "distance from eq (5), best rates", "distance of the steps from eq (3)"
@@ -214,25 +161,24 @@ def _agrees(what: str, distance: float) -> Criterion:
     return below(what, distance, 1e-6)
 
 
-def mixer_stated(generator: torch.Generator) -> Evidence:
+def mixer_stated(generator: Generator) -> Evidence:
     """The layer in use, with S4D-real rates and the usual step bias, against eqs (3) and (5)."""
     attention, steps = _mixer(generator, diagonal=True, bias=True)
     return Evidence([_agrees(ATTENTION, attention), _agrees(STEPS, steps)])
 
 
-def mixer_corrected(generator: torch.Generator) -> Evidence:
+def mixer_corrected(generator: Generator) -> Evidence:
     """Equal rates and no bias give eqs (3) and (5); each deviation alone does not."""
     attention, steps = _mixer(generator, diagonal=False, bias=False)
     other_rates, _ = _mixer(generator, diagonal=True, bias=False)
     _, other_steps = _mixer(generator, diagonal=False, bias=True)
     full, less = _rank_error(generator, 4), _rank_error(generator, 3)
-    return Evidence(
-        [
-            _agrees(f"equal rates: {ATTENTION}", attention),
-            _agrees(f"no bias: {STEPS}", steps),
-            below("error of the steps through as many numbers as the rank", full, ROUNDING),
-            above(f"S4D rates alone: {ATTENTION}", other_rates, 1e-3),
-            above(f"bias alone: {STEPS}", other_steps, 1e-3),
-            above("error of the steps through one number less", less, 1e-3),
-        ]
-    )
+    criteria = [
+        _agrees(f"equal rates: {ATTENTION}", attention),
+        _agrees(f"no bias: {STEPS}", steps),
+        below("error of the steps through as many numbers as the rank", full, ROUNDING),
+        above(f"S4D rates alone: {ATTENTION}", other_rates, 1e-3),
+        above(f"bias alone: {STEPS}", other_steps, 1e-3),
+        above("error of the steps through one number less", less, 1e-3),
+    ]
+    return Evidence(criteria)

@@ -4,13 +4,40 @@ import pytest
 import torch
 
 from tokensphere.first_token.zeros import inflow, random_zeros
-from tokensphere.flow import MambaFlow
-from tokensphere.other_tokens.residual_stream import vertex_exponents, zero_rate
+from tokensphere.flow import MambaFlow, random_tokens
+from tokensphere.other_tokens.residual_stream import layer_bound, vertex_exponents, zero_rate
 
 
 def normal(*shape, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def test_no_output_of_the_layer_is_longer_than_the_bound_whatever_the_length():
+    S_BC, S_Delta, a = normal(20, 3, 3), normal(20, 3, 3, seed=1), normal(20, 3, seed=2).exp()
+    bound = layer_bound(S_BC, S_Delta, a)
+    assert bound.shape == (20,)
+    x = random_tokens(20, 1, 3, generator=torch.Generator().manual_seed(3)).expand(20, 200, 3)
+    for tokens in (x, random_tokens(20, 200, 3, generator=torch.Generator().manual_seed(4))):
+        longest = MambaFlow(S_BC, S_Delta, a).layer(tokens).norm(dim=-1).amax(-1)
+        assert (longest < bound).all()
+
+
+def test_the_bound_is_met_where_steps_are_short():
+    """For equal tokens sum_j Delta e^{-a (l - j) Delta} tends to 1/a as Delta does to 0."""
+    S_Delta = torch.tensor([[-7.0]], dtype=torch.float64)
+    one, x = torch.ones(1, 1, dtype=torch.float64), torch.ones(30000, 1, dtype=torch.float64)
+    longest = float(MambaFlow(one, S_Delta, one[0]).layer(x).abs().max())
+    # The bound takes the step at -x, which is about 7, in place of the one at x.
+    below = float(layer_bound(one, S_Delta, one[0])) - math.log1p(math.exp(7))
+    assert below < longest < below + 1e-3
+
+
+def test_the_bound_names_what_is_wrong():
+    with pytest.raises(ValueError, match="a: holds -1"):
+        layer_bound(normal(2, 2), normal(2, 2), -torch.ones(2, dtype=torch.float64))
+    with pytest.raises(ValueError, match="S_BC: shape"):
+        layer_bound(normal(2, 3), normal(2, 2), torch.ones(2, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])

@@ -13,6 +13,24 @@ from ..first_token.zeros import inflow
 from ..flow.checks import check_rates, check_square
 
 
+def layer_bound(S_BC: Tensor, S_Delta: Tensor, a: Tensor) -> Tensor:
+    """|S_BC| |(softplus |S_{Delta,d}| + 1/a_d)_d|: no output of the layer at unit tokens is longer,
+    whatever their number. So norms in a stream grow by no more than this for each unit of depth.
+
+    Args:
+        S_BC, S_Delta: (..., D, D), float64. a: (..., D), positive.
+    Returns:
+        (...).
+    Raises:
+        ValueError: other shapes or dtypes, rates that are not positive.
+    """
+    for name, value in {"S_BC": S_BC, "S_Delta": S_Delta}.items():
+        check_square(name, value)
+    check_rates("a", a)
+    longest = softplus(S_Delta.norm(dim=-2)) + 1 / a
+    return torch.linalg.matrix_norm(S_BC, 2) * longest.norm(dim=-1)
+
+
 def vertex_exponents(
     S_Delta: Tensor, a: Tensor, index: int, length: int, sign: float = 1.0
 ) -> Tensor:

@@ -24,12 +24,12 @@ def ends(flow, x0: Tensor, stop: float, rtol: float = 1e-6, atol: float | None =
 
 def normal(generator: torch.Generator, *shape: int) -> Tensor:
     """Standard normal numbers, float64."""
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
 def uniform(generator: torch.Generator, *shape: int) -> Tensor:
     """Numbers even on [0, 1), float64."""
-    return torch.rand(*shape, generator=generator, dtype=torch.float64)
+    return torch.rand(shape, generator=generator, dtype=torch.float64)
 
 
 def unit(x: Tensor) -> Tensor:

@@ -159,3 +159,20 @@ def test_crossings_of_the_second_token_are_where_the_form_is_zero(generator):
         basins.crossings(negative, x1.expand(3, 1, 3), circles)
     with pytest.raises(ValueError, match="frames: shape"):
         basins.crossings(flow, x1.expand(2, 1, 3), circles)
+
+
+def test_under_a_negative_form_the_third_token_follows_its_limit(generator):
+    positive = []
+    for _ in range(4):
+        flow, x1 = basins.random_problem(generator, 3, -2.0, symmetric=False)
+        x0 = basins.tokens_behind(generator, x1, 6, 3)
+        x = end(flow, x0, 150.0, 1e-6)
+        xi = x[:, 1]
+        limit = basins.third_limit(flow.S_BC, x1.expand_as(xi), xi)
+        form = ((xi @ flow.S_BC.mT) * xi).sum(-1)
+        clear = form.abs() > 0.3
+        assert ((x[:, 2] * limit).sum(-1).abs() > 0.99)[clear].all()
+        positive.extend((form > 0)[clear].tolist())
+    assert set(positive) == {True, False}
+    with pytest.raises(ValueError, match="4 dimensions, takes 3"):
+        basins.third_limit(torch.eye(4, dtype=torch.float64), xi, xi)

@@ -256,6 +256,28 @@ def second_constant(flow: SharedStepFlow, x1: Tensor, x2: Tensor) -> Tensor:
     return 1 / (front * beta)
 
 
+def third_limit(S_BC: Tensor, x1: Tensor, xi: Tensor) -> Tensor:
+    """Up to its sign, where the third token goes if <x_1, S_BC x_1> < 0, for D = 3: (..., 3).
+
+    xi is the limit of the second, :func:`second_limit`. A third token off a null set goes to +-xi
+    where <xi, S_BC xi> > 0, and otherwise to the unit vectors across S_BC x_1 and S_BC xi.
+
+    Args:
+        S_BC: (..., 3, 3).
+        x1, xi: (..., 3), unit vectors.
+    Raises:
+        ValueError: another dimension, or vectors off the sphere.
+    """
+    dim = check_square("S_BC", S_BC)
+    if dim != 3:
+        raise ValueError(f"S_BC: {dim} dimensions, takes 3")
+    check_tokens(x1, dim, 1, "x1")
+    check_tokens(xi, dim, 1, "xi")
+    first, second = ((S_BC @ x.unsqueeze(-1))[..., 0] for x in (x1, xi))
+    leads = (xi * second).sum(-1, keepdim=True) > 0
+    return torch.where(leads, xi, unit(torch.linalg.cross(first, second)))
+
+
 def great_circles(frames: Tensor, angles: Tensor) -> Tensor:
     """cos(angle) u + sin(angle) v, (..., m, D), for orthonormal u, v: `frames` (..., 2, D).
 

@@ -13,40 +13,8 @@ from tokensphere.first_token import equilibria
 from tokensphere.flow import FirstTokenFlow, Trajectory, random_tokens
 from tokensphere.paper import figures, ledger
 from tokensphere.paper.figures import circle_portraits, portraits
+from tokensphere.paper.figures.ledger import confirmed
 from tokensphere.paper.ledger import Claim, Evidence, below
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_zeros_of_the_form_are_zeros_on_the_sphere(seed):
-    g = torch.Generator().manual_seed(seed)
-    S_BC = torch.randn(3, 3, generator=g, dtype=torch.float64)
-    values = np.linalg.eigvalsh((S_BC + S_BC.mT) / 2)
-    curves = figures.zeros_of_the_form(S_BC)
-    assert len(curves) == (2 if values[0] * values[2] < 0 else 0)
-    for curve in curves:
-        np.testing.assert_allclose(np.linalg.norm(curve, axis=1), 1, atol=1e-14)
-        form = np.einsum("ni,ij,nj->n", curve, S_BC.numpy(), curve)
-        np.testing.assert_allclose(form, 0, atol=1e-13)
-
-
-def test_a_definite_form_has_no_zeros():
-    assert figures.zeros_of_the_form(torch.eye(3, dtype=torch.float64)) == []
-    assert figures.zeros_of_the_form(-torch.eye(3, dtype=torch.float64)) == []
-
-
-@pytest.mark.parametrize("outer", [(-1.0, 2.0), (-3.0, 0.5)])
-def test_a_degenerate_indefinite_form_vanishes_on_two_great_circles(outer):
-    turn = torch.linalg.qr(torch.tensor([[1.0, 2, 0], [0, 1, 1], [3, 0, 1]]).double()).Q
-    S_BC = turn @ torch.diag(torch.tensor([outer[0], 0.0, outer[1]]).double()) @ turn.mT
-    curves = figures.zeros_of_the_form(S_BC)
-    assert len(curves) == 2
-    for curve in curves:
-        np.testing.assert_allclose(np.linalg.norm(curve, axis=1), 1, atol=1e-14)
-        np.testing.assert_allclose(
-            np.einsum("ni,ij,nj->n", curve, S_BC.numpy(), curve), 0, atol=1e-13
-        )
-    # Different circles, which meet in the kernel only.
-    assert np.linalg.matrix_rank(np.vstack(curves)) == 3
 
 
 def problem(seed):
@@ -180,14 +148,22 @@ def known(verdict, correction="", **values):
     return Claim("x", "ours", "", "nowhere", "text", verdict, "claims", checks, correction)
 
 
-def test_an_unconfirmed_verdict_fails_the_chapter(monkeypatch):
+@pytest.fixture
+def no_memory():
+    """Claims of one name differ between tests."""
+    confirmed.cache_clear()
+    yield
+    confirmed.cache_clear()
+
+
+def test_an_unconfirmed_verdict_fails_the_chapter(monkeypatch, no_memory):
     wrong = known("refuted", "c", stated=0.5)
     monkeypatch.setattr(ledger, "ledger", lambda: {"x": wrong})
     with pytest.raises(AssertionError, match="x"):
         figures.verdicts("x")
 
 
-def test_a_verdict_shows_what_decided(monkeypatch):
+def test_a_verdict_shows_what_decided(monkeypatch, no_memory):
     claim = known("holds", stated=0.25, control=1e-3 + 1)
     monkeypatch.setattr(ledger, "ledger", lambda: {"x": claim})
     shown = figures.verdicts("x").data
@@ -197,6 +173,7 @@ def test_a_verdict_shows_what_decided(monkeypatch):
     assert "| off &#42;by&#42; x&#95;1 | 0.25 | below 1 | ✓ |" in shown
     assert "| off &#42;by&#42; x&#95;1 | 1 | below 1 | ✗ |" in shown
     assert "rejected, as it must be" in shown and "fails" not in shown
+    confirmed.cache_clear()
     monkeypatch.setattr(ledger, "ledger", lambda: {"x": known("refuted", "c", stated=2.0)})
     assert "*What is true instead:* c" in figures.verdicts("x").data
 

@@ -31,8 +31,8 @@ def test_rates_are_held_against_the_predicted_ones_with_their_errors():
     _, (left, right) = plt.subplots(1, 2)
     fitted_rates(left, right, {3: rows})
     np.testing.assert_allclose(left.lines[0].get_xydata(), [[1, 1], [4, 2]])
-    np.testing.assert_allclose(left.lines[1].get_xydata(), [[1, 0.5], [4, 0.25]])
-    np.testing.assert_allclose(left.lines[2].get_xydata(), [[1, 1], [4, 4]])
+    np.testing.assert_allclose(left.lines[1].get_xydata(), [[1, 1], [4, 4]])
+    np.testing.assert_allclose(left.lines[2].get_xydata(), [[1, 0.5], [4, 0.25]])
     points, _, (bars,) = right.containers[0]
     np.testing.assert_allclose(points.get_xydata(), [[1, 0], [4, -5e4]])
     np.testing.assert_allclose([np.ptp(bar[:, 1]) / 2 for bar in bars.get_segments()], [1, 1])

@@ -3,7 +3,15 @@
 import pytest
 
 from tokensphere.paper import ledger
-from tokensphere.paper.figures.criteria import criteria
+from tokensphere.paper.figures import criteria, verdicts
+from tokensphere.paper.figures.ledger import confirmed
+
+
+@pytest.fixture(autouse=True)
+def forget():
+    """What a test makes of a claim is not what the next one finds."""
+    yield
+    confirmed.cache_clear()
 
 
 def test_every_criterion_has_a_row_with_its_number():
@@ -32,3 +40,20 @@ def test_each_criterion_has_a_mark_of_its_own(monkeypatch):
     rows = criteria("claim-4-equalities").data.splitlines()[2:]
     assert [row[-3] for row in rows] == ["✓", "✗"]
     assert [row.split(" | ")[1] for row in rows] == ["control", "control"]
+
+
+def test_what_a_chapter_shows_twice_runs_once(monkeypatch):
+    found = ledger.Evidence([ledger.below("one", 0.5, 1.0)])
+    claim = ledger.ledger()["claim-4-equalities"]
+    ran = []
+
+    def check(id, seed):
+        ran.append((id, seed))
+        return ledger.Outcome(claim, True, {"stated": found}, 0.0)
+
+    monkeypatch.setattr(ledger, "check", check)
+    criteria("claim-4-equalities")
+    verdicts("claim-4-equalities")
+    assert ran == [("claim-4-equalities", 0)]
+    verdicts("claim-4-equalities", seed=1)
+    assert ran[1:] == [("claim-4-equalities", 1)]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tokensphere.paper import figures
+from tokensphere.paper.figures import reordering
 from tokensphere.paper.figures import reordering_tables as tables
 from tokensphere.reorder import comparison, contrasts, experiment, recipe
 from tokensphere.reorder.comparison import Difference
@@ -109,7 +110,7 @@ def random_minus_own():
 
 
 def test_curves_are_means_over_seeds_with_their_range(found):
-    figure = figures.reordering_curves(found)
+    figure = reordering.accuracy_curves(found)
     array = np.array(figure.axes).reshape(3, 2)
     lines = drawn(array[0, 0])
     each = 80 + np.arange(3) + 100 * np.array(OTHER)
@@ -122,7 +123,7 @@ def test_curves_are_means_over_seeds_with_their_range(found):
 
 
 def test_the_difference_by_epoch_is_paired(found):
-    figure = figures.reordering_curves(found)
+    figure = reordering.accuracy_curves(found)
     ax = np.array(figure.axes).reshape(3, 2)[2, 1]
     differences = random_minus_own()
     (label,) = [label for label in drawn(ax) if label.startswith("random minus own")]
@@ -135,11 +136,11 @@ def test_the_difference_by_epoch_is_paired(found):
 def test_a_difference_by_epoch_needs_two_seeds(found):
     alone = [one for one in found["s6-small"] if one["arm"] != "random" or one["seed"] == 1]
     with pytest.raises(ValueError, match="found: 1 seeds in both orders"):
-        figures.reordering_curves({"s6-small": alone})
+        reordering.accuracy_curves({"s6-small": alone})
 
 
 def test_differences_show_each_seed_and_what_was_detectable(found):
-    figure = figures.reordering_differences(found, 0.19)
+    figure = reordering.differences(found, 0.19)
     left = figure.axes[0]
     ticks = [text.get_text() for text in left.get_yticklabels()]
     assert ticks == [
@@ -162,7 +163,7 @@ def test_differences_show_each_seed_and_what_was_detectable(found):
 
 
 def test_the_mechanism_breaks_between_stages_and_leaves_out_what_is_not_there(found):
-    figure = figures.reordering_mechanism(found)
+    figure = reordering.mechanism(found)
     array = np.array(figure.axes).reshape(6, 2)
     assert [ax.get_visible() for ax in array[5]] == [False, True]
     own = [item for item in array[1, 0].get_lines() if item.get_color() == figures.COLOURS[0]]
@@ -175,7 +176,7 @@ def test_the_mechanism_breaks_between_stages_and_leaves_out_what_is_not_there(fo
     assert len(array[4, 1].get_lines()) == len(array[5, 1].get_lines()) == 4
     assert len(array[0, 1].get_lines()) == 5
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == list(figures.reordering.ARMS.values())
+    assert labels == list(reordering.ARMS.values())
     ticks = [
         [text.get_text() for text in ax.get_xticklabels()] for ax in (array[4, 0], array[5, 1])
     ]
@@ -184,7 +185,7 @@ def test_the_mechanism_breaks_between_stages_and_leaves_out_what_is_not_there(fo
 
 def test_power_curves_are_of_the_tests_they_name():
     d = Difference(0.1, 0.0, 0.2, 0.05, 0.15, 5, 0.0)
-    ax = figures.power_curves({"ours": d}, (0.1, 0.2), 0.19).axes[0]
+    ax = reordering.power_curves({"ours": d}, (0.1, 0.2), 0.19).axes[0]
     lines = drawn(ax)
     x, y = lines["ours, 5 pairs, sd 0.15"]
     assert y[0] == pytest.approx(0.05)
@@ -203,7 +204,7 @@ def test_the_flow_and_the_gpus_are_drawn_as_given():
         "fast": 0.7,
         "slow": [4, 3, 2, 1],
     }
-    left, middle, right = figures.collapse_by_order(widths, ends, {3: rate}).axes
+    left, middle, right = reordering.collapse_by_order(widths, ends, {3: rate}).axes
     np.testing.assert_allclose(left.get_lines()[0].get_ydata(), [1, 0.5, np.nan])
     np.testing.assert_allclose(left.get_lines()[1].get_ydata(), [1, 0.25, 0.125])
     np.testing.assert_allclose(drawn(middle)["an order for each layer"], [[4, 16], [0.2, 0.1]])
@@ -212,7 +213,7 @@ def test_the_flow_and_the_gpus_are_drawn_as_given():
     assert [list(item.get_ydata()) for item in right.get_lines()[1:3]] == [[0.7, 0.7], [3, 2, 1]]
 
     curves = {"1 GPU": [2.0, 1.0], "again": [2.0, 1.0], "2 GPUs": [2.5, 0.75]}
-    left, right = figures.curves_by_gpus(curves, 5).axes
+    left, right = reordering.curves_by_gpus(curves, 5).axes
     assert list(drawn(left)) == list(curves)
     assert list(drawn(right)) == ["again", "2 GPUs"]
     np.testing.assert_allclose(drawn(right)["2 GPUs"], [[5, 10], [0.5, 0.25]])
@@ -393,7 +394,7 @@ def test_followers_have_a_row_for_each_arm(found):
     random = each["random"]
     assert rows[2][3:5] == [tables.interval(random.clusters), tables.interval(random.top1)]
     assert rows[2][5] == f"{random.first:.3f}"
-    assert rows[2][0] == figures.reordering.MODELS["s6-small"]
+    assert rows[2][0] == reordering.MODELS["s6-small"]
 
 
 def test_a_permutation_is_set_beside_two_copies():

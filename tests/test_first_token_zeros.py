@@ -9,6 +9,7 @@ from tokensphere.first_token.zeros import (
     inflow,
     random_zeros,
     unit_zero,
+    zero_curves,
 )
 
 
@@ -82,3 +83,43 @@ def test_random_zeros_lie_on_segments_between_the_signs():
     weights = torch.linalg.lstsq(ends, p[..., None]).solution
     torch.testing.assert_close(ends @ weights, p[..., None], rtol=0, atol=1e-12)
     assert (weights > 0).all()
+
+
+def on_the_sphere_and_the_form(curves, S_BC):
+    for curve in curves:
+        torch.testing.assert_close(curve.norm(dim=1), torch.ones(len(curve)).double())
+        form = torch.einsum("ni,ij,nj->n", curve, S_BC, curve)
+        assert form.abs().max() < 1e-13
+        torch.testing.assert_close(curve[0], curve[-1])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_zero_curves_are_two_if_the_form_has_both_signs(seed):
+    S_BC = gaussian(3, 3, seed=seed)
+    values = torch.linalg.eigvalsh((S_BC + S_BC.mT) / 2)
+    curves = zero_curves(S_BC, 50)
+    assert [curve.shape for curve in curves] == [(50, 3)] * (2 if values[0] * values[2] < 0 else 0)
+    on_the_sphere_and_the_form(curves, S_BC)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_form_of_one_sign_has_no_zero_curves(sign):
+    eye = torch.eye(3, dtype=torch.float64)
+    assert zero_curves(sign * eye) == []
+    assert zero_curves(sign * torch.diag(eye[0])) == []
+
+
+@pytest.mark.parametrize("outer", [(-1.0, 2.0), (-3.0, 0.5)])
+def test_a_degenerate_indefinite_form_vanishes_on_two_great_circles(outer):
+    turn = torch.linalg.qr(torch.tensor([[1.0, 2, 0], [0, 1, 1], [3, 0, 1]]).double()).Q
+    S_BC = turn @ torch.diag(torch.tensor([outer[0], 0.0, outer[1]]).double()) @ turn.mT
+    curves = zero_curves(S_BC)
+    assert len(curves) == 2
+    on_the_sphere_and_the_form(curves, S_BC)
+    # Different circles, which meet in the kernel only.
+    assert torch.linalg.matrix_rank(torch.cat(curves)) == 3
+
+
+def test_zero_curves_are_of_dimension_three():
+    with pytest.raises(ValueError, match="^S_BC: shape"):
+        zero_curves(torch.eye(2, dtype=torch.float64))

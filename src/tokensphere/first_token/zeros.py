@@ -51,6 +51,35 @@ def unit_zero(S_BC: Tensor) -> Tensor | None:
     return y / y.norm()
 
 
+def zero_curves(S_BC: Tensor, points: int = 200) -> list[Tensor]:
+    """The two closed curves <y, S_BC y> = 0 on the sphere of R^3, (points, 3) each.
+
+    In the eigenbasis of the symmetric part, with the eigenvalue of the odd sign last, they are
+    y_3^2 |l_3| = l_1 y_1^2 + l_2 y_2^2. If l_2 = 0, to 1e-12 of the largest, they are great
+    circles. None if all eigenvalues have one sign or are zero: the zeros are then the kernel.
+
+    Raises:
+        ValueError: S_BC is not (3, 3), float64, finite.
+    """
+    if check_problem(S_BC, S_BC) != 3:
+        raise ValueError(f"S_BC: shape {tuple(S_BC.shape)}, takes (3, 3)")
+    values, axes = torch.linalg.eigh((S_BC + S_BC.mT) / 2)
+    if (values > 0).sum() == 2:
+        values, axes = values.flip(0), axes.flip(1)
+    if values[0] * values[2] >= 0:
+        return []
+    angle = torch.linspace(0, 2 * torch.pi, points, dtype=torch.float64)
+    circle = torch.stack([angle.cos(), angle.sin()], -1)
+    if values[1].abs() <= 1e-12 * values.abs().max():
+        ends = axes[:, [0, 2]] / values[[0, 2]].abs().sqrt()
+        across = torch.stack([ends.sum(1), ends[:, 0] - ends[:, 1]])
+        across = across / across.norm(dim=-1, keepdim=True)
+        return [circle @ torch.stack([axes[:, 1], other]) for other in across]
+    ring = torch.cat([circle, torch.ones(points, 1, dtype=torch.float64)], -1) / values.abs().sqrt()
+    ring = ring / ring.norm(dim=-1, keepdim=True) @ axes.mT
+    return [ring, -ring]
+
+
 def form_with_eigenvalues(values: Tensor, generator: torch.Generator) -> Tensor:
     """A random S_BC whose symmetric part has the given eigenvalues, for tests and surveys.
 

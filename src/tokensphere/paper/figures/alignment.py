@@ -8,6 +8,8 @@ from torch import Tensor
 
 from tokensphere.sinks.style import COLOURS, as_numpy
 
+from . import drawing
+
 
 def ratios_and_bounds(ax: Axes, times: Tensor, rho: Tensor, exponent: float, rate: float) -> None:
     """r/(1-r) along one trajectory, its bound, and the sharp slope.
@@ -31,16 +33,13 @@ def fitted_rates(left: Axes, right: Axes, found: Mapping[int, np.ndarray]) -> No
     Args:
         found: for some D rows of fitted, standard error, predicted, and the paper's exponent.
     """
-    for (dim, (fitted, error, predicted, _)), colour in zip(found.items(), COLOURS, strict=False):
-        left.plot(predicted, fitted, "o", ms=4, color=colour, label=f"D = {dim}")
+    for (fitted, error, predicted, _), colour in zip(found.values(), COLOURS, strict=False):
         bars = {"fmt": "o", "ms": 3, "lw": 0.8, "color": colour}
         right.errorbar(predicted, 1e5 * (fitted / predicted - 1), 1e5 * error / predicted, **bars)
+    drawing.rates(left, {f"D = {dim}": (rows[2], rows[0]) for dim, rows in found.items()})
     _, _, predicted, paper = np.concatenate(list(found.values()), axis=1)
     left.plot(predicted, paper, "x", ms=4, color="#777777", label="paper")
-    ends = [predicted.min(), predicted.max()]
-    left.plot(ends, ends, "k", lw=0.6)
     left.legend(fontsize=6.5)
-    left.set(xlabel="predicted rate", title="fitted rate")
     right.set(xlabel="predicted rate", title="relative difference, $10^{-5}$")
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from tokensphere.sinks.style import COLOURS, as_numpy, axes
+
+from . import drawing
 
 
 def slacks(
@@ -45,16 +46,11 @@ def ends_on_circle(
     """
     figure, array = axes(len(kinds))
     figure.set_size_inches(8, 4.2)
-    colours = ListedColormap(COLOURS[:4])
-    angle = as_numpy(side)
     for ax, (name, kind) in zip(array[0], kinds.items(), strict=True):
-        shown = as_numpy(kind).T
-        ax.pcolormesh(
-            angle, angle, shown, cmap=colours, vmin=0, vmax=3, alpha=0.75, rasterized=True
-        )
+        drawing.kinds(ax, side, side, kind.T, COLOURS[:4])
+        ax.collections[0].set_alpha(0.75)
         for style, met in conditions[name].items():
-            level = as_numpy(met.double()).T
-            ax.contour(angle, angle, level, [0.5], colors="black", linestyles=style, linewidths=1.5)
+            place = map(as_numpy, (side, side, met.T.double()))
+            ax.contour(*place, [0.5], colors="black", linestyles=style, linewidths=1.5)
         ax.set(title=name, xlabel="angle of $x_2$", ylabel="angle of $x_3$", aspect="equal")
-        ax.grid(False)
     return figure

@@ -6,14 +6,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from tokensphere.flow import Trajectory
 from tokensphere.sinks.style import COLOURS, as_numpy
 
-from .spheres import static_sphere
+from . import drawing
+from .spheres import static_curve, static_sphere
 
 _FIRST, _ANTIPODE = (COLOURS[1], "#f0c070"), (COLOURS[0], COLOURS[5])
 
@@ -36,11 +36,9 @@ def basins_in_the_plane(ax: Axes, angles: Tensor, positive: Tensor, form: Tensor
             second start.
         form: (n, n), <x_3(0), S_BC x_1>, drawn dashed where it is zero.
     """
-    kind = as_numpy(2 * positive[..., 0].int() + positive[..., 1].int())
-    colours = ListedColormap([_ANTIPODE[0], _ANTIPODE[1], _FIRST[1], _FIRST[0]])
-    at = as_numpy(angles)
-    ax.pcolormesh(at, at, kind, cmap=colours, vmin=0, vmax=3, rasterized=True)
-    _zero(ax, at, at, form)
+    kind = 2 * positive[..., 0].int() + positive[..., 1].int()
+    colours = [*_ANTIPODE, *reversed(_FIRST)]
+    _map(ax, angles, angles, kind, form, colours)
     ax.set(xlabel="angle of $x_2(0)$", ylabel="angle of $x_3(0)$", title="D = 2")
 
 
@@ -60,21 +58,20 @@ def basins_on_the_sphere(
         form: (n, n), <x_3(0), S_BC x_1>, drawn dashed where it is zero.
         marks: points (3,) by the symbol that shows them.
     """
-    longitude, height = map(as_numpy, grid)
-    colours = ListedColormap([_ANTIPODE[0], _FIRST[1]])
-    ax.pcolormesh(
-        longitude, height, as_numpy(positive), cmap=colours, vmin=0, vmax=1, rasterized=True
-    )
-    _zero(ax, longitude, height, form)
+    _map(ax, *grid, positive.int(), form, [_ANTIPODE[0], _FIRST[1]])
     for symbol, point in marks.items():
         place = float(torch.atan2(point[1], point[0])), float(point[2])
         ax.plot(*place, symbol, color="k", ms=8 if symbol == "*" else 5)
     ax.set(xlabel="longitude", ylabel="third coordinate", title=title)
 
 
-def _zero(ax: Axes, across: np.ndarray, up: np.ndarray, form: Tensor) -> None:
-    ax.contour(across, up, as_numpy(form), levels=[0], colors="k", linestyles="--", linewidths=1)
-    ax.grid(False)
+def _map(
+    ax: Axes, across: Tensor, up: Tensor, kind: Tensor, form: Tensor, colours: Sequence[str]
+) -> None:
+    """Kinds (n, n) from 0 on in these colours, and a dashed curve where the form is zero."""
+    drawing.kinds(ax, across, up, kind, colours)
+    place = map(as_numpy, (across, up, form))
+    ax.contour(*place, levels=[0], colors="k", linestyles="--", linewidths=1)
 
 
 def exceptional_curves(
@@ -94,15 +91,19 @@ def exceptional_curves(
     """
     figure = plt.figure(figsize=(8.0, 3.2), layout="constrained")
     columns, tone = len(curves) + 1, (COLOURS[1], COLOURS[0])
+
+    def closed(line: Tensor) -> np.ndarray:
+        return as_numpy(torch.cat([line, line[:1]]))
+
     still = Trajectory(torch.zeros(1, dtype=torch.float64), torch.stack([first, *second])[None])
     for column, (title, lines) in enumerate(curves.items()):
         ax = figure.add_subplot(1, columns, column + 1, projection="3d")
-        static_sphere(ax, still, ["#000000", *tone], title=title)
+        # Seen nearly along the curves.
+        static_sphere(ax, still, ["#000000", *tone], title=title, elev=20, azim=125)
         ax.plot(*(1.02 * as_numpy(first))[:, None], "*", color="k", ms=10)
-        ax.view_init(elev=20, azim=125)  # nearly along the curves
-        _closed(ax, kernel, color="#777777", lw=1, ls="--")
+        static_curve(ax, closed(kernel), 0.3, color="#777777", lw=1, ls="--")
         for line, colour in zip(lines, tone, strict=True):
-            _closed(ax, line, color=colour, lw=2)
+            static_curve(ax, closed(line), 0.3, color=colour, lw=2)
     ax = figure.add_subplot(1, columns, columns)
     for (label, (times, share)), colour in zip(shares.items(), COLOURS[2:], strict=False):
         ax.plot(as_numpy(times), as_numpy(share), color=colour, label=label)
@@ -110,14 +111,3 @@ def exceptional_curves(
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False)
     return figure
-
-
-def _closed(ax: Axes, line: Tensor, **style) -> None:
-    """A closed curve on the sphere, faint where it is behind."""
-    points = np.vstack([as_numpy(line), as_numpy(line[:1])])
-    up, turned = np.radians([ax.elev, ax.azim])
-    eye = np.array([np.cos(up) * np.cos(turned), np.cos(up) * np.sin(turned), np.sin(up)])
-    near = points @ eye >= 0
-    for part, strength in ((near, 1.0), (~near, 0.3)):
-        shown = part | np.roll(part, 1) | np.roll(part, -1)
-        ax.plot(*np.where(shown[:, None], points, np.nan).T, alpha=strength, **style)

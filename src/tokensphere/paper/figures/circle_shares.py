@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 
-import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from tokensphere import survey
 from tokensphere.circle import KINDS
 from tokensphere.sinks.style import COLOURS
+
+from . import drawing
 
 HUES = dict(zip(KINDS, (COLOURS[0], COLOURS[2], COLOURS[1]), strict=True))
 
@@ -29,9 +29,8 @@ def shares_by_kind(
         for index, (kind, colour) in enumerate(HUES.items()):
             x = 4 * column + index
             ax.bar(x, shares[kind], color=colour, alpha=0.5, label=None if column else kind)
-            share = counted[law][kind] / draws
-            bounds = np.array(survey.interval(counted[law][kind], draws))[:, None]
-            ax.errorbar(x, share, abs(bounds - share), fmt="kx", capsize=4)
+            cross = {"marker": "x", "ms": 6, "capsize": 4}
+            drawing.shares(ax, x, counted[law][kind], draws, "k", **cross)
             if law in arcs:
                 ax.plot(x, arcs[law][kind], "o", mfc="none", mec="k", ms=9)
     ticks = [4 * column + 1 for column in range(len(proved))]

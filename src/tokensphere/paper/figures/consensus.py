@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from tokensphere.other_tokens.approach import Approach
 from tokensphere.sinks.style import COLOURS, as_numpy
 
+from . import drawing
+
 
 def ways_to_first(
     ax: Axes, theta: NDArray, phi: NDArray, turned: NDArray, curve: tuple[NDArray, NDArray]
@@ -34,20 +36,19 @@ def ways_to_first(
 
 def fitted_against_predicted(ax: Axes, runs: Sequence[Approach], fitted: Sequence[float]) -> None:
     """Fitted rates of runs against predicted ones, in the time of the weights as drawn."""
-    for name, colour in _coloured(runs):
-        mine = [index for index, run in enumerate(runs) if run.system == name]
-        predicted = [runs[index].rate * runs[index].unit for index in mine]
-        found = [fitted[index] * runs[index].unit for index in mine]
-        ax.plot(predicted, found, "o", ms=4, color=colour, label=name)
-    ax.set(xscale="log", yscale="log", xlabel="predicted rate", title="fitted rate")
-    ends = ax.get_xlim()
-    ax.plot(ends, ends, "k", lw=0.6)
-    ax.legend(fontsize=6.5)
+    groups: dict[str, tuple[list[float], list[float]]] = {}
+    for run, rate in zip(runs, fitted, strict=True):
+        predicted, found = groups.setdefault(run.system, ([], []))
+        predicted.append(run.rate * run.unit)
+        found.append(rate * run.unit)
+    drawing.rates(ax, groups)
+    ax.set(xscale="log", yscale="log")
 
 
 def slowest_runs(ax: Axes, runs: Sequence[Approach]) -> None:
     """The slowest run of each system with its predicted slope, dotted."""
-    for name, colour in _coloured(runs):
+    systems = dict.fromkeys(run.system for run in runs)
+    for name, colour in zip(systems, COLOURS, strict=False):
         mine = [run for run in runs if run.system == name]
         run = min(mine, key=lambda run: run.rate * run.unit)
         times, error = as_numpy(run.times), as_numpy(run.error)
@@ -55,7 +56,3 @@ def slowest_runs(ax: Axes, runs: Sequence[Approach]) -> None:
         ax.plot(times / run.unit, error, color=colour, lw=1.5)
         ax.plot(times / run.unit, slope, ":", color="#555555", lw=1)
     ax.set(yscale="log", xlabel="t", xlim=(0, 60), ylim=(1e-25, 30), title="sum of distances")
-
-
-def _coloured(runs: Sequence[Approach]) -> list[tuple[str, str]]:
-    return list(zip(dict.fromkeys(run.system for run in runs), COLOURS, strict=False))

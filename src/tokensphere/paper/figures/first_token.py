@@ -7,6 +7,8 @@ import numpy as np
 
 from tokensphere.sinks.style import COLOURS, axes
 
+from . import drawing
+
 
 def equilibrium_counts(by_support: Mapping[int, Sequence[int]], exact: Mapping[int, int]) -> None:
     """Left, how many type-1 equilibria there are against D; right, by support in the largest D.
@@ -62,14 +64,14 @@ def stable_counts(
         middle.errorbar(list(by_support), mean, error, **style)
     middle.set(title="stable equilibria", xlabel="D", ylabel="mean number", ylim=(0, 4.5))
     middle.set_xticks(list(by_support))
-    colours = ("#0072b2", "#009e73", "#d55e00", "#000000")
+    colours = [COLOURS[index] for index in (0, 2, 1, 6)]
     for line, kinds in zip(("-", "--"), ends.values(), strict=True):
         for (kind, (shares, bounds)), colour in zip(kinds.items(), colours, strict=True):
             label = kind if line == "-" else None
             style = {"color": colour, "ls": line, "marker": "o", "ms": 3, "label": label}
             right.errorbar(dims, shares, abs(bounds - np.array(shares)), **style)
-    right.set(title="limits", xlabel="D", xscale="log", xticks=dims, xticklabels=dims, ylim=(0, 1))
-    right.minorticks_off()
+    right.set(title="limits", xlabel="D", ylim=(0, 1))
+    drawing.log_ticks(right, dims)
     for ax in array.flat:
         ax.legend(fontsize=6, ncols=2 if ax is middle else 1, columnspacing=0.8)
 

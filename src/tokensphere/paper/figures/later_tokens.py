@@ -1,14 +1,15 @@
-"""Figures of where later tokens end, by law and by rate, and how shares are written."""
+"""Figures of where later tokens end, by law and by rate."""
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from tokensphere import records, survey
+from tokensphere import records
 from tokensphere.other_tokens.census import ENDS, shares_by_end
-from tokensphere.sinks.style import COLOURS, GREY, as_numpy
+from tokensphere.sinks.style import COLOURS, as_numpy
+
+from . import drawing, tables
 
 HUES = dict(zip(ENDS, (*(COLOURS[i] for i in (0, 5, 1, 4)), "#999999"), strict=True))
 
@@ -26,9 +27,8 @@ def recorded_ends(law: str, dim: int, decays: str) -> dict[str, float]:
 
 
 def percent(which: Tensor) -> str:
-    """The share of True entries with its 95% Wilson interval, such as "46% (40% to 52%)"."""
-    low, high = survey.interval(int(which.sum()), which.numel())
-    return f"{float(which.double().mean()):.0%} ({low:.0%} to {high:.0%})"
+    """The share of True entries; see `tables.percent`."""
+    return tables.percent(int(which.sum()), which.numel())
 
 
 def stacked_ends(ax: Axes, rows: Sequence[tuple[str, Mapping[str, float]]], title: str) -> None:
@@ -36,11 +36,11 @@ def stacked_ends(ax: Axes, rows: Sequence[tuple[str, Mapping[str, float]]], titl
     for row, (_, parts) in enumerate(rows):
         left = 0.0
         for end, colour in HUES.items():
-            label = None if row else end
-            ax.barh(row, parts.get(end, 0.0), left=left, color=colour, label=label)
-            left += parts.get(end, 0.0)
-    ax.set(yticks=range(len(rows)), yticklabels=[label for label, _ in rows], title=title)
-    ax.set(xlabel="share of later tokens", xlim=(0, 1))
+            share = parts.get(end, 0.0)
+            ax.barh(row, share, left=left, color=colour, label=None if row else end)
+            left += share
+    ax.set(title=title, xlabel="share of later tokens", xlim=(0, 1))
+    ax.set_yticks(range(len(rows)), [label for label, _ in rows])
     ax.tick_params(axis="y", labelsize=6.5)
     ax.invert_yaxis()
 
@@ -57,11 +57,8 @@ def joining_by_rate(
     """
     length = joins.shape[-1] + 1
     for token, colour in ((2, COLOURS[0]), (length, COLOURS[1])):
-        hits = joins[..., token - 2]
-        share = as_numpy(hits.double().mean(-1))
-        bounds = [survey.interval(int(row.sum()), len(row)) for row in hits]
-        spread = abs(np.array(bounds).T - share)
-        ax.errorbar(rates, share, spread, color=colour, marker="o", ms=3, label=f"token {token}")
+        hits = as_numpy(joins[..., token - 2].sum(-1))
+        drawing.shares(ax, rates, hits, joins.shape[-2], colour, label=f"token {token}")
     for threshold, style in zip(thresholds, ("--", ":"), strict=True):
         ax.axvline(threshold, color="k", lw=0.8, ls=style)
     ax.set(title="share that joins", xlabel="a", ylim=(0, 1.02))
@@ -72,15 +69,12 @@ def clusters_by_length(ax: Axes, clusters: Mapping[str, Mapping[int, float]]) ->
     """Mean numbers of clusters among the first l tokens, a line for each name."""
     for (name, found), colour in zip(clusters.items(), COLOURS, strict=False):
         ax.plot(list(found), list(found.values()), marker="o", ms=3, color=colour, label=name)
-        ax.set(xscale="log", xticks=list(found), xticklabels=list(found))
+        drawing.log_ticks(ax, list(found))
     ax.set(title="clusters", xlabel="l")
-    ax.minorticks_off()
     ax.legend(fontsize=6.5)
 
 
 def fitted_rates(ax: Axes, predicted: Tensor, fitted: Tensor, equal: Tensor) -> None:
     """Fitted against predicted rates; `equal` (n,) are blue, the others red."""
-    for which, colour in ((equal, COLOURS[0]), (~equal, COLOURS[1])):
-        ax.plot(predicted[which], fitted[which], "o", ms=4, color=colour)
-    ax.axline((0, 0), slope=1, color=GREY, lw=0.6)
-    ax.set(title="fitted rate", xlabel="predicted rate")
+    parts = {"equal signs, $S_{dd}>0$": equal, "others": ~equal}
+    drawing.rates(ax, {name: (predicted[part], fitted[part]) for name, part in parts.items()})

@@ -2,10 +2,14 @@
 
 import html
 from collections.abc import Mapping
+from functools import cache
+from typing import Any
 
 from IPython.display import Markdown
 
 from tokensphere.paper import ledger
+
+from .tables import table
 
 _ROLES = {
     ("stated", True): "As stated: passes.",
@@ -41,8 +45,21 @@ def verdicts(*ids: str, seed: int = 0) -> Markdown:
     return Markdown("\n\n---\n\n".join(blocks))
 
 
+def criteria(*ids: str, seed: int = 0) -> Markdown:
+    """Each criterion of the named claims' checks with its number, a row each; raises as
+    :func:`verdicts`."""
+    rows = [
+        [f"`{id}`", ledger.ROLES[role], criterion.what, _brief(criterion.value), *_bound(criterion)]
+        for id in ids
+        for role, evidence in confirmed(id, seed).evidence.items()
+        for criterion in evidence.criteria
+    ]
+    return table(["statement", "check", "what decides", "found", "must be", ""], rows)
+
+
+@cache
 def confirmed(id: str, seed: int) -> ledger.Outcome:
-    """The outcome of a claim's checks.
+    """The outcome of a claim's checks, which run once for all that a chapter shows of them.
 
     Raises:
         AssertionError: they do not confirm its verdict.
@@ -54,16 +71,18 @@ def confirmed(id: str, seed: int) -> ledger.Outcome:
 
 def evidence_table(evidence: ledger.Evidence) -> str:
     """What decided, each criterion with its number, and below it the other numbers, as a table."""
-    rows = ["| what decides | found | must be | |", "| --- | --- | --- | --- |"]
-    for criterion in evidence.criteria:
-        met = "✓" if criterion.met else "✗"
-        rows.append(_row(criterion.what, _short(criterion.value), criterion.must, met))
-    rows += [_row(name, _short(value), "", "") for name, value in evidence.numbers.items()]
-    return "\n".join(rows)
+    rows = [(c.what, _short(c.value), *_bound(c)) for c in evidence.criteria]
+    rows += [(name, _short(value), "", "") for name, value in evidence.numbers.items()]
+    literal = (map(_literal, row) for row in rows)
+    return table(["what decides", "found", "must be", ""], map(list, literal)).data
 
 
-def _row(*cells: str) -> str:
-    return f"| {' | '.join(_literal(cell) for cell in cells)} |"
+def _bound(criterion: ledger.Criterion) -> tuple[str, str]:
+    return criterion.must, "✓" if criterion.met else "✗"
+
+
+def _brief(value: Any) -> str:
+    return f"{value:.1e}" if isinstance(value, float) else str(value)
 
 
 def _literal(text: str) -> str:

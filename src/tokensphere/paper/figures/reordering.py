@@ -4,8 +4,8 @@ Drawn from the records of `reorder.experiment`. `found` is their runs by model, 
 """
 
 import itertools
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,9 @@ from matplotlib.figure import Figure
 from tokensphere.paper.printed import EFFECT, FLUCTUATION
 from tokensphere.reorder import comparison
 from tokensphere.reorder.comparison import ANGLE, Difference
-from tokensphere.sinks.style import COLOURS, GREY, axes, band
+from tokensphere.sinks.style import COLOURS, GREY, axes, band, estimates
+
+from . import drawing
 
 Runs = Sequence[Mapping[str, Any]]
 
@@ -53,29 +55,29 @@ def collapse_by_order(
         # Below, rounding.
         left.plot(np.where(shares > 1e-12, shares, np.nan), color=colour, linewidth=0.6, alpha=0.7)
         left.plot([], color=colour, label=name)
-    left.set(yscale="log", ylim=(1e-18, 3), xlabel="layer", title="diameter, over the start's")
-    depths = ends["depths"]
-    middle.plot(depths, ends["layer"], "o-", color=COLOURS[1], label="an order for each layer")
+    left.set(yscale="log", ylim=(1e-18, 3), xlabel="layer")
+    middle.plot(
+        ends["depths"], ends["layer"], "o-", color=COLOURS[1], label="an order for each layer"
+    )
     middle.axhline(ends["pass"][0], color=COLOURS[0], linestyle="--", label="one order a pass")
-    middle.set(xscale="log", yscale="log", xlabel="layers", title="deviation of the end")
-    middle.set_xticks(depths, [str(depth) for depth in depths])
+    middle.set(yscale="log", xlabel="layers")
+    drawing.log_ticks(middle, ends["depths"])
     middle.set_yticks(ticks := [0.02, 0.05, 0.1, 0.2, 0.5], map(str, ticks))
-    middle.minorticks_off()
     for colour, (length, rate) in zip(COLOURS[2:], rates.items(), strict=False):
         periods = rate["periods"]
         right.plot(periods, rate["found"], "o-", markersize=3, color=colour, label=f"L = {length}")
         right.plot(periods[:2], [rate["fast"]] * 2, ":", color=colour)
         right.plot(periods[-3:], rate["slow"][-3:], ":", color=colour)
     right.axhline(0.5, color=GREY, linewidth=0.8)
-    right.set(xscale="log", xlabel="time that an order lasts", title="rate")
-    for ax in (left, middle, right):
-        ax.set_title(ax.get_title(), fontsize=10)
-        ax.legend(frameon=False, fontsize=7)
-    left.legend(frameon=False, fontsize=7, loc="lower left")
+    right.set(xscale="log", xlabel="time that an order lasts")
+    titles = ("diameter, over the start's", "deviation of the end", "rate")
+    for ax, title, place in zip(figure.axes, titles, ("lower left", "best", "best"), strict=True):
+        ax.set_title(title, fontsize=10)
+        ax.legend(frameon=False, fontsize=7, loc=place)
     return figure
 
 
-def reordering_curves(found: Mapping[str, Runs]) -> Figure:
+def accuracy_curves(found: Mapping[str, Runs]) -> Figure:
     """Accuracy against epoch, after the paper's Figure 4: own order and random order.
 
     Top-1 and top-5 in training (thin) and of the averaged weights in tests (full), means over
@@ -89,22 +91,22 @@ def reordering_curves(found: Mapping[str, Runs]) -> Figure:
         for ax, top in zip(column, ("top1", "top5"), strict=False):
             for arm in ("baseline", "random"):
                 for split, width, word in (("train", 0.8, "training"), ("test", 1.6, "test")):
-                    if lines := _epochs(runs, arm, split, top):
+                    lines = list(_epochs(runs, arm, split, top).values())
+                    if lines:
+                        epochs = range(1, len(lines[0]) + 1)
                         label = f"{ARMS[arm]}, {word}"
-                        _over_seeds(ax, lines, arm, label, linewidth=width)
+                        _over_seeds(ax, epochs, np.array(lines), arm, label, linewidth=width)
         _paired_by_epoch(column[2], runs)
         column[2].set_xlabel("epoch")
     for ax, label in zip(
         array[:, 0], ("top-1 (%)", "top-5 (%)", "difference (points)"), strict=True
     ):
         ax.set_ylabel(label)
-    figure.legend(
-        *array[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False
-    )
+    drawing.legend_below(figure, *array[0, 0].get_legend_handles_labels(), 2)
     return figure
 
 
-def reordering_differences(found: Mapping[str, Runs], effect: float = EFFECT) -> Figure:
+def differences(found: Mapping[str, Runs], effect: float = EFFECT) -> Figure:
     """Each arm's top-1 at the end minus the baseline's, in points: seeds, mean, 95% interval.
 
     Grey bars reach as far as true differences that the arm's paired test misses more than once in
@@ -126,7 +128,8 @@ def reordering_differences(found: Mapping[str, Runs], effect: float = EFFECT) ->
             bar = ax.barh(place, 2 * reach, left=-reach, height=0.62, color=GREY, alpha=0.25)
             bar.set_label("too small to find four times in five" if place == 0 else "_nolegend_")
             ax.plot(each, [place] * len(each), "o", color=COLOURS[5], markersize=4)
-            _interval(ax, difference, place)
+            style = {"fmt": "D", "color": COLOURS[0], "markersize": 5, "capsize": 3}
+            ax.errorbar(difference.mean, place, xerr=difference.high - difference.mean, **style)
         ax.axvline(0, color=GREY, linewidth=1.0)
         ax.axvline(effect, color=COLOURS[1], linestyle="--", label=f"paper, {effect:+.2f}")
         ax.set_yticks(range(len(arms)), [f"{ARMS[arm]} ({d.n})" for arm, d in arms.items()])
@@ -135,12 +138,11 @@ def reordering_differences(found: Mapping[str, Runs], effect: float = EFFECT) ->
     panels[-1].set_xlabel("minus own order (points)")
     panels[0].plot([], [], "o", color=COLOURS[5], markersize=4, label="one seed")
     panels[0].plot([], [], "D-", color=COLOURS[0], markersize=5, label="mean, 95% interval")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    drawing.legend_below(figure, *panels[0].get_legend_handles_labels(), 2)
     return figure
 
 
-def reordering_mechanism(found: Mapping[str, Runs]) -> Figure:
+def mechanism(found: Mapping[str, Runs]) -> Figure:
     """What the tokens of trained models do, by depth and arm: means over seeds, whole range.
 
     From `reorder.mechanism`: sensitivity to the order, similarity, clusters as a share of the
@@ -176,7 +178,7 @@ def reordering_mechanism(found: Mapping[str, Runs]) -> Figure:
     drawn = {}
     for ax in array[0]:
         drawn |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    figure.legend(drawn.values(), drawn, loc="outside lower center", ncols=3, frameon=False)
+    drawing.legend_below(figure, list(drawn.values()), list(drawn), 3)
     return figure
 
 
@@ -218,13 +220,12 @@ def curves_by_gpus(curves: Mapping[str, Sequence[float]], every: int) -> Figure:
     first, *others = curves
     for colour, (name, losses) in zip(COLOURS, curves.items(), strict=False):
         steps = every * np.arange(1, len(losses) + 1)
-        left.plot(steps, losses, color=colour, label=name, linewidth=1.2)
+        style = {"color": colour, "label": name, "linewidth": 1.2}
+        left.plot(steps, losses, **style)
         if name in others:
             apart = np.abs(np.subtract(losses, curves[first]))
             # Curves that are equal have no place on a scale of logarithms.
-            right.plot(
-                steps, np.where(apart > 0, apart, np.nan), color=colour, label=name, linewidth=1.2
-            )
+            right.plot(steps, np.where(apart > 0, apart, np.nan), **style)
     left.set(xlabel="steps", ylabel="training loss")
     right.set(xlabel="steps", ylabel=f"distance from {first}", yscale="log")
     for ax in (left, right):
@@ -232,58 +233,38 @@ def curves_by_gpus(curves: Mapping[str, Sequence[float]], every: int) -> Figure:
     return figure
 
 
-def _epochs(runs: Runs, arm: str, split: str, metric: str) -> list[list[float]]:
-    """A metric in percent by epoch, of each run of an arm, in the order of seeds."""
-    chosen = sorted((run for run in runs if run["arm"] == arm), key=lambda run: run["seed"])
-    if split == "train":
-        return [[100 * line[f"train_{metric}"] for line in run["epochs"]] for run in chosen]
-    return [[100 * comparison.tested(line, metric) for line in run["epochs"]] for run in chosen]
+def _epochs(runs: Runs, arm: str, split: str, metric: str) -> dict[int, list[float]]:
+    """A metric in percent by epoch, of each run of an arm by its seed."""
+
+    def value(line: Mapping[str, Any]) -> float:
+        return line[f"train_{metric}"] if split == "train" else comparison.tested(line, metric)
+
+    chosen = {run["seed"]: run["epochs"] for run in runs if run["arm"] == arm}
+    return {seed: [100 * value(line) for line in lines] for seed, lines in chosen.items()}
 
 
-def _over_seeds(ax: Axes, lines: Iterable[Any], arm: str, label: str, **line: Any) -> None:
-    """Mean and whole range over seeds, from epoch 1 on."""
-    table = np.array(list(lines), dtype=float)
+def _over_seeds(
+    ax: Axes, x: Sequence[float], table: np.ndarray, arm: str, label: str, **line: Any
+) -> None:
+    """Mean and whole range over seeds, the rows of a table."""
     values = {"mean": table.mean(0), "low": table.min(0), "high": table.max(0)}
-    band(ax, range(1, table.shape[1] + 1), values, _SIDE_BY_SIDE[arm], label, **line)
+    band(ax, x, values, _SIDE_BY_SIDE[arm], label, **line)
 
 
 def _paired_by_epoch(ax: Axes, runs: Runs) -> None:
-    by_arm = {
-        arm: {run["seed"]: run["epochs"] for run in runs if run["arm"] == arm}
-        for arm in ("random", "baseline")
-    }
-    seeds = sorted(by_arm["random"].keys() & by_arm["baseline"].keys())
+    random, own = (_epochs(runs, arm, "test", "top1") for arm in ("random", "baseline"))
+    seeds = sorted(random.keys() & own.keys())
     if len(seeds) < 2:
         raise ValueError(f"found: {len(seeds)} seeds in both orders, takes two or more")
-    tables = [
-        np.array(
-            [[100 * comparison.tested(line, "top1") for line in by_arm[arm][s]] for s in seeds]
-        )
-        for arm in ("random", "baseline")
-    ]
-    each = [comparison.paired(a, b) for a, b in zip(*(table.T for table in tables), strict=True)]
-    values = {name: [getattr(d, name) for d in each] for name in ("mean", "low", "high")}
+    by_epoch = (zip(*(each[seed] for seed in seeds), strict=True) for each in (random, own))
+    each = [comparison.paired(*pair) for pair in zip(*by_epoch, strict=True)]
     ax.axhline(0, color=GREY, linewidth=1.0)
+    values = estimates(map(asdict, each))
     band(ax, range(1, len(each) + 1), values, COLOURS[2], "random minus own order, test")
     # Early epochs differ by much more than late ones, which are the ones to see.
-    late = [
-        abs(d.mean) + (d.high - d.mean if d.high == d.high else 0) for d in each[len(each) // 3 :]
-    ]
-    ax.set_ylim(-1.15 * max(late), 1.15 * max(late))
-
-
-def _interval(ax: Axes, difference: Difference, place: float) -> None:
-    reach = difference.high - difference.mean
-    reach = [] if math.isnan(reach) else [[reach], [reach]]
-    ax.errorbar(
-        difference.mean,
-        place,
-        xerr=reach or None,
-        fmt="D",
-        color=COLOURS[0],
-        markersize=5,
-        capsize=3,
-    )
+    late = [(d.mean, d.low, d.high) for d in each[len(each) // 3 :]]
+    reach = 1.15 * float(np.nanmax(np.abs(late)))
+    ax.set_ylim(-reach, reach)
 
 
 def _share_of_clusters(run: Mapping[str, Any]) -> list[float]:
@@ -301,9 +282,7 @@ def _by_depth(ax: Axes, runs: Runs, arm: str, measure: Any, names: Sequence[str]
     # A line of its own for each stage: between stages the tokens are merged.
     for _, group in itertools.groupby(range(len(names)), key=lambda i: _stage(names[i])):
         places = list(group)
-        part = table[:, places]
-        values = {"mean": part.mean(0), "low": part.min(0), "high": part.max(0)}
-        band(ax, places, values, _SIDE_BY_SIDE[arm], label, linewidth=1.2)
+        _over_seeds(ax, places, table[:, places], arm, label, linewidth=1.2)
         label = "_nolegend_"
     return True
 

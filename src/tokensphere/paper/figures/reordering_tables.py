@@ -8,51 +8,21 @@ from typing import Any
 import numpy as np
 from IPython.display import Markdown
 
-from tokensphere.paper.printed import (
-    EFFECT,
-    FLUCTUATION,
-    IMAGES,
-    PUBLISHED,
-    RECIPE,
-    TABLE_1,
-    TABLE_2,
-)
+from tokensphere.paper import printed
 from tokensphere.records import Record
-from tokensphere.reorder.comparison import (
-    ANGLE,
-    Difference,
-    detectable,
-    detectable_once,
-    outcomes,
-    power,
-    power_once,
-    sampling_error,
-    seeds_needed,
-)
-from tokensphere.reorder.contrasts import Accuracy, Control, Diversity, Follower
+from tokensphere.reorder import comparison, contrasts, significance
+from tokensphere.reorder.comparison import Difference
 from tokensphere.reorder.recipe import Config
-from tokensphere.reorder.significance import (
-    Unpaired,
-    image_error,
-    largest_disagreement,
-    largest_spread,
-    runs_needed,
-)
 
 from .reordering import ARMS, MODELS, Runs
 from .tables import table
 
-KEYS = {
-    "peak learning rate": "rate",
-    "betas": "betas",
-    "weight decay": "decay",
-    "batch": "batch",
-}
+KEYS = {"peak learning rate": "rate", "betas": "betas", "weight decay": "decay", "batch": "batch"}
 """By row of the paper's Table 2, the key of a configuration; its other rows are in the code."""
 
 MEASURES = {
     "similarity": "mean cosine",
-    "clusters": f"clusters at {ANGLE}°",
+    "clusters": f"clusters at {comparison.ANGLE}°",
     "effective_rank": "effective rank",
     "pooled_rank": "effective rank, all images",
 }
@@ -71,7 +41,7 @@ def markdown(head: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
     return table(head, rows).data + "\n\n"
 
 
-def interval(d: Difference | Unpaired, form: str = "+.2f") -> str:
+def interval(d: Difference | significance.Unpaired, form: str = "+.2f") -> str:
     """Mean and bounds of a difference, in a format."""
     return f"{d.mean:{form}} [{d.low:{form}}, {d.high:{form}}]"
 
@@ -85,11 +55,11 @@ def configuration_table(configs: Mapping[str, Mapping[str, Any]], others: Sequen
     Raises ValueError for a configuration that differs from Table 2.
     """
     rows = []
-    for name, value in TABLE_2.items():
+    for name, value in printed.TABLE_2.items():
         ours = [config[KEYS[name]] if name in KEYS else value for config in configs.values()]
         if any(one != value for one in ours):
             raise ValueError(f"configs: {name} is {ours}, Table 2 has {value}")
-        rows.append([name, value, RECIPE[name], *ours])
+        rows.append([name, value, printed.RECIPE[name], *ours])
     for key in others:
         values = [config[key] for config in configs.values()]
         rows.append([f"`{key}`", "", "", *(value or "none" for value in values)])
@@ -110,48 +80,54 @@ def runs_made(record: Record, model: str) -> str:
 
 def published_table() -> str:
     """Table 1, what is published for its model, and what its differences can show."""
-    pairs = list(TABLE_1.values())
+    pairs = list(printed.TABLE_1.values())
     gains = [after - before for before, after in pairs]
-    images = [gain / image_error(pair, IMAGES) for gain, pair in zip(gains, pairs, strict=True)]
-    rows = [
-        ["Table 1, own order", *(f"{before:.2f}" for before, _ in pairs)],
-        ["Table 1, random order", *(f"{after:.2f}" for _, after in pairs)],
-        ["MambaVision-T as published", *PUBLISHED.values()],
-        ["$z$ on two samples of images", *(f"{value:.1f}" for value in images)],
-        [
-            "significant on the same images for $b+c$ below",
-            *(f"{largest_disagreement(pair, IMAGES):.1%}" for pair in pairs),
-        ],
+
+    def row(title: str, form: str, values: Iterable[float]) -> list[str]:
+        return [title, *(f"{value:{form}}" for value in values)]
+
+    images = [
+        gain / significance.image_error(pair, printed.IMAGES)
+        for gain, pair in zip(gains, pairs, strict=True)
     ]
-    for s in FLUCTUATION:
+    most = [significance.largest_disagreement(pair, printed.IMAGES) for pair in pairs]
+    rows = [
+        row("Table 1, own order", ".2f", [before for before, _ in pairs]),
+        row("Table 1, random order", ".2f", [after for _, after in pairs]),
+        row("MambaVision-T as published", "", printed.PUBLISHED.values()),
+        row("$z$ on two samples of images", ".1f", images),
+        row("significant on the same images for $b+c$ below", ".1%", most),
+    ]
+    for s in printed.FLUCTUATION:
         z = [gain / (math.sqrt(2) * s) for gain in gains]
-        rows.append([f"$z$ if it is of one run each, $s={s}$", *(f"{value:.1f}" for value in z)])
-        runs = [runs_needed(gain, s) for gain in gains]
-        rows.append([f"runs of each kind for power 0.8, $s={s}$", *runs])
-    least = [f"{largest_spread(gain):.3f}" for gain in gains]
-    rows.append(["significant for $s$ below", *least])
-    return markdown(["", *TABLE_1], rows)
+        runs = [significance.runs_needed(gain, s) for gain in gains]
+        rows.append(row(f"$z$ if it is of one run each, $s={s}$", ".1f", z))
+        rows.append(row(f"runs of each kind for power 0.8, $s={s}$", "", runs))
+    spreads = [significance.largest_spread(gain) for gain in gains]
+    rows.append(row("significant for $s$ below", ".3f", spreads))
+    return markdown(["", *printed.TABLE_1], rows)
 
 
 def power_table(
-    ours: Mapping[str, Difference], once: Sequence[float] = FLUCTUATION, effect: float = EFFECT
+    ours: Mapping[str, Difference],
+    once: Sequence[float] = printed.FLUCTUATION,
+    effect: float = printed.EFFECT,
 ) -> str:
-    """What was detectable, by the arguments of `figures.power_curves`."""
-    rows: list[list[Any]] = []
+    """What was detectable, by the arguments of `reordering.power_curves`."""
+    rows = []
     for sd in once:
-        row = ["Table 1, if of one run each", f"{sd:g}, of a run", detectable_once(sd)]
-        rows.append([*row, power_once(effect, sd), ""])
+        found = comparison.detectable_once(sd), comparison.power_once(effect, sd)
+        rows.append(["Table 1, if of one run each", f"{sd:g}, of a run", *found, ""])
     for name, d in ours.items():
-        row = [f"{name}, {d.n} pairs", f"{d.sd:.2f}, of differences", detectable(d.sd, d.n)]
-        rows.append([*row, power(effect, d.sd, d.n), seeds_needed(effect, d.sd)])
+        found = comparison.detectable(d.sd, d.n), comparison.power(effect, d.sd, d.n)
+        pairs = comparison.seeds_needed(effect, d.sd)
+        rows.append([f"{name}, {d.n} pairs", f"{d.sd:.2f}, of differences", *found, pairs])
     head = ["", "sd", "detectable with power 0.8", f"power at {effect:+.2f}"]
     head.append(f"pairs for power 0.8 at {effect:+.2f}")
-    return markdown(
-        head, [[*row[:2], *(f"{value:.2f}" for value in row[2:4]), row[4]] for row in rows]
-    )
+    return markdown(head, [[a, b, f"{c:.2f}", f"{d:.2f}", e] for a, b, c, d, e in rows])
 
 
-def accuracy_table(runs: Runs, arms: Mapping[str, Accuracy]) -> str:
+def accuracy_table(runs: Runs, arms: Mapping[str, contrasts.Accuracy]) -> str:
     """One model's accuracy by arm and what the arms' differences from the baseline are.
 
     runs: of the model, for the time of a step: the median over epochs and seeds.
@@ -162,18 +138,20 @@ def accuracy_table(runs: Runs, arms: Mapping[str, Accuracy]) -> str:
     rows = []
     for arm, each in arms.items():
         top1, top5 = (list(top.values()) for top in (each.top1, each.top5))
-        spread = f"{np.std(top1, ddof=1):.2f}" if len(top1) > 1 else ""
         epochs = [line for run in runs if run["arm"] == arm for line in run["epochs"]]
         step = 1000 * np.median([line["seconds_a_step"] for line in epochs])
-        row = [ARMS[arm], len(top1), f"{step:.0f}", f"{np.mean(top1):.2f}", spread]
-        row.append(f"{np.mean(top5):.2f}")
+        spread = f"{np.std(top1, ddof=1):.2f}" if len(top1) > 1 else ""
+        means = [f"{np.mean(top1):.2f}", spread, f"{np.mean(top5):.2f}"]
+        changes = ["", "", ""]
         if each.difference and each.difference5:
-            row += [interval(each.difference), _chance(each.p), interval(each.difference5)]
-        rows.append([*row, *[""] * (len(head) - len(row))])
+            changes = [interval(each.difference), _chance(each.p), interval(each.difference5)]
+        rows.append([ARMS[arm], len(top1), f"{step:.0f}", *means, *changes])
     return markdown(head, rows)
 
 
-def accuracy_tables(found: Mapping[str, Runs], by: Mapping[str, Mapping[str, Accuracy]]) -> str:
+def accuracy_tables(
+    found: Mapping[str, Runs], by: Mapping[str, Mapping[str, contrasts.Accuracy]]
+) -> str:
     """`accuracy_table` of each model, under its name."""
     return "".join(
         f"**{MODELS[model]}**\n\n{accuracy_table(runs, by[model])}" for model, runs in found.items()
@@ -192,19 +170,19 @@ def contrast_table(found: Mapping[str, Mapping[str, Difference]]) -> str:
     return markdown(head, rows)
 
 
-def control_table(found: Mapping[str, Control]) -> str:
+def control_table(found: Mapping[str, contrasts.Control]) -> str:
     """Random orders less one fixed order, paired and unpaired, by model."""
     head = ["random orders less one fixed order", "paired", "pairs", "unpaired", "runs"]
     rows = []
     for model, each in found.items():
         runs = " and ".join(map(str, each.unpaired.n))
-        paired, unpaired = interval(each.paired), interval(each.unpaired)
+        means = [interval(each.paired), each.paired.n, interval(each.unpaired), runs]
         spreads = [f"{each.paired.sd:.2f}", f"{each.unpaired.sd:.2f}", f"{each.chance:.3f}"]
-        rows.append([MODELS[model], paired, each.paired.n, unpaired, runs, *spreads])
+        rows.append([MODELS[model], *means, *spreads])
     return markdown([*head, "sd of the pairs", "if independent", "chance of so small a one"], rows)
 
 
-def followers_table(found: Mapping[str, Mapping[str, Follower]]) -> str:
+def followers_table(found: Mapping[str, Mapping[str, contrasts.Follower]]) -> str:
     """`contrasts.followers` by model."""
     head = ["model", "order in training", "mean cosine, difference", "clusters, difference"]
     head += ["top-1, difference", "response to the first", "to a later one"]
@@ -229,17 +207,19 @@ def hours_table(rates: Mapping[int, float], images: int) -> str:
     return markdown(["GPUs", "hours"], rows)
 
 
-def scale(runs: Mapping[str, Runs], effect: float = EFFECT) -> str:
+def scale(runs: Mapping[str, Runs], effect: float = printed.EFFECT) -> str:
     """What a difference like the paper's is for these runs, and what other images would do."""
     text = ""
-    share = effect / (100 - TABLE_1["top-1"][0])
+    share = effect / (100 - printed.TABLE_1["top-1"][0])
     for model, found in runs.items():
-        own = float(np.mean(list(outcomes(found, "top1")["baseline"].values())))
+        own = float(np.mean(list(comparison.outcomes(found, "top1")["baseline"].values())))
         images = found[0]["tested"]
-        text += f"**{MODELS[model]}**: of the errors {effect:.2f} points were {share:.1%} on "
-        text += f"ImageNet-1K, which is {share * (100 - own):.2f} points here; "
-        text += f"one image is {100 / images:.2f}; another {images:,} test images would move an "
-        text += f"accuracy by {sampling_error(own / 100, images):.2f} (binomial sd).\n\n"
+        text += (
+            f"**{MODELS[model]}**: of the errors {effect:.2f} points were {share:.1%} on "
+            f"ImageNet-1K, which is {share * (100 - own):.2f} points here; "
+            f"one image is {100 / images:.2f}; another {images:,} test images would move an "
+            f"accuracy by {comparison.sampling_error(own / 100, images):.2f} (binomial sd).\n\n"
+        )
     return text
 
 
@@ -250,32 +230,23 @@ def orders_table(found: Mapping[str, Runs]) -> str:
     for model, runs in found.items():
         for arm, name in ARMS.items():
             chosen = [run["orders"] for run in runs if run["arm"] == arm]
-            if not chosen:
-                continue
-            own, other = (
-                100 * np.mean([np.mean(orders[key]) for orders in chosen])
-                for key in ("own", "random")
-            )
-            last = np.mean([orders["sensitivity"][-1] for orders in chosen])
-            row = [MODELS[model], name, f"{own:.2f}", f"{other:.2f}", f"{own - other:.2f}"]
-            rows.append([*row, f"{last:.3f}"])
+            if chosen:
+                tops = [[np.mean(orders[key]) for key in ("own", "random")] for orders in chosen]
+                own, other = 100 * np.mean(tops, axis=0)
+                last = np.mean([orders["sensitivity"][-1] for orders in chosen])
+                row = [f"{own:.2f}", f"{other:.2f}", f"{own - other:.2f}", f"{last:.3f}"]
+                rows.append([MODELS[model], name, *row])
     return markdown([*head, "sensitivity, at the end"], rows)
 
 
-def diversity_table(rows: Iterable[Diversity]) -> str:
+def diversity_table(rows: Iterable[contrasts.Diversity]) -> str:
     """`contrasts.diversity_differences`."""
     head = ["after", "measure", "own order", "random order, difference", "p (Holm)"]
-    cells = [
-        [
-            f"{MODELS[row.model]}, {row.depth}",
-            MEASURES[row.measure],
-            f"{row.own:.3g}",
-            interval(row.difference, "+.3g"),
-            _chance(row.p),
-            SAID[row.shown],
-        ]
-        for row in rows
-    ]
+    cells = []
+    for row in rows:
+        change = [f"{row.own:.3g}", interval(row.difference, "+.3g"), _chance(row.p)]
+        place = f"{MODELS[row.model]}, {row.depth}"
+        cells.append([place, MEASURES[row.measure], *change, SAID[row.shown]])
     return markdown([*head, "reordered tokens are"], cells)
 
 
@@ -296,7 +267,7 @@ def overhead_table(steps: Mapping[str, Mapping[str, Any]]) -> str:
     steps: of the record of `reorder.scaling`. Shown is the median over rounds, in which the arms
     take turns, of the ratio within a round.
     """
-    arms = [arm for arm in ARMS if arm != "baseline"]
+    others = [arm for arm in ARMS if arm != "baseline"]
     rows = []
     for title, files in FILES.items():
         seconds = {
@@ -304,13 +275,11 @@ def overhead_table(steps: Mapping[str, Mapping[str, Any]]) -> str:
             for arm, file in files.items()
             if file in steps
         }
-        own = seconds["baseline"]
-        cells = [title, f"{1000 * np.median(own):.1f}"]
-        for arm in arms:
-            more = 100 * (np.median(seconds[arm] / own) - 1) if arm in seconds else None
-            cells.append("" if more is None else f"{more:+.1f}%")
-        rows.append(cells)
-    return markdown(["", "own order (ms a step)", *(ARMS[arm] for arm in arms)], rows)
+        own = seconds.pop("baseline")
+        more = {arm: np.median(each / own) - 1 for arm, each in seconds.items()}
+        cells = [f"{more[arm]:+.1%}" if arm in more else "" for arm in others]
+        rows.append([title, f"{1000 * np.median(own):.1f}", *cells])
+    return markdown(["", "own order (ms a step)", *(ARMS[arm] for arm in others)], rows)
 
 
 def scaling_table(scaling: Iterable[Mapping[str, Any]]) -> str:
@@ -334,13 +303,16 @@ def permuting_table(rows: Iterable[Mapping[str, Any]]) -> str:
     """
     names = {"ours (ms)": "ours (ms)", "index (ms)": "`x[:, order]`"}
     names |= {"index_select (ms)": "`index_select`", "gather (ms)": "`gather`"}
-    names |= {"floor (ms)": "two copies", "ours / floor": "ours, over copies"}
-    table = []
-    for row in rows:
-        cells = [f"{row[name]:.3f}" for name in list(names)[:-1]]
-        shape = f"{row['B']}x{row['tokens']}x{row['D']}"
-        table.append([shape, *cells, f"{row['ours / floor']:.2f}"])
-    return markdown(["images, tokens, width", *names.values()], table)
+    names |= {"floor (ms)": "two copies"}
+    cells = [
+        [
+            f"{row['B']}x{row['tokens']}x{row['D']}",
+            *(f"{row[name]:.3f}" for name in names),
+            f"{row['ours / floor']:.2f}",
+        ]
+        for row in rows
+    ]
+    return markdown(["images, tokens, width", *names.values(), "ours, over copies"], cells)
 
 
 def imagenet(cost: Mapping[str, Any], config: Config) -> str:

@@ -12,18 +12,8 @@ from tokensphere.first_token import KINDS
 from tokensphere.other_tokens.following import FORMS, TURNED, Dials, mean_and_error
 from tokensphere.sinks.style import COLOURS, axes
 
-from .tables import table
-
-__all__ = [
-    "HUES",
-    "dial_curves",
-    "ends_table",
-    "joined",
-    "joined_by_end_table",
-    "shares",
-    "spread_table",
-    "survey_curves",
-]
+from . import drawing
+from .tables import percent, table
 
 COLUMNS = (*KINDS, "still moving")
 
@@ -52,11 +42,6 @@ def joined(
     return float(mean), float(np.sqrt(spread / n)), int(n)
 
 
-def _interval(count: int, total: int) -> str:
-    low, high = survey.interval(count, total)
-    return f"{count / total:.1%} ({low:.1%} to {high:.1%})"
-
-
 def _mean(mean: float, error: float) -> str:
     return f"{mean:.1%} ± {2 * error:.1%}"
 
@@ -66,7 +51,7 @@ def ends_table(first: Mapping[str, Mapping[str, int]]) -> Markdown:
     rows = []
     for key, counts in first.items():
         total = sum(counts.values())
-        rows.append([key, *(_interval(counts[kind], total) for kind in COLUMNS)])
+        rows.append([key, *(percent(counts[kind], total, 1) for kind in COLUMNS)])
     return table(["$S_{BC}$, $D$", *COLUMNS], rows)
 
 
@@ -92,10 +77,7 @@ def survey_curves(data: Mapping[str, Any], dims: Sequence[int]) -> Figure:
         for kind, colour in HUES.items():
             counts = [data["first"][f"{law}, D={d}"] for d in dims]
             totals = [sum(c.values()) for c in counts]
-            share = np.array([c[kind] / n for c, n in zip(counts, totals, strict=True)])
-            bounds = [survey.interval(c[kind], n) for c, n in zip(counts, totals, strict=True)]
-            bars = abs(np.array(bounds).T - share)
-            ax.errorbar(dims, share, bars, color=colour, marker="o", ms=3, label=kind)
+            drawing.shares(ax, dims, [c[kind] for c in counts], totals, colour, label=kind)
         ax.set(title=f"first tokens, $S_{{BC}}$ {law}", ylim=(0, 1))
     array[0, 1].legend(fontsize=6.5, loc="upper right")
     right = array[0, 2]
@@ -108,8 +90,8 @@ def survey_curves(data: Mapping[str, Any], dims: Sequence[int]) -> Figure:
     right.set(title="later tokens that join", ylim=(0, 1))
     right.legend(fontsize=6.5)
     for ax in array.flat:
-        ax.set(xscale="log", xlabel="D", xticks=dims, xticklabels=dims)
-        ax.minorticks_off()
+        ax.set(xlabel="D")
+        drawing.log_ticks(ax, dims)
     return figure
 
 
@@ -130,9 +112,8 @@ def dial_curves(data: Mapping[str, Any], dims: Sequence[int]) -> Figure:
                 mean, error = np.array(found).T
                 style = {"color": colour, "ls": line, "marker": "o", "ms": 3}
                 ax.errorbar(range(len(series)), mean, 2 * error, label=f"{form}, {dim}", **style)
-        ticks = [f"{getattr(d, turned):g}" for d in series]
         ax.set(ylim=(-0.03, 1.03), xlabel=labels[turned], title=title)
-        ax.set(xticks=range(len(series)), xticklabels=ticks)
+        ax.set_xticks(range(len(series)), [f"{getattr(d, turned):g}" for d in series])
     array[0, 0].legend(fontsize=6.5, ncols=2)
     return figure
 

@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 
 from tokensphere.sinks.style import COLOURS, GREY, axes, band, estimates
 
+from . import drawing
+
 WAYS = {"bos": "after a beginning-of-text token", "none": "without one"}
 FACTORS = {
     "write": "step of the token itself",
@@ -34,8 +36,7 @@ def sinks_in_training(history: Mapping[str, Any], uniform: float) -> Figure:
     seen = history["heldout"]
     losses = [entry["none"]["loss"] for entry in seen]
     left.plot([entry["step"] for entry in seen], losses, "o-", color=COLOURS[0], label="held out")
-    left.set_xlabel("step")
-    left.set_ylabel("loss, nats a token")
+    left.set(xlabel="step", ylabel="loss, nats a token")
     left.legend(frameon=False)
     moments = sorted(map(int, history["measured"]))
     for ax, (way, title) in zip(rest, WAYS.items(), strict=True):
@@ -46,12 +47,9 @@ def sinks_in_training(history: Mapping[str, Any], uniform: float) -> Figure:
             ax.plot(first, color=COLOURS[0], alpha=shade, label=f"step {moment:,}")
         ax.axhline(uniform, color=GREY, linewidth=1.0, label="uniform attention")
         ax.set_title(title, loc="left", fontsize=10)
-        ax.set_xlabel("layer, from 0")
-        ax.set_ylim(0, 1.6 * uniform)
+        ax.set(xlabel="layer, from 0", ylim=(0, 1.6 * uniform))
     rest[0].set_ylabel("share of the first token")
-    figure.legend(
-        *rest[1].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False
-    )
+    drawing.legend_below(figure, *rest[1].get_legend_handles_labels(), 4)
     return figure
 
 
@@ -90,16 +88,14 @@ def sink_factors(found: Mapping[str, Any]) -> Figure:
         layers = run["theory"]["layers"]
         order = sorted(range(len(layers)), key=lambda i: (layers[i]["reverse"], i))
         x = np.arange(len(order))
-        for key, colour, label in (
-            ("measured", COLOURS[0], "measured"),
-            ("limit", COLOURS[1], "all tokens at the first"),
-        ):
+        ways = {"measured": "measured", "limit": "all tokens at the first"}
+        for (key, label), colour in zip(ways.items(), COLOURS, strict=False):
             _band(upper, estimates([layers[i][key] for i in order]), colour, label)
         null = run["scores"]["uniform"]["mean"][0]
         upper.axhline(null, color=GREY, linewidth=1.0, label="uniform attention")
-        for place, (factor, label) in enumerate(FACTORS.items()):
+        for (factor, label), colour in zip(FACTORS.items(), COLOURS, strict=False):
             parts = estimates([layers[i]["attribution"][factor] for i in order])
-            _band(lower, parts, COLOURS[place], label)
+            _band(lower, parts, colour, label)
         lower.axhline(0, color=GREY, linewidth=1.0)
         backward = [i for i, place in enumerate(order) if layers[place]["reverse"]]
         for ax in (upper, lower):

@@ -1,6 +1,6 @@
 """What the records on attention sinks hold, as tables and sentences; and what sinks must beat."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,39 +74,33 @@ def found_sinks(found: Found, caption: str = "") -> Markdown:
 
 def causes(found: Found) -> Markdown:
     """What of the theory's account each model bears out, with 95% intervals over prompts."""
-
-    def last(values: Mapping[str, Sequence[float]]) -> str:
-        return f"{values['mean'][-1]:.2f} [{values['low'][-1]:.2f}, {values['high'][-1]:.2f}]"
-
-    def below(run: Mapping[str, Any]) -> str:
-        layers, null = run["theory"]["layers"], run["scores"]["uniform"]["mean"][0]
-        return f"{sum(layer['limit']['high'] < null for layer in layers)} of {len(layers)}"
-
-    def ranked(run: Mapping[str, Any]) -> str:
-        layers = run["theory"]["layers"]
-        return f"{sum(layer['correlation']['low'] > 0 for layer in layers)} of {len(layers)}"
-
-    def with_depth(run: Mapping[str, Any]) -> str:
-        layers = [layer for layer in run["theory"]["layers"] if not layer["reverse"]]
-        shares = [layer["measured"]["mean"] for layer in layers]
-        return f"{spearmanr(range(len(shares)), shares).statistic:.2f} ({len(shares)} layers)"
-
-    shown: dict[str, Callable[[Mapping[str, Any]], str]] = {
-        "cosine with the first minus with each other, at the end": lambda run: last(
-            run["theory"]["alignment"]["excess"]
-        ),
-        "response to the first token, at the end": lambda run: last(
-            run["theory"]["response"]["first"]
-        ),
-        "response to a later token, at the end": lambda run: last(
-            run["theory"]["response"]["later"]
-        ),
-        "layers where the limit's share is below uniform": below,
-        "layers where the predicted pull ranks the channels (interval above 0)": ranked,
-        "depth and share of the first token, rank correlation, forward": with_depth,
+    rows = {
+        "cosine with the first minus with each other, at the end": [],
+        "response to the first token, at the end": [],
+        "response to a later token, at the end": [],
+        "layers where the limit's share is below uniform": [],
+        "layers where the predicted pull ranks the channels (interval above 0)": [],
+        "depth and share of the first token, rank correlation, forward": [],
     }
-    rows = [[title, *map(cell, found.values())] for title, cell in shown.items()]
-    return table(["", *found], rows)
+    for run in found.values():
+        theory, null = run["theory"], run["scores"]["uniform"]["mean"][0]
+        layers = theory["layers"]
+        ends = (theory["alignment"]["excess"], *(theory["response"][k] for k in ("first", "later")))
+        below = sum(layer["limit"]["high"] < null for layer in layers)
+        ranked = sum(layer["correlation"]["low"] > 0 for layer in layers)
+        shares = [layer["measured"]["mean"] for layer in layers if not layer["reverse"]]
+        cells = [
+            *(f"{v['mean'][-1]:.2f} [{v['low'][-1]:.2f}, {v['high'][-1]:.2f}]" for v in ends),
+            *(f"{count} of {len(layers)}" for count in (below, ranked)),
+            f"{_rank_with_depth(shares)} ({len(shares)} layers)",
+        ]
+        for row, cell in zip(rows.values(), cells, strict=True):
+            row.append(cell)
+    return table(["", *found], [[title, *cells] for title, cells in rows.items()])
+
+
+def _rank_with_depth(values: Sequence[float]) -> str:
+    return f"{spearmanr(range(len(values)), values).statistic:.2f}"
 
 
 def raw_with_depth(found: Found) -> Markdown:
@@ -120,7 +114,7 @@ def raw_with_depth(found: Found) -> Markdown:
             [layer["nulls"]["shuffled"]["raw"]["score"]["mean"] for layer in layers],
             [first_share(layer) for layer in layers],
         )
-        ranks = [f"{spearmanr(range(len(layers)), values).statistic:.2f}" for values in columns]
+        ranks = map(_rank_with_depth, columns)
         rates = [layer["rates"]["raw"]["after_threshold"]["mean"][0] for layer in layers]
         rises = int((np.diff(rates) > 0).sum())
         rows.append([name, *ranks, f"{rises} of {len(layers) - 1}"])
@@ -189,13 +183,11 @@ def falcon(shape: Mapping[str, Any], length: int, caption: str = "") -> Markdown
         shape: data of the record of `sinks.falcon_shape`.
         length: tokens of its long prompt.
     """
-    plain, scored = (shape["timings"][name] for name in ("forward", "forward and scores"))
     seconds = shape["seconds of the paper's evaluation"]
     whole = "the same with every token's importance in every channel of every layer"
     paper = "the paper's evaluation, 170 prompts of 16 tokens, 200 channels, all variants"
-    rows = [
-        [f"forward, {length:,} tokens", f"{plain['seconds']:.2f}", f"{plain['peak GB']:.1f}"],
-        [whole, f"{scored['seconds']:.2f}", f"{scored['peak GB']:.1f}"],
-        [paper, f"{seconds:.1f}", ""],
-    ]
+    titles = {f"forward, {length:,} tokens": "forward", whole: "forward and scores"}
+    timed = {title: shape["timings"][name] for title, name in titles.items()}
+    rows = [[title, f"{t['seconds']:.2f}", f"{t['peak GB']:.1f}"] for title, t in timed.items()]
+    rows.append([paper, f"{seconds:.1f}", ""])
     return table(["", "seconds", "peak memory (GB)"], rows, caption)

@@ -5,6 +5,8 @@ from typing import Any
 
 from IPython.display import Markdown
 
+from tokensphere import survey
+
 
 def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], caption: str = "") -> Markdown:
     """A table with a paragraph below it; cells are Markdown.
@@ -18,6 +20,12 @@ def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], caption: str = "")
             raise ValueError(f"rows: {list(row)} has {len(row)} cells, the head has {len(head)}")
         lines.append(_line(row))
     return Markdown("\n".join(lines) + (f"\n\n{caption}" if caption else ""))
+
+
+def percent(count: int, total: int, digits: int = 0) -> str:
+    """A share with its 95% Wilson interval, such as "46% (40% to 52%)"."""
+    shown = (f"{share:.{digits}%}" for share in (count / total, *survey.interval(count, total)))
+    return "{} ({} to {})".format(*shown)
 
 
 def _line(cells: Sequence[Any]) -> str:

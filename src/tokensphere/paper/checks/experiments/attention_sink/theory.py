@@ -8,13 +8,12 @@ from tokensphere import records, survey
 from tokensphere.flow import MambaFlow, random_tokens, simulate
 from tokensphere.paper.checks.tools import times
 from tokensphere.paper.ledger import Evidence, above, at_least, below, equal
-from tokensphere.sinks import experiment
-from tokensphere.sinks.nulls import lag_importance, uniform_importance
+from tokensphere.sinks import experiment, nulls
 from tokensphere.sinks.scores import attention_map, importance
 
 from .scores import EPSILON, LENGTH, aligned_layer, layer_of
 
-UNIFORM = float(uniform_importance(LENGTH)[0])
+UNIFORM = float(nulls.uniform_importance(LENGTH)[0])
 
 PUBLISHED_PARAMETERS = 7.27e9
 """Of Falcon-Mamba-7B as its model card gives it, tiiuae/falcon-mamba-7b on the Hugging Face hub."""
@@ -28,12 +27,11 @@ def random_limit(generator: torch.Generator):
 
 
 def limit_dominates(generator: torch.Generator) -> Evidence:
-    """All tokens at one point, positive gains: the first token has the largest raw importance, or
-    more than the uniform share, in every channel."""
+    """In every channel the first has the largest raw importance, or more than uniform."""
     layer = aligned_layer(*random_limit(generator))
-    raw, share = importance(layer)[0], importance(layer, "absolute")[0]
+    raw, share = importance(layer)[0], importance(layer, "absolute")[0, :, 0]
     largest = int((raw.argmax(-1) == 0).sum())
-    over = int((share[:, 0] > UNIFORM).sum())
+    over = int((share > UNIFORM).sum())
     return Evidence(
         [equal("channels with either", max(largest, over), len(raw))],
         {"with the largest raw score": largest, "with more than the uniform share": over},
@@ -41,29 +39,26 @@ def limit_dominates(generator: torch.Generator) -> Evidence:
 
 
 def limit_is_below(generator: torch.Generator) -> Evidence:
-    """Raw importance rises with k for positive gains and is negative for negative ones; all shares
-    of the first token are below uniform. What the limit lacks makes a sink: a larger first step, or
-    states of both signs."""
+    """Raw importance rises or is negative, by the sign of the gain, and shares are below uniform;
+    what the limit lacks makes a sink: a larger first step, or states of both signs."""
     rate, gain = random_limit(generator)
     layer = aligned_layer(rate, gain)
     raw, share = importance(layer)[0], importance(layer, "absolute")[0, :, 0]
     rise = raw.diff(dim=-1) / raw[:, :1]
     turned = importance(aligned_layer(rate, -gain))[0]
-    off = float((raw / lag_importance(rate[:, 0], gain[:, 0], LENGTH) - 1).abs().max())
+    off = float((raw / nulls.lag_importance(rate[:, 0], gain[:, 0], LENGTH) - 1).abs().max())
     slow = layer.select((rate[:, 0] < 0.1).nonzero()[:, 0])
     delta = slow.delta.clone()
     delta[..., 0] *= 10.0
     larger = importance(layer_of(delta, *slow.tensors[1:]), "absolute")[0, :, 0]
-    decays = torch.tensor([[0.999, 0.9]], dtype=torch.float64)
-    signs = torch.tensor([[1.0, -1.0]], dtype=torch.float64)
+    decays, signs = torch.tensor([[[0.999, 0.9]], [[1.0, -1.0]]], dtype=torch.float64)
     mixed = importance(aligned_layer(-decays.log(), signs))[0, 0]
+    largest = float(share.max())
     return Evidence(
         [
             above("least rise of raw importance, over the first token's", float(rise.min()), 0),
             below("largest raw importance with negative gains", float(turned.max()), 0),
-            below(
-                "largest share of the first token, over the uniform", float(share.max()), UNIFORM
-            ),
+            below("largest share of the first token, over the uniform", largest, UNIFORM),
             # 1 - e^{-r} at r = 1e-3 costs three digits in the scan's 16 sums.
             below("largest relative difference from the closed form", off, 1e-9),
             above("least share with ten times the first step", float(larger.min()), UNIFORM),
@@ -73,17 +68,23 @@ def limit_is_below(generator: torch.Generator) -> Evidence:
     )
 
 
-def flow_scores(generator: torch.Generator):
-    """Eq (6) with a positive definite form from random tokens, 100 draws, D = 5, t = 0 and 10.
+COSINE, LARGEST, OVER = (
+    "mean |cos| with the first",
+    "draws, largest raw score",
+    "draws, over uniform",
+)
 
-    Returns two dictionaries, for the two times, and the number of draws.
-    """
-    count, dim = 100, 5
-    draw = torch.randn(2, count, dim, dim, generator=generator, dtype=torch.float64)
+DRAWS = 100
+
+
+def flow_scores(generator: torch.Generator) -> list[dict[str, float]]:
+    """Eq (6) with positive definite forms from 100 draws of random tokens, D = 5, at t = 0, 10."""
+    dim = 5
+    draw = torch.randn(2, DRAWS, dim, dim, generator=generator, dtype=torch.float64)
     S_BC = (draw[0] - draw[0].mT) / 2 + 2 * torch.eye(dim, dtype=torch.float64)
-    a = 0.1 + 0.9 * torch.rand(count, dim, generator=generator, dtype=torch.float64)
+    a = 0.1 + 0.9 * torch.rand(DRAWS, dim, generator=generator, dtype=torch.float64)
     flow = MambaFlow(S_BC, draw[1], a)
-    x = random_tokens(count, LENGTH, dim, generator=generator)
+    x = random_tokens(DRAWS, LENGTH, dim, generator=generator)
     queries = torch.arange(LENGTH, 0, -1)
     found = []
     # Scores are compared to a hundredth: no need of more digits.
@@ -94,45 +95,35 @@ def flow_scores(generator: torch.Generator):
         share = shares[..., 0].mean(1)
         found.append(
             {
-                "mean |cos| with the first token": float(
-                    (tokens[:, 1:] @ tokens[:, 0, :, None]).abs().mean()
-                ),
+                COSINE: float((tokens[:, 1:] @ tokens[:, 0, :, None]).abs().mean()),
                 "raw sink rate": float((alpha[..., 0] > float(EPSILON)).double().mean()),
                 "mean share of the first token": float(share.mean()),
-                "draws, largest raw score": int((alpha.mean(1).argmax(-1) == 0).sum()),
-                "draws, share above uniform": int((share > UNIFORM).sum()),
+                LARGEST: int((alpha.mean(1).argmax(-1) == 0).sum()),
+                OVER: int((share > UNIFORM).sum()),
             }
         )
-    return *found, count
+    return found
 
 
 def flow_dominates(generator: torch.Generator) -> Evidence:
-    """At t = 10 the first token has the largest raw score, a mean over channels, and more than the
+    """At t = 10 the first has the largest raw score, a mean over channels, and more than the
     uniform share, in most draws."""
-    _, late, count = flow_scores(generator)
+    _, late = flow_scores(generator)
     return Evidence(
-        [
-            above("draws with the largest raw score", late["draws, largest raw score"], count / 2),
-            above("draws above uniform", late["draws, share above uniform"], count / 2),
-        ],
-        {"draws": count, **late},
+        [above(name, late[name], DRAWS / 2) for name in (LARGEST, OVER)], {"draws": DRAWS, **late}
     )
 
 
 def flow_aligns_without(generator: torch.Generator) -> Evidence:
     """Tokens come to the axis of the first; either happens in one draw of eight at most."""
-    early, late, count = flow_scores(generator)
-    cosine = "mean |cos| with the first token"
-    bounds = {
-        name: survey.interval(late[f"draws, {name}"], count)[1]
-        for name in ("largest raw score", "share above uniform")
-    }
+    early, late = flow_scores(generator)
+    upper = {name: survey.interval(late[name], DRAWS)[1] for name in (LARGEST, OVER)}
     return Evidence(
         [
-            above("rise of the mean cosine's modulus", late[cosine] - early[cosine], 0.2),
-            *(below(f"{name}: upper 95% bound", bound, 1 / 8) for name, bound in bounds.items()),
+            above("rise of the mean cosine's modulus", late[COSINE] - early[COSINE], 0.2),
+            *(below(f"{name}, upper 95% bound", bound, 1 / 8) for name, bound in upper.items()),
         ],
-        {"draws": count, "uniform share": UNIFORM, "t = 0": early, "t = 10": late},
+        {"draws": DRAWS, "uniform share": UNIFORM, "t = 0": early, "t = 10": late},
     )
 
 
@@ -142,19 +133,19 @@ def flow_aligns_without(generator: torch.Generator) -> Evidence:
 def record_by_depth() -> dict[str, dict[str, list[float]]]:
     """For each model and direction of the record, by layer: the first token's scores."""
     record = records.load(records.path("attention_sinks.json"), parameters=experiment.FULL)
-    found = {}
+    found: dict[str, dict[str, list[float]]] = {}
     for name, run in record.data.items():
-        for reverse in (False, True):
-            layers = [row for row in run["scores"]["layers"] if row["reverse"] == reverse]
-            found[f"{name}{', backward' if reverse else ''}"] = {
-                "raw rate": [row["rates"]["raw"]["after_threshold"]["mean"][0] for row in layers],
-                "raw score": [row["scores"]["raw"]["mean"][0] for row in layers],
-                "raw score of shuffled tokens": [
-                    row["nulls"]["shuffled"]["raw"]["score"]["mean"] for row in layers
-                ],
-                "share": [row["scores"]["absolute"]["mean"][0] for row in layers],
+        for row in run["scores"]["layers"]:
+            direction = found.setdefault(f"{name}{', backward' if row['reverse'] else ''}", {})
+            scores = {
+                "raw rate": row["rates"]["raw"]["after_threshold"]["mean"][0],
+                "raw score": row["scores"]["raw"]["mean"][0],
+                "raw score of shuffled tokens": row["nulls"]["shuffled"]["raw"]["score"]["mean"],
+                "share": row["scores"]["absolute"]["mean"][0],
             }
-    return {name: scores for name, scores in found.items() if scores["share"]}
+            for score, value in scores.items():
+                direction.setdefault(score, []).append(value)
+    return found
 
 
 def rises_steadily(generator: torch.Generator) -> Evidence:
@@ -173,7 +164,7 @@ def raw_rises_with_scale(generator: torch.Generator) -> Evidence:
     from many layers to the next."""
     found = record_by_depth()["typeseg"]
     depth = range(len(found["share"]))
-    rank = {name: float(spearmanr(depth, values).statistic) for name, values in found.items()}
+    rank = {name: float(spearmanr(depth, v).statistic) for name, v in found.items()}
     even = torch.linspace(0, 1, 64, dtype=torch.float64).expand(200, 64)
     sampled = torch.binomial(torch.full_like(even, 200.0), even, generator=generator)
     falls = (sampled.diff(dim=-1) < 0).sum(-1).double()
@@ -191,15 +182,17 @@ def raw_rises_with_scale(generator: torch.Generator) -> Evidence:
 # Figure 2 and the number of channels.
 
 
-def softmax_rows():
+def softmax_rows() -> tuple[list, list]:
     """For A_lj = -1000 e^{-3 (l - j) / 10}, T = 16, in ball arithmetic: the softmax of each row,
     and the shares of ``|A|`` in it."""
-    A = [
-        [-1000 * (flint.arb(-3 * (l - j)) / 10).exp() for j in range(l + 1)] for l in range(LENGTH)
-    ]
-    weights = [[value.exp() for value in row] for row in A]
-    soft = [[weight / sum(row) for weight in row] for row in weights]
-    return soft, [[value / sum(row) for value in row] for row in A]
+
+    def over_its_sum(row: list) -> list:
+        total = sum(row)
+        return [value / total for value in row]
+
+    lags = [(flint.arb(-3 * lag) / 10).exp() for lag in range(LENGTH)]
+    A = [[-1000 * lags[l - j] for j in range(l + 1)] for l in range(LENGTH)]
+    return [over_its_sum([v.exp() for v in row]) for row in A], [over_its_sum(row) for row in A]
 
 
 def softmax_means_attended(generator: torch.Generator) -> Evidence:
@@ -221,11 +214,9 @@ def softmax_prefers_least(generator: torch.Generator) -> Evidence:
     largest column mean there; the library's maps agree."""
     soft, share = softmax_rows()
     more = sum(bool(row[0] < other) for row in share for other in row[1:])
-    still = aligned_layer(torch.ones(1, 1).double(), torch.zeros(1, 1).double())
-    zero = importance(still, "softmax")[0, 0]
-    layer = aligned_layer(
-        torch.full((1, 1), 0.3, dtype=torch.float64), torch.full((1, 1), -1000.0).double()
-    )
+    one = torch.ones(1, 1, dtype=torch.float64)
+    zero = importance(aligned_layer(one, 0 * one), "softmax")[0, 0]
+    layer = aligned_layer(0.3 * one, -1000 * one)
     wanted = {"softmax": float(soft[-1][0]), "absolute": float(share[-1][0])}
     drawn = {variant: float(attention_map(layer, variant)[-1, 0]) for variant in wanted}
     off = max(abs(drawn[variant] / wanted[variant] - 1) for variant in wanted)
@@ -247,17 +238,14 @@ def channels_of_a_layer(generator: torch.Generator, expand: int) -> Evidence:
     from transformers import FalconMambaConfig, FalconMambaForCausalLM
 
     layers = 64
-    config = FalconMambaConfig(
-        vocab_size=65024,
-        hidden_size=4096,
-        num_hidden_layers=1,
-        expand=expand,
-        tie_word_embeddings=False,
-    )
+    shape = {"vocab_size": 65024, "hidden_size": 4096, "num_hidden_layers": 1, "expand": expand}
     with torch.device("meta"):  # shapes only: no memory, nothing drawn
-        model = FalconMambaForCausalLM(config)
-    one = sum(value.numel() for value in model.backbone.layers[0].parameters())
-    total = sum(value.numel() for value in model.parameters()) + (layers - 1) * one
+        model = FalconMambaForCausalLM(FalconMambaConfig(**shape, tie_word_embeddings=False))
+    one, total = (
+        sum(value.numel() for value in part.parameters())
+        for part in (model.backbone.layers[0], model)
+    )
+    total += (layers - 1) * one
     off = abs(total / PUBLISHED_PARAMETERS - 1)
     return Evidence(
         [below("parameters, relative difference from the published", off, 0.005)],

@@ -12,19 +12,8 @@ from tokensphere.flow import AutoregressiveFlow, SharedStepFlow, causal_attentio
 from tokensphere.other_tokens import consensus_rate
 from tokensphere.other_tokens.positive_angles import admissible
 from tokensphere.paper.ledger import Evidence, above, below, equal
-from tokensphere.reorder.collapse import angles_apart, collapse
-from tokensphere.reorder.theory import (
-    attention_rate,
-    decay_rate,
-    ends_by_depth,
-    fresh_orders,
-    one_order,
-    reordered_layers,
-    shared_step_factor,
-    slow_switching_rate,
-    switching_rate,
-    two_token_spread,
-)
+from tokensphere.reorder import theory
+from tokensphere.reorder.collapse import Collapse, angles_apart, collapse
 
 # Where a pass ends.
 
@@ -33,14 +22,14 @@ DEPTHS = (64, 256, 1024)
 
 def varies(generator: torch.Generator) -> Evidence:
     """With an order for each mixer the end varies between passes as much, whatever the depth."""
-    layer = ends_by_depth(DEPTHS, 96, 4, generator)["layer"]
+    layer = theory.ends_by_depth(DEPTHS, 96, 4, generator)["layer"]
     kept = above("deviation of the end, 1024 layers over 64", layer[-1] / layer[0], 0.7)
     return Evidence([kept], {"layers": DEPTHS, "deviation of the end": layer})
 
 
 def varies_with_one_order(generator: torch.Generator) -> Evidence:
     """Its deviation falls like the root of the depth; one order a pass ends at its first token."""
-    found = ends_by_depth(DEPTHS, 96, 4, generator)
+    found = theory.ends_by_depth(DEPTHS, 96, 4, generator)
     slope = float(np.polyfit(np.log(DEPTHS), np.log(found["layer"]), 1)[0])
     ratio = found["pass"][0] / found["layer"][0]
     return Evidence(
@@ -57,21 +46,20 @@ def varies_with_one_order(generator: torch.Generator) -> Evidence:
 def two_tokens(generator: torch.Generator, independent: bool) -> Evidence:
     """Where two tokens meet, from 3000 passes; control: as if a pass had one order."""
     flow = SharedStepFlow(torch.eye(2).double(), torch.zeros(2).double(), 0.5)
-    theta = 0.5 + float(torch.rand((), generator=generator, dtype=torch.float64))
-    start = torch.tensor([[1.0, 0.0], [math.cos(theta), math.sin(theta)]], dtype=torch.float64)
-    orders = fresh_orders(60, 3000, 2, generator)
-    path = reordered_layers(flow, start.expand(3000, -1, -1), 0.5, orders)
+    theta = 0.5 + torch.rand((), generator=generator, dtype=torch.float64)
+    angles = torch.stack([0 * theta, theta])
+    start = torch.stack([angles.cos(), angles.sin()], -1).expand(3000, -1, -1)
+    path = theory.reordered_layers(flow, start, 0.5, theory.fresh_orders(60, 3000, 2, generator))
     angle = torch.atan2(path[..., 1], path[..., 0])
     gaps = angle[..., 1] - angle[..., 0]
-    found = float(angle[-1].mean(-1).std()) / (theta / 2)
-    wanted = two_token_spread(gaps[:, 0]) if independent else 1.0
+    apart = float((gaps.amax(1) - gaps.amin(1)).max())
+    found = float(angle[-1].mean(-1).std() / (theta / 2))
+    wanted = theory.two_token_spread(gaps[:, 0]) if independent else 1.0
     return Evidence(
         [
             # 3000 passes: 1.3% of the deviation.
             below("relative error of the deviation", abs(found / wanted - 1), 0.06),
-            below(
-                "gaps differ between passes by", float((gaps.amax(1) - gaps.amin(1)).max()), 1e-12
-            ),
+            below("gaps differ between passes by", apart, 1e-12),
         ],
         {"deviation over that with one order a pass": found, "formula": wanted},
     )
@@ -80,26 +68,31 @@ def two_tokens(generator: torch.Generator, independent: bool) -> Evidence:
 # Collapse.
 
 
-def keeps_apart(generator: torch.Generator) -> Evidence:
-    """Some pass keeps a quarter of its diameter over 300 layers; eq (11), positive angles."""
+def twelve_passes(generator: torch.Generator) -> Collapse:
+    """Eq (11), positive angles, 300 layers: random orders, one a pass, and orders chosen against
+    a collapse."""
     flow, x0 = admissible(generator, 12, 4, 3, symmetric=False, least=0.05)
-    left = collapse(flow, x0, 0.2, 300, generator).left()
+    return collapse(flow, x0, 0.2, 300, generator)
+
+
+def keeps_apart(generator: torch.Generator) -> Evidence:
+    """Some pass keeps a quarter of its diameter."""
+    left = twelve_passes(generator).left()
     return Evidence([above("largest share of a diameter left", max(left.values()), 0.25)], left)
 
 
 def collapses(generator: torch.Generator) -> Evidence:
-    """None does, under random orders, one a pass, and orders chosen to prevent it."""
-    flow, x0 = admissible(generator, 12, 4, 3, symmetric=False, least=0.05)
-    found = collapse(flow, x0, 0.2, 300, generator)
-    left = found.left()
+    """None does, and each layer obeys the bounds of the proof."""
+    found = twelve_passes(generator)
+    left = found.left().items()
     return Evidence(
         [
-            *(below(f"share of the diameter left, {name}", d, 0.25) for name, d in left.items()),
+            *(below(f"share of the diameter left, {name}", d, 0.25) for name, d in left),
             # Rounding of a minimum that has reached its limit, and of a ratio of diameters.
             above("least relative growth of min U in a layer", found.growth, -1e-12),
             above("least slack of the factor 1 - delta", found.slack, -1e-6),
         ],
-        {"passes": len(x0)},
+        {"passes": 12},
     )
 
 
@@ -140,10 +133,13 @@ def systems(generator: torch.Generator) -> dict[str, tuple]:
     matrices = torch.randn(2, 3, 3, generator=generator, dtype=torch.float64)
     form = 2 / math.log(2) * torch.eye(3, dtype=torch.float64)
     return {
-        "causal attention": (AutoregressiveFlow(causal_attention(*matrices)), attention_rate),
+        "causal attention": (
+            AutoregressiveFlow(causal_attention(*matrices)),
+            theory.attention_rate,
+        ),
         "eq (11)": (
             SharedStepFlow(form, torch.zeros(3, dtype=torch.float64), 2.0),
-            lambda length: shared_step_factor(length, Q) / 2,
+            lambda length: theory.shared_step_factor(length, Q) / 2,
         ),
     }
 
@@ -152,10 +148,10 @@ def measured_rates(flow, generator: torch.Generator) -> tuple[float, float]:
     """Mean rate over 16 passes of 5 tokens: an order for each of 600 layers, and one order."""
     passes, layers = 16, 600
     x0 = random_tokens(2 * passes, 5, 3, generator=generator) + 3 * AXIS
-    orders = fresh_orders(layers, 2 * passes, 5, generator)
-    orders[:, passes:] = one_order(orders[:, passes:])
+    orders = theory.fresh_orders(layers, 2 * passes, 5, generator)
+    orders[:, passes:] = theory.one_order(orders[:, passes:])
     x0 = x0 / x0.norm(dim=-1, keepdim=True)
-    rates = decay_rate(flow, x0, 0.05, orders, layers // 2)
+    rates = theory.decay_rate(flow, x0, 0.05, orders, layers // 2)
     return float(rates[:passes].mean()), float(rates[passes:].mean())
 
 
@@ -182,24 +178,21 @@ def faster(generator: torch.Generator) -> Evidence:
             above(f"rate over that in one order, {name}", fresh / one, 1),
         ]
         numbers |= {f"rate, an order for each layer, {name}": fresh, f"in one order, {name}": one}
-    lengths = range(2, 7)
-    attention = [n * averaged_weight(n, lambda l, j: Fraction(1, l)) for n in lengths]
-    decaying = [n * averaged_weight(n, lambda l, j: Q ** (l - j)) / Q for n in lengths]
-    right = sum(rate == attention_rate(n) for n, rate in zip(lengths, attention, strict=True))
-    right += sum(
-        rate == shared_step_factor(n, Q) for n, rate in zip(lengths, decaying, strict=True)
-    )
+    right = 0
+    for n in range(2, 7):
+        attention = n * averaged_weight(n, lambda l, j: Fraction(1, l))
+        decaying = n * averaged_weight(n, lambda l, j: Q ** (l - j)) / Q
+        right += attention == theory.attention_rate(n)
+        right += decaying == theory.shared_step_factor(n, Q)
     criteria.append(equal("formulas that are the mean over all orders, L = 2 to 6", right, 10))
-    numbers["rate of causal attention, L = 2, 16, 196"] = [
-        float(attention_rate(n)) for n in (2, 16, 196)
-    ]
-    return Evidence(criteria, numbers)
+    rates = [float(theory.attention_rate(n)) for n in (2, 16, 196)]
+    return Evidence(criteria, numbers | {"rate of causal attention, L = 2, 16, 196": rates})
 
 
 def slow(generator: torch.Generator, corrected: bool) -> Evidence:
     """16 tokens, a fresh order every 32 units; control: the rate of one order."""
-    found = switching_rate(16, 32.0, 40, 200, generator)
-    wanted = slow_switching_rate(16, 32.0) if corrected else 0.5
+    found = theory.switching_rate(16, 32.0, 40, 200, generator)
+    wanted = theory.slow_switching_rate(16, 32.0) if corrected else 0.5
     # The next mode leaves e^{-32/6} = 0.5% of a stage's factor, 0.0002 of the rate; the mean of
     # 8000 logarithms that deviate by about 0.8 has an error of 0.0003.
     return Evidence(

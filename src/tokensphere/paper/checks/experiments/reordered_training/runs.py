@@ -5,9 +5,7 @@ import torch
 from tokensphere import records
 from tokensphere.paper.ledger import Evidence, above, at_least, below, equal
 from tokensphere.paper.printed import EFFECT
-from tokensphere.reorder import experiment
-from tokensphere.reorder.comparison import Difference, detectable, power
-from tokensphere.reorder.contrasts import Diversity, contrasts, diversity_differences, mean_excess
+from tokensphere.reorder import comparison, contrasts, experiment
 
 OWN, TRAINED = "top-1, both tested in own order", "top-1, each tested as trained"
 
@@ -21,40 +19,39 @@ def recorded() -> dict[str, list]:
     }
 
 
-def gains() -> dict[str, dict[str, Difference]]:
-    """By model, random less own order in top-1, under both orders of the tests."""
-    found = {model: contrasts(runs) for model, runs in recorded().items()}
-    return {model: {test: each[test] for test in (OWN, TRAINED)} for model, each in found.items()}
+def gains(test: str) -> dict[str, comparison.Difference]:
+    """By model, random less own order in top-1."""
+    return {model: contrasts.contrasts(runs)[test] for model, runs in recorded().items()}
 
 
 def improves(generator: torch.Generator) -> Evidence:
     """In each model the 95% interval of the gain lies above 0, in the more favourable test."""
-    lows = {model: max(d.low for d in each.values()) for model, each in gains().items()}
-    return Evidence([above(f"lower bound of the gain, {model}", d, 0) for model, d in lows.items()])
+    lows = {m: max(own.low, gains(TRAINED)[m].low) for m, own in gains(OWN).items()}
+    return Evidence([above(f"lower bound of the gain, {m}", low, 0) for m, low in lows.items()])
 
 
 def no_gain_shown(generator: torch.Generator) -> Evidence:
     """Tested in the own order, the gain is below the paper's; a test that would see it is not."""
-    found = {model: each[OWN] for model, each in gains().items()}
-    chances = {model: power(EFFECT, d.sd, d.n) for model, d in found.items()}
-    return Evidence(
-        [
-            *(below(f"upper bound of the gain, {m}", d.high, EFFECT) for m, d in found.items()),
-            *(below(f"power at the paper's gain, {m}", p, 0.25) for m, p in chances.items()),
-        ],
-        {f"detectable with power 0.8, {m}": detectable(d.sd, d.n) for m, d in found.items()},
-    )
+    criteria, numbers = [], {}
+    for model, d in gains(OWN).items():
+        chance = comparison.power(EFFECT, d.sd, d.n)
+        criteria += [
+            below(f"upper bound of the gain, {model}", d.high, EFFECT),
+            below(f"power at the paper's gain, {model}", chance, 0.25),
+        ]
+        numbers[f"detectable with power 0.8, {model}"] = comparison.detectable(d.sd, d.n)
+    return Evidence(criteria, numbers)
 
 
 def closeness_to_the_first() -> tuple[float, float]:
     """Of MambaVision-T's tokens, beyond that to each other: before stage 4's blocks and after."""
-    excess = mean_excess(recorded()["mambavision_tiny"])
+    excess = contrasts.mean_excess(recorded()["mambavision_tiny"])
     return excess["stage 4, input"], list(excess.values())[-1]
 
 
-def of_all_images() -> list[Diversity]:
+def of_all_images() -> list[contrasts.Diversity]:
     """Effective rank of all images' tokens after each model's last stage."""
-    rows = diversity_differences(recorded())
+    rows = contrasts.diversity_differences(recorded())
     last = {row.model: row.depth for row in rows}
     return [row for row in rows if row.measure == "pooled_rank" and row.depth == last[row.model]]
 
@@ -68,17 +65,14 @@ def diversifies(generator: torch.Generator) -> Evidence:
 def diversity_not_shown(generator: torch.Generator) -> Evidence:
     """In no model is a difference shown; each interval holds 0."""
     rows = of_all_images()
-    criteria = [
-        equal("models with a rank that differs, after Holm", sum(r.shown != 0 for r in rows), 0)
-    ]
+    differ = sum(row.shown != 0 for row in rows)
+    criteria, numbers = [equal("models with a rank that differs, after Holm", differ, 0)], {}
     for row in rows:
+        d, model = row.difference, row.model
         criteria += [
-            below(
-                f"lower bound over the rank in own order, {row.model}",
-                row.difference.low / row.own,
-                0,
-            ),
-            at_least(f"upper bound over it, {row.model}", row.difference.high / row.own, 0),
+            below(f"lower bound over the rank in own order, {model}", d.low / row.own, 0),
+            at_least(f"upper bound over it, {model}", d.high / row.own, 0),
         ]
-    reach = {row.model: detectable(row.difference.sd, row.difference.n) / row.own for row in rows}
-    return Evidence(criteria, {f"detectable with power 0.8, {m}": d for m, d in reach.items()})
+        reach = comparison.detectable(d.sd, d.n) / row.own
+        numbers[f"detectable with power 0.8, {model}"] = reach
+    return Evidence(criteria, numbers)

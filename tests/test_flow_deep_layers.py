@@ -9,6 +9,7 @@ from tokensphere.flow.deep_layers import (
     mean_field,
     modified_field,
     output_error,
+    scatter,
 )
 
 DIM = 3
@@ -69,6 +70,23 @@ def test_the_mean_field_is_that_of_the_mean_matrix_where_only_s_bc_is_drawn(prob
     bank = MambaFlow(S_BC, field.S_Delta.expand(5, -1, -1), field.a.expand(5, -1))
     averaged = MambaFlow(S_BC.mean(0), field.S_Delta, field.a)
     torch.testing.assert_close(mean_field(bank)(x0), averaged(x0))
+
+
+def test_independent_layers_scatter_about_the_mean_flow_at_order_one_half(problem):
+    field, x0 = problem
+    S_BC, S_Delta = field.S_BC + normal(5, DIM, DIM, seed=4), normal(5, DIM, DIM, seed=5)
+    bank = MambaFlow(S_BC, S_Delta, field.a.expand(5, DIM))
+    limit = simulate(mean_field(bank), x0, grid(1)).tokens[-1]
+    generator, depths = torch.Generator().manual_seed(6), (16, 256)
+    errors = [scatter(bank, x0, grid(depth), limit, 300, generator) for depth in depths]
+    # The mean of 300 squares is known to 10% or so, and each error to half of that.
+    assert empirical_order(depths, errors) == pytest.approx(0.5, abs=0.1)
+    same = MambaFlow(*(value[:1].expand_as(value) for value in (S_BC, S_Delta, bank.a)))
+    alone = MambaFlow(S_BC[0], S_Delta[0], field.a)
+    end = simulate(alone, x0, grid(1)).tokens
+    error = scatter(same, x0, grid(8), end[-1], 2, generator)
+    largest = output_error(alone, x0, grid(8), end)
+    assert largest <= error <= len(x0) ** 0.5 * largest
 
 
 def test_drawn_layers_are_those_of_their_indices():

@@ -5,7 +5,12 @@ import torch
 
 from tokensphere.first_token.zeros import inflow, random_zeros
 from tokensphere.flow import MambaFlow, random_tokens
-from tokensphere.other_tokens.residual_stream import layer_bound, vertex_exponents, zero_rate
+from tokensphere.other_tokens.residual_stream import (
+    fitted_exponents,
+    layer_bound,
+    vertex_exponents,
+    zero_rate,
+)
 
 
 def normal(*shape, seed=0):
@@ -96,3 +101,17 @@ def test_norms_are_positive():
     S_BC, S_Delta, p, kappa = zeros()
     with pytest.raises(ValueError, match="norm"):
         zero_rate(S_BC, S_Delta, p[kappa < 0], kappa[kappa < 0])
+
+
+def test_exponents_of_powers_are_found():
+    times = torch.logspace(3, 9, 20, dtype=torch.float64)
+    p = torch.tensor([[0.2, 1.5], [0.7, 0.0]], dtype=torch.float64)
+    values = 3 * times[:, None, None] ** -p
+    torch.testing.assert_close(fitted_exponents(times, values), p, rtol=0, atol=1e-12)
+    assert fitted_exponents(times, 0 * times).isnan()
+
+
+@pytest.mark.parametrize("times", [[1.0], [0.0, 1.0]])
+def test_exponents_need_two_positive_times(times):
+    with pytest.raises(ValueError, match="times: got"):
+        fitted_exponents(torch.tensor(times), torch.ones(len(times)))

@@ -8,7 +8,8 @@ flow of their mean at order 1/2.
 import math
 from collections.abc import Callable, Sequence
 
-from torch import Tensor
+import torch
+from torch import Generator, Tensor
 
 from .fields import MambaFlow, OnSphere, project
 from .integrate import Field, layers, unit
@@ -89,6 +90,24 @@ def drawn_layers(bank: MambaFlow, which: Tensor, times: Tensor) -> MambaFlow:
         return lambda t: parameter[which[round((float(t) - start) / h)]]
 
     return MambaFlow(drawn(bank.S_BC), drawn(bank.S_Delta), drawn(bank.a))
+
+
+def scatter(
+    bank: MambaFlow, x0: Tensor, times: Tensor, limit: Tensor, runs: int, generator: Generator
+) -> float:
+    """Root mean square distance from `limit` of models whose layers are drawn independently.
+
+    Args:
+        bank: as for :func:`mean_field`. x0, limit: (L, D), where models start and are to end.
+        times: (depth + 1,), equally spaced. runs: how many models.
+    Raises:
+        ValueError: as :func:`tokensphere.flow.layers`.
+    """
+    depth = len(times) - 1
+    which = torch.randint(len(bank.a), (depth, runs), generator=generator)
+    start = x0.expand(runs, -1, -1)
+    ends = layers(drawn_layers(bank, which, times), start, times, every=depth).tokens[-1]
+    return float((ends - limit).square().sum((-1, -2)).mean().sqrt())
 
 
 def absorb_radius_and_gain(

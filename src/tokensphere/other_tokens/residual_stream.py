@@ -75,3 +75,20 @@ def zero_rate(S_BC: Tensor, S_Delta: Tensor, p: Tensor, norm: Tensor) -> Tensor:
     if (kappa >= 0).any():
         raise ValueError(f"p: kappa is {float(kappa.max()):g}, takes zeros with kappa < 0")
     return -kappa / norm
+
+
+def fitted_exponents(times: Tensor, values: Tensor) -> Tensor:
+    """p of values ~ times^-p by least squares in logarithms, to hold against predicted exponents.
+
+    Args:
+        times: (T,), positive, late: a transient of relative size t^-s shows as an error of that
+            order. values: (T, ...), positive; an exponent is NaN where one is zero.
+    Returns:
+        (...).
+    Raises:
+        ValueError: less than two times, or times that are not positive.
+    """
+    if len(times) < 2 or not float(times.min()) > 0:
+        raise ValueError(f"times: got {times.tolist()}, takes two or more that are positive")
+    clock = times.log() - times.log().mean()
+    return -torch.tensordot(clock, values.log(), 1) / clock.square().sum()

@@ -1,9 +1,8 @@
 """Of which deep models the flow is the limit, section 2.2."""
 
-import torch
 from torch import Generator, Tensor
 
-from tokensphere.flow import MambaFlow, deep_layers, layers, simulate, simulate_residual_stream
+from tokensphere.flow import MambaFlow, deep_layers, simulate, simulate_residual_stream
 from tokensphere.paper.checks import tools
 from tokensphere.paper.ledger import Criterion, Evidence, below, between
 
@@ -52,15 +51,13 @@ def deeper_is_nearer(generator: Generator) -> Evidence:
         times = tools.times(depth, depth + 1)
         flow = simulate(field, x0, times, rtol=1e-7).tokens
         unscaled.append(deep_layers.output_error(field, x0, times, flow))
-    runs, laws, scatter = 256, 8, []
-    S_BC = field.S_BC + tools.normal(generator, laws, DIM, DIM)
-    bank = MambaFlow(S_BC, tools.normal(generator, laws, DIM, DIM), field.a.expand(laws, DIM))
+    S_BC, S_Delta = (
+        field.S_BC + tools.normal(generator, 8, DIM, DIM),
+        tools.normal(generator, 8, DIM, DIM),
+    )
+    bank = MambaFlow(S_BC, S_Delta, field.a.expand(8, DIM))
     mean = tools.ends(deep_layers.mean_field(bank), x0, 1.0, rtol=1e-7, atol=1e-12)
-    for depth in DEPTHS:
-        which = torch.randint(laws, (depth, runs), generator=generator)
-        drawn = deep_layers.drawn_layers(bank, which, grid(depth))
-        ends = layers(drawn, x0.expand(runs, -1, -1), grid(depth), every=depth).tokens[-1]
-        scatter.append(float((ends - mean).square().sum((-1, -2)).mean().sqrt()))
+    scatter = [deep_layers.scatter(bank, x0, grid(n), mean, 256, generator) for n in DEPTHS]
     criteria = [
         below("unscaled: error at depth 32 by that at 8", unscaled[-1] / unscaled[0], 0.6),
         order_is_one("independent layers: order in 1/depth", scatter),

@@ -128,12 +128,10 @@ def near_a_vertex(generator: Generator) -> tuple[MambaFlow, Tensor, Tensor]:
 
 def long_exponents(field: MambaFlow, start: Tensor) -> Tensor:
     """Fitted p of |x_lk| ~ t^-p, k > 1, for t from 1e15 to 1e18: (..., L, D - 1)."""
-    late = torch.logspace(0, 18, 145, dtype=torch.float64)
+    late = torch.logspace(15, 18, 25, dtype=torch.float64)
     times = torch.cat([torch.zeros(1, dtype=torch.float64), late])
-    z = simulate_residual_stream(field, start, times, rtol=1e-6, atol=1e-8).tokens
-    away, clock = tools.unit(z)[121:, ..., 1:].abs().log(), times[121:].log()
-    clock = clock - clock.mean()
-    return -torch.tensordot(clock, away, 1) / clock.square().sum()
+    z = simulate_residual_stream(field, start, times, rtol=1e-6, atol=1e-8).tokens[1:]
+    return residual_stream.fitted_exponents(late, tools.unit(z)[..., 1:].abs())
 
 
 def first_exponents(generator: Generator, of_the_sphere: bool) -> Evidence:

@@ -70,9 +70,7 @@ def conditions(generator: torch.Generator, stated: bool) -> Evidence:
     criteria = [equal(f"{what} {case}", n, count) for case, n in reached.items()]
     criteria.append(below("largest speed where <x_2, S x_1> = 0", largest(flow(still)), 1e-12))
     # So the value 1 becomes 2 without another motion.
-    criteria += agree(
-        1e-12, {"2 S: the field, from twice that of S": fast(still) - 2 * flow(still)}
-    )
+    criteria += agree(1e-12, {"the field of 2 S, twice that of S": fast(still) - 2 * flow(still)})
     return Evidence(criteria)
 
 
@@ -102,9 +100,8 @@ def nonlinear(generator: torch.Generator, odd: bool) -> Evidence:
         "<x_1, S(x_1)>, <x_1, S(-x_1)>": [float(x1 @ S(x1)), float(x1 @ S(-x1))],
         "not symmetric by": largest((y * S(z)).sum(-1) - (S(y) * z).sum(-1)),
     }
-    return Evidence(
-        [equal("of 100 starts, not at consensus", (~_at_pair(x, x1)).sum(), 0)], numbers
-    )
+    missed = (~_at_pair(x, x1)).sum()
+    return Evidence([equal("of 100 starts, not at consensus", missed, 0)], numbers)
 
 
 def first_exception(generator: torch.Generator, stated: bool) -> Evidence:

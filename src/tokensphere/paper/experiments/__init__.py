@@ -1,0 +1,1 @@
+"""The long runs behind records: what only the book needs of them."""

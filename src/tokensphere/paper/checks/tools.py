@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tokensphere.flow import simulate
+from tokensphere.flow import FirstTokenFlow, simulate
 from tokensphere.paper.ledger import Criterion, below
 
 
@@ -20,6 +20,14 @@ def ends(flow, x0: Tensor, stop: float, rtol: float = 1e-6, atol: float | None =
     """The tokens at time `stop`, (..., L, D), from x0 (..., L, D); atol is rtol / 1000."""
     atol = rtol * 1e-3 if atol is None else atol
     return simulate(flow, x0, times(stop, 2), rtol, atol).tokens[-1]
+
+
+def first_tokens(
+    S_BC: Tensor, S_Delta: Tensor, y0: Tensor, at: Tensor, rtol: float, atol: float
+) -> Tensor:
+    """First tokens y0, (n, D), at the times (T,), each by parameters of its own: (T, n, D)."""
+    flow = FirstTokenFlow(S_BC, S_Delta)
+    return simulate(flow, y0.unsqueeze(1), at, rtol, atol).tokens[:, :, 0]
 
 
 def normal(generator: torch.Generator, *shape: int) -> Tensor:

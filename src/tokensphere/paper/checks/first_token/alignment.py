@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import pad, softplus
 
 from tokensphere.first_token import alignment, diagonal_limit, jacobian
-from tokensphere.flow import FirstTokenFlow, random_tokens, simulate
+from tokensphere.flow import FirstTokenFlow, random_tokens
 from tokensphere.paper.checks import tools
 from tokensphere.paper.ledger import Evidence, above, at_least, below, equal
 from tokensphere.rates import fit_exponential
@@ -25,12 +25,11 @@ def signs_stay(generator: Generator, turned: bool) -> Evidence:
     changed, off_zero = 0, 0.0
     for dim in (1, 2, 3, 6):
         S_BC, S_Delta = 2 * tools.normal(generator, 2, 20, dim, dim)
-        y0 = random_tokens(20, 1, dim, generator=generator)
+        y0 = random_tokens(20, dim, generator=generator)
         if dim > 2:
-            y0[:, :, 0] = 0.0
+            y0[:, 0] = 0.0
             y0 = tools.unit(y0)
-        flow, at = FirstTokenFlow(S_BC, S_Delta), tools.times(10, 101)
-        y = simulate(flow, y0, at, rtol=1e-6, atol=1e-9).tokens
+        y = tools.first_tokens(S_BC, S_Delta, y0, tools.times(10, 101), 1e-6, 1e-9)
         value = y - y.roll(1, -1) if turned else y
         # A coordinate far below the tolerance may be integrated to a value of the wrong sign.
         moved = (value.sign() != value[0].sign()) & (y.abs() > 1e-7)
@@ -56,8 +55,7 @@ def order_stays(generator: Generator, steps: str, form: str) -> Evidence:
         S_Delta = 2 * tools.normal(generator, count, dim, dim)
     else:
         S_Delta = torch.diag_embed(y0.sign() if steps == "signed" else torch.ones_like(y0))
-    at, flow = tools.times(4, 41), FirstTokenFlow(S_BC, S_Delta)
-    size = simulate(flow, y0.unsqueeze(1), at, 1e-9, 1e-12).tokens[:, :, 0].abs()
+    size = tools.first_tokens(S_BC, S_Delta, y0, tools.times(4, 41), 1e-9, 1e-12).abs()
     order = size[0].argsort(-1)
     signs, sizes = y0.sign().gather(-1, order), size.gather(-1, order.expand_as(size))
     low, high = torch.triu_indices(dim, dim, 1)
@@ -284,7 +282,7 @@ def columns_select(generator: Generator, dependent: bool) -> Evidence:
     S_Delta = -torch.diag_embed(y0.sign())
     if dependent:
         S_Delta = torch.diag_embed(y0.sign()) - y0.sign().unsqueeze(-1) / dim
-    end = tools.ends(FirstTokenFlow(S_BC, S_Delta), y0.unsqueeze(1), 150, 1e-8)[:, 0]
+    end = tools.first_tokens(S_BC, S_Delta, y0, tools.times(150, 2), 1e-8, 1e-11)[-1]
     at = ((end * alignment.largest_coordinate(y0)).sum(-1) > 0.95).sum()
     ranks = torch.linalg.matrix_rank(S_Delta).unique()
     criteria = [

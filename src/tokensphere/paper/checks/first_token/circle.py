@@ -9,7 +9,7 @@ from torch.nn.functional import softplus
 
 from tokensphere import circle, first_token, survey
 from tokensphere.circle import field
-from tokensphere.flow import FirstTokenFlow, random_tokens, simulate
+from tokensphere.flow import FirstTokenFlow, random_tokens
 from tokensphere.paper.checks import tools
 from tokensphere.paper.ledger import Evidence, above, below, equal
 
@@ -127,9 +127,8 @@ def stays_in_quadrant(generator: Generator, turn: float) -> Evidence:
     """Trajectories keep the signs of both coordinates in axes turned by `turn`."""
     draws = 60
     S_BC, S_Delta, _ = survey.draw("Gaussian", 2, draws, generator)
-    y0 = random_tokens(draws, 1, 2, generator=generator)
-    flow, at = FirstTokenFlow(S_BC, S_Delta), tools.times(40, 41)
-    y = simulate(flow, y0, at, rtol=1e-7, atol=1e-9).tokens[:, :, 0]
+    y0 = random_tokens(draws, 2, generator=generator)
+    y = tools.first_tokens(S_BC, S_Delta, y0, tools.times(40, 41), 1e-7, 1e-9)
     cos, sin = math.cos(turn), math.sin(turn)
     coordinates = y @ torch.tensor([[cos, -sin], [sin, cos]], dtype=torch.float64)
     across = -(coordinates * coordinates[0].sign()).amin((0, -1))

@@ -22,6 +22,7 @@ MAY = {
     "other_tokens": {"first_token", "flow"},
     "survey": {"circle", "first_token", "flow", "records"},
     "sinks": {"checkpoint", "flow", "records", "s6"},
+    "one_dimension": {"symbolic"},
     "refine": {"s6"},
     "reorder": {"checkpoint", "flow", "other_tokens", "records", "s6", "sinks"},
     "cli": {"paper", "sinks"},

@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from tokensphere.flow import SharedStepFlow
 from tokensphere.other_tokens.approach import (
     APART,
+    aligned_rate,
     approach,
     axis_distance,
     random_approaches,
@@ -36,11 +38,17 @@ def test_tokens_start_at_the_axis():
     assert (other[:, 1:, 0] < 0).any() and torch.equal(other.abs(), x.abs())
 
 
-def test_random_flows_have_rate_one_where_all_signs_agree():
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_random_flows_have_rate_one_where_all_signs_agree(symmetric):
     axis, ones = torch.eye(3).double()[0], torch.ones(4).double()
-    for flow in unbatched(random_shared_step(5, 3, torch.Generator().manual_seed(1))):
-        rates = shared_step_decay_rates(flow, axis, ones)
+    flow = random_shared_step(5, 3, torch.Generator().manual_seed(1), symmetric)
+    assert torch.equal(flow.S_BC, flow.S_BC.mT) == symmetric
+    torch.testing.assert_close(aligned_rate(flow), torch.ones(5).double(), rtol=1e-12, atol=0)
+    for one in unbatched(flow):
+        rates = shared_step_decay_rates(one, axis, ones)
         assert float(rates.min()) == pytest.approx(1.0, rel=1e-12)
+        half = SharedStepFlow(one.S_BC / 2, one.alpha, one.a)
+        assert float(aligned_rate(half)) == pytest.approx(0.5, rel=1e-12)
 
 
 def test_random_runs_decay_as_predicted():

@@ -46,17 +46,33 @@ def axis_distance(x: Tensor, signs: Tensor | float = 1.0) -> Tensor:
     return x[..., 1:].norm(dim=-1) * (2 / (1 + signs * x[..., 0])).sqrt()
 
 
-def random_shared_step(count: int, dim: int, generator: torch.Generator) -> SharedStepFlow:
-    """Random flows of eq (11), a batch, with <e_1, S_BC e_1> > 0; S_BC is not symmetric.
+def aligned_rate(flow: SharedStepFlow) -> Tensor:
+    """The sharp rate of eq (11) if all tokens join x_1 = e_1: gamma Delta e^{-a Delta}, (...).
+
+    gamma = <e_1, S_BC e_1> and Delta = softplus(alpha_1): the second token has it, and for every L
+    none is slower. With other signs: :func:`tokensphere.other_tokens.resonance.signed_sums`.
+    """
+    step = softplus(flow.alpha[..., 0])
+    return flow.S_BC[..., 0, 0] * step * torch.exp(-flow.a * step)
+
+
+def random_shared_step(
+    count: int, dim: int, generator: torch.Generator, symmetric: bool = False
+) -> SharedStepFlow:
+    """Random flows of eq (11), a batch, with <e_1, S_BC e_1> > 0.
 
     S_BC is scaled so that consensus of all tokens at e_1 has the rate 1.
+
+    Args:
+        symmetric: whether S_BC is; the draws are those of the flow that is not.
     """
     S_BC = torch.randn(count, dim, dim, generator=generator, dtype=torch.float64) / 2
     alpha = torch.randn(count, dim, generator=generator, dtype=torch.float64)
     S_BC[:, 0, 0] = 1 + S_BC[:, 0, 0].abs()
     a = 0.3 + torch.rand(count, generator=generator, dtype=torch.float64)
-    step = softplus(alpha[:, 0])
-    rate = S_BC[:, 0, 0] * step * torch.exp(-a * step)
+    if symmetric:
+        S_BC = (S_BC + S_BC.mT) / 2
+    rate = aligned_rate(SharedStepFlow(S_BC, alpha, a))
     return SharedStepFlow(S_BC / rate[:, None, None], alpha, a)
 
 

@@ -10,9 +10,9 @@ import torch
 
 from tokensphere.circle import portrait
 from tokensphere.first_token import equilibria
-from tokensphere.flow import FirstTokenFlow, Trajectory, random_tokens
+from tokensphere.flow import Trajectory, random_tokens
 from tokensphere.paper import figures, ledger
-from tokensphere.paper.figures import circle_portraits, portraits
+from tokensphere.paper.figures import circle_portraits
 from tokensphere.paper.figures.ledger import confirmed
 from tokensphere.paper.ledger import Claim, Evidence, below
 
@@ -20,22 +20,6 @@ from tokensphere.paper.ledger import Claim, Evidence, below
 def problem(seed):
     g = torch.Generator().manual_seed(seed)
     return [torch.randn(3, 3, generator=g, dtype=torch.float64) for _ in range(2)]
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_trajectories_of_a_portrait_go_with_the_flow_on_the_sphere(seed):
-    S_BC, S_Delta = problem(seed)
-    flow = FirstTokenFlow(S_BC, S_Delta)
-    lines, arrows, points, families, _ = portraits._drawing(S_BC, S_Delta)
-    assert len(lines) > 40 and len(points) == 14 and not families
-    for path in (*lines, *arrows):
-        np.testing.assert_allclose(np.linalg.norm(path, axis=1), 1, atol=1e-12)
-        # Arcs of at most 0.032: the chord turns from the velocity by no more than the path curves.
-        velocity = flow(torch.tensor(path[:-1])).numpy()
-        steps = np.diff(path, axis=0)
-        along = (steps * velocity).sum(-1) / np.linalg.norm(velocity, axis=-1)
-        moved = np.linalg.norm(steps, axis=-1)
-        assert (along[moved > 0.01] > 0.7 * moved[moved > 0.01]).all()
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -59,15 +43,10 @@ def test_a_portrait_marks_every_equilibrium_by_stability(seed):
 
 def test_a_portrait_shows_what_is_not_isolated():
     identity = torch.eye(3, dtype=torch.float64)
-    # On the support {1, 2} both columns have the same differences: a circle.
     circle = torch.tensor([[1.0, 1, 0], [0, 0, 1], [0, 1, 0]], dtype=torch.float64)
-    *_, families, colour = portraits._drawing(identity, circle)
-    assert len(families) == 1 and colour == "#888888"
-    assert abs(families[0][:, 2]).max() < 1e-12
     assert '"family"' in figures.portrait(identity, circle, "name").data
-    lines, arrows, points, families, colour = portraits._drawing(identity, 0 * identity)
-    assert not lines and not points and arrows.shape == (0, 2, 3)
-    assert colour == figures.STABILITIES["degenerate"][0]
+    colour = figures.STABILITIES["degenerate"][0]
+    assert f'"colorscale":[[0,"{colour}"]' in figures.portrait(identity, 0 * identity, "name").data
     still = figures.portrait(0 * identity, identity, "name").data  # S_BC = 0: all 14 degenerate
     assert still.count('"degenerate, support') == 14
 

@@ -10,8 +10,6 @@ from scipy import stats
 
 from tokensphere.sinks.style import COLOURS, axes
 
-__all__ = ["Decay", "decays", "errors_by_depth"]
-
 
 def errors_by_depth(
     curves: Mapping[str, tuple[Sequence[int], Sequence[float]]], first: int

@@ -43,21 +43,18 @@ def find(name: str | os.PathLike[str], book: str | os.PathLike[str] | None = Non
         return Path(name).resolve()
     folder = _book() if book is None else Path(book)
     chapters = _chapters(folder)
-    if name in chapters:
-        return chapters[name]
-    matches = [chapter for chapter in chapters if chapter.rpartition("/")[2] == name]
+    last = {chapter: chapter.rpartition("/")[2] for chapter in chapters}
+    matches = [name] if name in chapters else [c for c in chapters if last[c] == name]
     if len(matches) == 1:
         return chapters[matches[0]]
     if matches:
         raise ChapterError(f"{name!r} names several chapters: {', '.join(matches)}")
     # Close to the path or to its last part, said as the path.
-    names = {chapter.rpartition("/")[2]: chapter for chapter in chapters} | {c: c for c in chapters}
+    names = {part: chapter for chapter, part in last.items()} | {c: c for c in chapters}
     close = dict.fromkeys(names[match] for match in difflib.get_close_matches(name, names))
-    hint = (
-        f"did you mean {' or '.join(close)}?"
-        if close
-        else f"there are {', '.join(chapters) or 'none'}"
-    )
+    hint = f"there are {', '.join(chapters) or 'none'}"
+    if close:
+        hint = f"did you mean {' or '.join(close)}?"
     raise ChapterError(f"no chapter {name!r} in {folder}; {hint}")
 
 

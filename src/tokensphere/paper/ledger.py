@@ -26,26 +26,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import torch
 
-__all__ = [
-    "ROLES",
-    "VERDICTS",
-    "Check",
-    "Claim",
-    "Criterion",
-    "Evidence",
-    "Outcome",
-    "above",
-    "at_least",
-    "at_most",
-    "below",
-    "between",
-    "check",
-    "equal",
-    "ledger",
-    "parse",
-    "source",
-]
-
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[2]
 ROLES = {"stated": "as stated", "control": "control", "corrected": "as corrected"}
@@ -249,8 +229,7 @@ class Claim:
     @property
     def expected(self) -> dict[str, bool]:
         """Its checks by role, in order, and whether each must pass."""
-        verdict = VERDICTS[self.verdict]
-        expected = verdict.needs | verdict.may
+        expected = VERDICTS[self.verdict].needs | VERDICTS[self.verdict].may
         return {role: expected[role] for role in ROLES if role in self.checks}
 
 

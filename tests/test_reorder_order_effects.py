@@ -11,6 +11,7 @@ from tokensphere.reorder.order_effects import (
     consecutive_correlation,
     orders_after_the_first,
     output_change,
+    raster_against_random,
 )
 
 
@@ -45,6 +46,23 @@ def test_the_correlation_is_a_mean_over_images_and_places():
     assert float(consecutive_correlation(patches[:, :1].expand(5, 4, 3), orders[0])) == (
         pytest.approx(1)
     )
+
+
+def test_neighbours_that_are_alike_stand_out_among_random_orders():
+    g = seeded()
+    walk = torch.randn(50, 6, 2, generator=g, dtype=torch.float64).cumsum(1)
+    walk = walk - walk.mean((0, 1))
+    raster, random = raster_against_random(walk, 200, g)
+    wanted = consecutive_correlation(walk, torch.arange(6))
+    assert raster == pytest.approx(float(wanted)) and random.shape == (200,)
+    assert int((random < raster).sum()) >= 195
+    # Of patches that are the same in law at each place the own order is one of many.
+    noise = torch.randn(50, 6, 2, generator=g, dtype=torch.float64)
+    ranks = [
+        int((others < own).sum())
+        for own, others in (raster_against_random(noise[:, i:], 200, g) for i in range(3))
+    ]
+    assert min(ranks) > 0 and max(ranks) < 200
 
 
 def test_orders_after_the_first_move_all_the_others():

@@ -13,7 +13,13 @@ from torch import Tensor
 from .arguments import check_count
 from .theory import fresh_orders
 
-__all__ = ["adjacent_shares", "consecutive_correlation", "orders_after_the_first", "output_change"]
+__all__ = [
+    "adjacent_shares",
+    "consecutive_correlation",
+    "orders_after_the_first",
+    "output_change",
+    "raster_against_random",
+]
 
 
 def adjacent_shares(side: int) -> tuple[Fraction, Fraction]:
@@ -51,6 +57,28 @@ def consecutive_correlation(patches: Tensor, orders: Tensor) -> Tensor:
     products = torch.einsum("nid,njd->ij", patches, patches)
     correlation = products / patches.square().sum() * patches.shape[1]
     return correlation[orders[..., 1:], orders[..., :-1]].mean(-1)
+
+
+def raster_against_random(
+    patches: Tensor, count: int, generator: torch.Generator
+) -> tuple[float, Tensor]:
+    """:func:`consecutive_correlation` in the order as given, and in random orders, (count,).
+
+    The rank of the first among the others is a permutation test of the order: under the hypothesis
+    that it tells nothing about the patches all count + 1 ranks are equally likely.
+
+    Args:
+        patches: (images, L, values), centred; row by row, say.
+        count: of uniform orders, >= 1.
+        generator: on the CPU.
+
+    Raises:
+        ValueError: a shape or number out of range.
+    """
+    own = torch.arange(patches.shape[1])[None]
+    orders = torch.cat([own, fresh_orders(1, count, patches.shape[1], generator)[0]])
+    found = consecutive_correlation(patches, orders)
+    return float(found[0]), found[1:]
 
 
 def orders_after_the_first(sequences: int, length: int, generator: torch.Generator) -> Tensor:

@@ -116,11 +116,8 @@ def angular_equation(generator: Generator, factor: float) -> Evidence:
     h = factor * torch.log(1 + torch.exp(radius * torch.cos(phi[:, None] - angle)))
     second = (l1 + l2 + (l1 - l2) * torch.cos(2 * phi)) * torch.sin(2 * phi) * h.diff(dim=1)[:, 0]
     # Rounding of a few products of numbers of order one to ten.
-    criteria = [
-        below("difference from the first display", (flow - first).abs().max(), 1e-12),
-        below("difference from the second display", (flow - second).abs().max(), 1e-12),
-    ]
-    return Evidence(criteria)
+    displays = {"the first display": flow - first, "the second display": flow - second}
+    return Evidence(tools.agree(1e-12, displays))
 
 
 def stays_in_quadrant(generator: Generator, turn: float) -> Evidence:

@@ -107,14 +107,11 @@ def equation_19(generator: Generator, weights: str) -> Evidence:
     """
     criteria = []
     for dim in (1, 2, 3):
-        y = sympy.Matrix(1, dim, sympy.symbols(f"y1:{dim + 1}", real=True))
-        S_BC = sympy.Matrix(dim, dim, sympy.symbols(f"b:{dim * dim}"))
-        S_Delta = sympy.Matrix(dim, dim, sympy.symbols(f"s:{dim * dim}"))
+        y = sympy.Matrix(1, dim, sympy.symarray("y", dim))
+        S_BC, S_Delta = (sympy.Matrix(sympy.symarray(name, (dim, dim))) for name in "bs")
         steps = symbolic.steps(y, S_Delta)
-        powers = 2 if weights == "squares" else 0
-        mean = sum(step * x**powers for step, x in zip(steps, y, strict=True))
-        q = (y * S_BC * y.T)[0]
-        claimed = (steps - mean * sympy.ones(1, dim)).multiply_elementwise(y) * q
+        mean = steps.dot(y.multiply_elementwise(y) if weights == "squares" else sympy.ones(1, dim))
+        claimed = (y * S_BC * y.T)[0] * (steps - mean * sympy.ones(1, dim)).multiply_elementwise(y)
         left = (claimed - symbolic.mamba_field(y, S_BC, S_Delta, [1] * dim)).expand()
         terms = sum(len(sympy.Add.make_args(entry)) for entry in left if entry != 0)
         criteria.append(equal(f"terms left, D = {dim}", terms, 0))

@@ -64,11 +64,8 @@ def equation_2(generator: Generator, hold: bool) -> Evidence:
     B_bar = M.diagonal(dim1=1, dim2=2).mT
     A_bar = M.diagonal(-1, dim1=1, dim2=2).mT / B_bar[:-1]
     printed = -torch.expm1(-a * delta) / a if hold else delta
-    of_A, of_B = _relative(A_bar, torch.exp(-a * delta[1:])), (B_bar / printed - 1).abs().max()
-    criteria = [
-        below("largest relative difference of A-bar", of_A, ROUNDING),
-        below("largest relative difference of B-bar", of_B, ROUNDING),
-    ]
+    of_A, of_B = _relative(A_bar, torch.exp(-a * delta[1:])), B_bar / printed - 1
+    criteria = tools.agree(ROUNDING, {"A-bar, relative": of_A, "B-bar, relative": of_B})
     return Evidence(criteria, {"largest a Delta": float((a * delta).max())})
 
 

@@ -26,21 +26,19 @@ def errors_to(field, x0: Tensor, limit: Tensor, normalise: str = "after") -> lis
     return [deep_layers.output_error(field, x0, grid(n), limit, normalise) for n in DEPTHS]
 
 
-def limit_of_layers(generator: Generator, normalise: str) -> Evidence:
-    """Layers that normalise before or after, against the flow."""
+def limit_of_layers(generator: Generator, parameters: str, normalise: str) -> Evidence:
+    """Layers that normalise "before" or "after" against the flow, with parameters that are
+    "constant", "moving" with depth, or "frozen": the flow's move, all layers have the first ones.
+    """
     field, x0 = problem(generator)
-    errors = errors_to(field, x0, simulate(field, x0, grid(1)).tokens, normalise)
+    if parameters != "constant":
+        field = moving(generator, field)
+    flow = simulate(field, x0, grid(1)).tokens
+    if parameters == "frozen":
+        field = MambaFlow(field.S_BC(0), field.S_Delta(0), field.a(0))
+    errors = errors_to(field, x0, flow, normalise)
     numbers = {f"error at depth {DEPTHS[-1]}": errors[-1]}
     return Evidence([order_is_one("order in 1/depth", errors)], numbers)
-
-
-def moving_limit(generator: Generator, frozen: bool) -> Evidence:
-    """Layers with parameters of their depth, or all with those of the first, against the flow."""
-    field, x0 = problem(generator)
-    field = moving(generator, field)
-    flow = simulate(field, x0, grid(1)).tokens
-    built = MambaFlow(field.S_BC(0), field.S_Delta(0), field.a(0)) if frozen else field
-    return Evidence([order_is_one("order in 1/depth", errors_to(built, x0, flow))])
 
 
 def deeper_is_nearer(generator: Generator) -> Evidence:

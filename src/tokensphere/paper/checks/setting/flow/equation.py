@@ -9,7 +9,7 @@ from torch.nn.functional import softplus
 from tokensphere import s6
 from tokensphere.flow import FirstTokenFlow, MambaFlow, random_tokens
 from tokensphere.paper.checks import tools
-from tokensphere.paper.ledger import Evidence, below, equal
+from tokensphere.paper.ledger import Evidence, equal
 
 from ._problems import DIM, LENGTH, ROUNDING, moving, problem
 
@@ -31,12 +31,11 @@ def coefficients(generator: Generator, first_decay: int) -> Evidence:
             formula[:, l, j] = (x[l] @ S_BC @ x[j]) * steps[j] * torch.exp(-a * elapsed)
     _, *tensors = tools.s6_layout(x, steps, a, S_BC, torch.eye(DIM, dtype=torch.float64))
     recurrent = s6.hidden_attention(*tensors)[0]
-    library = field.attention(x, t)
-    criteria = [
-        below("difference of eq (8)", (formula - recurrent).abs().max(), ROUNDING),
-        below("difference of the library's field", (library - recurrent).abs().max(), ROUNDING),
-    ]
-    return Evidence(criteria)
+    differences = {
+        "eq (8)": formula - recurrent,
+        "the library's field": field.attention(x, t) - recurrent,
+    }
+    return Evidence(tools.agree(ROUNDING, differences))
 
 
 def autonomous_row(generator: Generator, row: int) -> Evidence:
@@ -46,12 +45,12 @@ def autonomous_row(generator: Generator, row: int) -> Evidence:
     other[row] = x[row]
     alone = FirstTokenFlow(field.S_BC, field.S_Delta)(x[row])
     seen = {
-        "as drawn": field(x),
-        "among other tokens": field(other),
-        "with three times the rates": MambaFlow(field.S_BC, field.S_Delta, 3 * field.a)(x),
+        "the row as drawn": field(x),
+        "the row among other tokens": field(other),
+        "three times the rates": MambaFlow(field.S_BC, field.S_Delta, 3 * field.a)(x),
     }
-    gaps = {name: (velocity[row] - alone).abs().max() for name, velocity in seen.items()}
-    return Evidence([below(f"difference {name}", gap, ROUNDING) for name, gap in gaps.items()])
+    differences = {name: velocity[row] - alone for name, velocity in seen.items()}
+    return Evidence(tools.agree(ROUNDING, differences))
 
 
 def initial_sphere(generator: Generator, channel: bool) -> Evidence:
@@ -89,14 +88,12 @@ def autonomous_coefficients(generator: Generator, printed: bool) -> Evidence:
         key = x0[0] if printed else x[0]
         return (x[1] @ field.S_BC @ key) * steps[0] * torch.exp(-rates * steps[1])
 
-    again = (coefficient(1.0) - coefficient(0.5)).abs().max()
-    # At t = 0 the moving parameters are those of `field`: what is left is x_j without t.
-    layer = (coefficient(0.0) - field.attention(x)[:, 1, 0]).abs().max()
-    criteria = [
-        below("difference at the same tokens at another t", again, ROUNDING),
-        below("difference from eq (5) at the tokens of time t", layer, ROUNDING),
-    ]
-    return Evidence(criteria)
+    differences = {
+        "the same tokens at another t": coefficient(1.0) - coefficient(0.5),
+        # At t = 0 the moving parameters are those of `field`: what is left is x_j without t.
+        "eq (5) at the tokens of time t": coefficient(0.0) - field.attention(x)[:, 1, 0],
+    }
+    return Evidence(tools.agree(ROUNDING, differences))
 
 
 def threshold_gates(one: tuple[int, ...], other: tuple[int, ...]) -> set[tuple[int, ...]]:

@@ -29,11 +29,8 @@ def stream_on_the_sphere(generator: Generator) -> Evidence:
     field, x0 = problem(generator)
     stream = layers(field, x0, tools.times(1.0, 65), "before", every=64).tokens[-1].norm(dim=-1)
     rms = (x0 / x0.square().mean(-1, keepdim=True).sqrt()).norm(dim=-1)
-    criteria = [
-        below("a norm in the stream from 1", (stream - 1).abs().max(), 1e-6),
-        below("a norm after RMS normalisation from 1", (rms - 1).abs().max(), 1e-6),
-    ]
-    return Evidence(criteria, {"norms in the stream": stream.tolist()})
+    from_1 = {"norms in the stream, from 1": stream - 1, "norms after RMS, from 1": rms - 1}
+    return Evidence(tools.agree(1e-6, from_1), {"norms in the stream": stream.tolist()})
 
 
 def stream_in_polar_form(generator: Generator) -> Evidence:
@@ -53,12 +50,9 @@ def stream_in_polar_form(generator: Generator) -> Evidence:
     absorbed = absorb_radius_and_gain(field.S_BC, field.S_Delta, radius, gain)
     error = raw - gain * MambaFlow(*absorbed, field.a).layer(x0)
     relative = error.abs().max() / raw.abs().max()
-    criteria = [
-        below("equation of the direction, residual", turning.abs().max(), 1e-5),
-        below("equation of the radius, residual", growing.abs().max(), 1e-5),
-        below("radius and gain absorbed, relative error", relative, ROUNDING),
-    ]
-    return Evidence(criteria)
+    sides = {"the equation of the direction": turning, "the equation of the radius": growing}
+    absorbs = below("radius and gain absorbed, relative error", relative, ROUNDING)
+    return Evidence([*tools.agree(1e-5, sides), absorbs])
 
 
 def bounded(generator: Generator, normalised: bool) -> Evidence:
@@ -160,9 +154,9 @@ def later_exponents(generator: Generator, with_sums: bool) -> Evidence:
     following = long_exponents(field, start) - predicted[:, :1]
     start[:, :-1] = torch.eye(DIM, dtype=torch.float64)[0]
     own = long_exponents(field, start)[:, -1] - predicted[:, -1 if with_sums else 0]
-    criteria = [
-        below("first token moves: error of an exponent", following.abs().max(), 0.005),
-        below("first tokens rest: error of the last one's", own.abs().max(), 0.005),
-    ]
+    errors = {
+        "exponents, the first token moves": following,
+        "the last one's exponents, the others rest": own,
+    }
     smallest = float(predicted[:, -1].min())
-    return Evidence(criteria, {"smallest own exponent of the last one": smallest})
+    return Evidence(tools.agree(0.005, errors), {"smallest own exponent of the last one": smallest})

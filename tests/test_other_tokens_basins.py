@@ -176,3 +176,16 @@ def test_under_a_negative_form_the_third_token_follows_its_limit(generator):
     assert set(positive) == {True, False}
     with pytest.raises(ValueError, match="4 dimensions, takes 3"):
         basins.third_limit(torch.eye(4, dtype=torch.float64), xi, xi)
+
+
+def test_the_speed_of_a_last_token_is_bounded(generator):
+    flow, x1 = basins.random_problem(generator, 3, symmetric=False)
+    x, signs = basins.near_consensus(generator, x1, 500, 4)
+    speed = flow(x)[:, -1].norm(dim=-1)
+    bound = basins.speed_bound(flow, x, signs)
+    assert (speed <= bound + 1e-12).all()
+    # With x_L across S_BC x_1 and the others at +-x_1 both are zero: it needs no constant.
+    x[:, 1:-1] = signs[..., None] * x1
+    x[:, -1] = basins.with_form(x[:, -1], flow.S_BC @ x1, 0.0)
+    assert float(basins.speed_bound(flow, x, signs).abs().max()) < 1e-12
+    assert float(flow(x)[:, -1].abs().max()) < 1e-12

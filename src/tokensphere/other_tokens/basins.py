@@ -118,11 +118,29 @@ def growth_bound(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> Tensor:
         signs: (..., L-2), the s_j of tokens 2 to L - 1.
     """
     x1 = x[(0,) * (x.ndim - 1)]
-    gamma, norm = x1 @ flow.S_BC @ x1, torch.linalg.matrix_norm(flow.S_BC, 2)
+    form, total, far, norm = _near(flow, x, signs)
+    return (x1 @ flow.S_BC @ x1) * total * form**2 - 8 * norm**3 * far
+
+
+def speed_bound(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> Tensor:
+    """An upper bound (...) of |dx_L/dt|, of any last token behind tokens near +-x_1.
+
+        sum_{j<L} a_Lj |U_L1| + 2 |S_BC| sum_{1<j<L} a_Lj |x_j - s_j x_1|
+
+    So x_L converges if U_L1 and the distances decay exponentially. Arguments as
+    :func:`growth_bound`.
+    """
+    form, total, far, norm = _near(flow, x, signs)
+    return total * form.abs() + 2 * norm * far
+
+
+def _near(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> tuple[Tensor, ...]:
+    """U_L1, sum a_Lj over j < L, sum a_Lj |x_j - s_j x_1| over 1 < j < L, (...) each; |S_BC|."""
+    x1 = x[(0,) * (x.ndim - 1)]
     a = weights(flow, x)[..., -1, :-1]
-    form = x[..., -1, :] @ (flow.S_BC @ x1)
     far = (x[..., 1:-1, :] - signs[..., None] * x1).norm(dim=-1)
-    return gamma * a.sum(-1) * form**2 - 8 * norm**3 * (a[..., 1:] * far).sum(-1)
+    norm = torch.linalg.matrix_norm(flow.S_BC, 2)
+    return x[..., -1, :] @ (flow.S_BC @ x1), a.sum(-1), (a[..., 1:] * far).sum(-1), norm
 
 
 def tied_attractors(

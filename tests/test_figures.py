@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from tokensphere import survey
 from tokensphere.circle import portrait
 from tokensphere.first_token import equilibria
 from tokensphere.flow import Trajectory, random_tokens
 from tokensphere.paper import figures, ledger
-from tokensphere.paper.figures import circle_portraits
+from tokensphere.paper.figures import circle_portraits, drawing
 from tokensphere.paper.figures.ledger import confirmed
 from tokensphere.paper.ledger import Claim, Evidence, below
 
@@ -162,3 +163,28 @@ def test_a_table_has_rows_as_long_as_its_head():
     assert shown == "| a | b |\n| --- | --- |\n| 1 | 2.5 |\n\nBelow."
     with pytest.raises(ValueError, match="rows"):
         figures.table(["a", "b"], [[1]])
+
+
+def test_a_table_by_columns_leaves_empty_what_one_has_not():
+    shown = figures.tables.columns({"one": {"a": 1, "b": 2}, "two": {"b": 3, "c": 4}}, "x").data
+    assert shown.splitlines()[2:] == ["| a | 1 |  |", "| b | 2 | 3 |", "| c |  | 4 |"]
+    assert shown.startswith("| x | one | two |")
+
+
+def test_a_share_comes_with_its_interval():
+    assert figures.tables.percent(1, 4) == "25% (5% to 70%)"
+    assert figures.tables.percent(1, 4, 1) == "25.0% (4.6% to 69.9%)"
+
+
+def test_counted_shares_have_wilson_s_intervals_and_rates_their_diagonal():
+    figure, (left, right) = plt.subplots(1, 2)
+    drawing.shares(left, [1, 2], [1, 3], 4, "k")
+    points, _, (bars,) = left.containers[0]
+    np.testing.assert_allclose(points.get_xydata(), [[1, 0.25], [2, 0.75]])
+    ends = [segment[:, 1] for segment in bars.get_segments()]
+    np.testing.assert_allclose(ends, [survey.interval(1, 4), survey.interval(3, 4)])
+    drawing.rates(right, {"one": ([1, 4], [1.1, 4.1]), "two": ([2], [2])})
+    np.testing.assert_allclose(right.lines[-1].get_xydata(), [[1, 1], [4, 4]])
+    drawing.log_ticks(right, [1, 2, 4])
+    assert [text.get_text() for text in right.get_xticklabels()] == ["1", "2", "4"]
+    plt.close(figure)

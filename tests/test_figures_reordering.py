@@ -241,7 +241,7 @@ def test_configurations_are_held_against_table_2():
     assert ["batch", "512", "4096", "512"] in rows
     assert rows[-2][0] == "`epochs`" and rows[-2][-1] == "8"
     assert rows[-1][-1] == "none"
-    with pytest.raises(ValueError, match="configs: batch is \\[256\\], Table 2 has 512"):
+    with pytest.raises(ValueError, match="configs: batch of ours is 256, Table 2 has 512"):
         tables.configuration_table({"ours": {**config, "batch": 256}}, [])
 
 

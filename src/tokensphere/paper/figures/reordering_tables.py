@@ -14,8 +14,8 @@ from tokensphere.reorder import comparison, contrasts, significance
 from tokensphere.reorder.comparison import Difference
 from tokensphere.reorder.recipe import Config
 
+from . import tables
 from .reordering import ARMS, MODELS, Runs
-from .tables import table
 
 KEYS = {"peak learning rate": "rate", "betas": "betas", "weight decay": "decay", "batch": "batch"}
 """By row of the paper's Table 2, the key of a configuration; its other rows are in the code."""
@@ -38,7 +38,7 @@ SAID = {1: "more diverse", -1: "less diverse", 0: "not shown"}
 
 def markdown(head: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
     """The text of a table of these cells, to be joined with others."""
-    return table(head, rows).data + "\n\n"
+    return tables.table(head, rows).data + "\n\n"
 
 
 def interval(d: Difference | significance.Unpaired, form: str = "+.2f") -> str:
@@ -54,16 +54,15 @@ def configuration_table(configs: Mapping[str, Mapping[str, Any]], others: Sequen
 
     Raises ValueError for a configuration that differs from Table 2.
     """
-    rows = []
-    for name, value in printed.TABLE_2.items():
-        ours = [config[KEYS[name]] if name in KEYS else value for config in configs.values()]
-        if any(one != value for one in ours):
-            raise ValueError(f"configs: {name} is {ours}, Table 2 has {value}")
-        rows.append([name, value, printed.RECIPE[name], *ours])
-    for key in others:
-        values = [config[key] for config in configs.values()]
-        rows.append([f"`{key}`", "", "", *(value or "none" for value in values)])
-    return markdown(["", "Table 2", "published recipe", *configs], rows)
+    columns = {"Table 2": printed.TABLE_2, "published recipe": printed.RECIPE}
+    for title, config in configs.items():
+        ours = {name: config[key] for name, key in KEYS.items()}
+        for name, value in ours.items():
+            if value != (wanted := printed.TABLE_2[name]):
+                raise ValueError(f"configs: {name} of {title} is {value}, Table 2 has {wanted}")
+        left = {f"`{key}`": config[key] or "none" for key in others}
+        columns[title] = printed.TABLE_2 | ours | left
+    return tables.columns(columns).data + "\n\n"
 
 
 def runs_made(record: Record, model: str) -> str:
@@ -80,32 +79,27 @@ def runs_made(record: Record, model: str) -> str:
 
 def published_table() -> str:
     """Table 1, what is published for its model, and what its differences can show."""
-    pairs = list(printed.TABLE_1.values())
-    gains = [after - before for before, after in pairs]
-
-    def row(title: str, form: str, values: Iterable[float]) -> list[str]:
-        return [title, *(f"{value:{form}}" for value in values)]
-
-    images = [
-        gain / significance.image_error(pair, printed.IMAGES)
-        for gain, pair in zip(gains, pairs, strict=True)
-    ]
-    most = [significance.largest_disagreement(pair, printed.IMAGES) for pair in pairs]
-    rows = [
-        row("Table 1, own order", ".2f", [before for before, _ in pairs]),
-        row("Table 1, random order", ".2f", [after for _, after in pairs]),
-        row("MambaVision-T as published", "", printed.PUBLISHED.values()),
-        row("$z$ on two samples of images", ".1f", images),
-        row("significant on the same images for $b+c$ below", ".1%", most),
-    ]
-    for s in printed.FLUCTUATION:
-        z = [gain / (math.sqrt(2) * s) for gain in gains]
-        runs = [significance.runs_needed(gain, s) for gain in gains]
-        rows.append(row(f"$z$ if it is of one run each, $s={s}$", ".1f", z))
-        rows.append(row(f"runs of each kind for power 0.8, $s={s}$", "", runs))
-    spreads = [significance.largest_spread(gain) for gain in gains]
-    rows.append(row("significant for $s$ below", ".3f", spreads))
-    return markdown(["", *printed.TABLE_1], rows)
+    columns = {}
+    for top, pair in printed.TABLE_1.items():
+        gain = pair[1] - pair[0]
+        error = significance.image_error(pair, printed.IMAGES)
+        most = significance.largest_disagreement(pair, printed.IMAGES)
+        columns[top] = {
+            "Table 1, own order": f"{pair[0]:.2f}",
+            "Table 1, random order": f"{pair[1]:.2f}",
+            "MambaVision-T as published": printed.PUBLISHED[top],
+            "$z$ on two samples of images": f"{gain / error:.1f}",
+            "significant on the same images for $b+c$ below": f"{most:.1%}",
+        }
+        for s in printed.FLUCTUATION:
+            runs = significance.runs_needed(gain, s)
+            columns[top] |= {
+                f"$z$ if it is of one run each, $s={s}$": f"{gain / (math.sqrt(2) * s):.1f}",
+                f"runs of each kind for power 0.8, $s={s}$": runs,
+            }
+        least = significance.largest_spread(gain)
+        columns[top]["significant for $s$ below"] = f"{least:.3f}"
+    return tables.columns(columns).data + "\n\n"
 
 
 def power_table(
@@ -160,14 +154,11 @@ def accuracy_tables(
 
 def contrast_table(found: Mapping[str, Mapping[str, Difference]]) -> str:
     """`contrasts.contrasts` by model, with intervals."""
-    names = list(dict.fromkeys(name for each in found.values() for name in each))
-    head = ["random order, difference from own order", *(MODELS[model] for model in found)]
-    rows = []
-    for name in names:
-        form = "+.3f" if "loss" in name else "+.2f"
-        row = [interval(each[name], form) if name in each else "" for each in found.values()]
-        rows.append([name, *row])
-    return markdown(head, rows)
+    columns = {
+        MODELS[model]: {n: interval(d, "+.3f" if "loss" in n else "+.2f") for n, d in each.items()}
+        for model, each in found.items()
+    }
+    return tables.columns(columns, "random order, difference from own order").data + "\n\n"
 
 
 def control_table(found: Mapping[str, contrasts.Control]) -> str:
@@ -258,7 +249,7 @@ def short_runs(runs: Mapping[tuple[str, int], Mapping[str, Any]]) -> Markdown:
         tops = [f"{100 * np.mean(run['orders'][order]):.1f}" for order in ("own", "random")]
         cosine, rank = (run["mechanism"][name][-1] for name in ("similarity", "effective_rank"))
         rows.append([ARMS[arm], seed, *tops, f"{cosine:.2f}", f"{rank:.1f}"])
-    return table([*head, "mean cosine", "effective rank"], rows)
+    return tables.table([*head, "mean cosine", "effective rank"], rows)
 
 
 def overhead_table(steps: Mapping[str, Mapping[str, Any]]) -> str:

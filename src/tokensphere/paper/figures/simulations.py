@@ -1,6 +1,7 @@
 """What random parameters do: counts of the survey, and of later tokens that join the first."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -58,14 +59,12 @@ def ends_table(first: Mapping[str, Mapping[str, int]]) -> Markdown:
 def joined_by_end_table(later: Mapping[str, Any], dims: Iterable[int]) -> Markdown:
     """Shares that join, by what the first token ends at, with rates that differ and equal ones."""
     rows = []
-    for form in survey.LAWS:
-        for dim in dims:
-            row = [f"{form}, D={dim}"]
-            for kinds in (KINDS, *([kind] for kind in KINDS[:3])):
-                for decays in survey.DECAYS:
-                    mean, error, n = joined(later, f"{form}, D={dim}, {decays}", kinds)
-                    row.append(_mean(mean, error) if n >= 20 else "")
-            rows.append(row)
+    for law in (f"{form}, D={dim}" for form, dim in product(survey.LAWS, dims)):
+        row = [law]
+        for kinds, decays in product((KINDS, *([kind] for kind in KINDS[:3])), survey.DECAYS):
+            mean, error, n = joined(later, f"{law}, {decays}", kinds)
+            row.append(_mean(mean, error) if n >= 20 else "")
+        rows.append(row)
     head = [f"{what}, {a}" for what in ("all", *KINDS[:3]) for a in ("differ", "equal")]
     return table(["$S_{BC}$, $D$", *head], rows)
 
@@ -122,14 +121,12 @@ def spread_table(data: Mapping[str, Any], dims: Sequence[int]) -> Markdown:
     """The share with equal rates, and its change as the rates are spread, paired by sequence."""
     series = TURNED["spread of the rates"]
     rows = []
-    for form in FORMS:
-        for dim in dims:
-            law = f"{form}, D={dim}"
-            equal = shares(data, law, series[0])
-            row = [law, _mean(*mean_and_error(equal))]
-            for dials in series[1:]:
-                mean, error = mean_and_error(shares(data, law, dials) - equal)
-                row.append(f"{100 * mean:+.1f} ± {200 * error:.1f}")
-            rows.append(row)
+    for law in (f"{form}, D={dim}" for form, dim in product(FORMS, dims)):
+        equal = shares(data, law, series[0])
+        row = [law, _mean(*mean_and_error(equal))]
+        for dials in series[1:]:
+            mean, error = mean_and_error(shares(data, law, dials) - equal)
+            row.append(f"{100 * mean:+.1f} ± {200 * error:.1f}")
+        rows.append(row)
     head = [f"{d.spread:g}: change, points" for d in series[1:]]
     return table(["$S_{BC}$, $D$", "equal rates", *head], rows)

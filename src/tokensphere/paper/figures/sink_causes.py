@@ -6,7 +6,6 @@ Drawn from the records of `sinks.language_model` and `sinks.experiment`.
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -85,25 +84,23 @@ def sink_factors(found: Mapping[str, Any]) -> Figure:
     figure, array = axes(len(found), 2, sharey="row")
     figure.set_size_inches(9.0, 6.4)
     for (name, run), (upper, lower) in zip(found.items(), array.T, strict=True):
-        layers = run["theory"]["layers"]
-        order = sorted(range(len(layers)), key=lambda i: (layers[i]["reverse"], i))
-        x = np.arange(len(order))
+        layers = sorted(run["theory"]["layers"], key=lambda layer: layer["reverse"])
+        forward = sum(not layer["reverse"] for layer in layers)
         ways = {"measured": "measured", "limit": "all tokens at the first"}
         for (key, label), colour in zip(ways.items(), COLOURS, strict=False):
-            _band(upper, estimates([layers[i][key] for i in order]), colour, label)
+            _band(upper, estimates(layer[key] for layer in layers), colour, label)
         null = run["scores"]["uniform"]["mean"][0]
         upper.axhline(null, color=GREY, linewidth=1.0, label="uniform attention")
         for (factor, label), colour in zip(FACTORS.items(), COLOURS, strict=False):
-            parts = estimates([layers[i]["attribution"][factor] for i in order])
+            parts = estimates(layer["attribution"][factor] for layer in layers)
             _band(lower, parts, colour, label)
         lower.axhline(0, color=GREY, linewidth=1.0)
-        backward = [i for i, place in enumerate(order) if layers[place]["reverse"]]
-        for ax in (upper, lower):
-            if backward:
-                ax.axvline(backward[0] - 0.5, color=GREY, linestyle=":")
-                ax.set_xticks(x, [str(i % backward[0]) for i in x])
+        if forward < len(layers):
+            for ax in (upper, lower):
+                ax.axvline(forward - 0.5, color=GREY, linestyle=":")
+                ax.set_xticks(range(len(layers)), [str(i % forward) for i in range(len(layers))])
         upper.set_title(name, loc="left", fontsize=10)
-        lower.set_xlabel("layer: forward | backward" if backward else "layer, from 0")
+        lower.set_xlabel("layer, from 0" if forward == len(layers) else "layer: forward | backward")
     array[0, 0].set_ylabel("share of the first token")
     array[1, 0].set_ylabel("what a factor adds to it")
     for row in array:

@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 from tokensphere.sinks.nulls import lag_importance, uniform_importance
 from tokensphere.sinks.style import COLOURS, GREY, axes
 
-from .tables import table
+from . import tables
 
 Found = Mapping[str, Mapping[str, Any]]
 """Data of the record of `sinks.experiment`: by model, `scores` and `theory`."""
@@ -69,34 +69,37 @@ def found_sinks(found: Found, caption: str = "") -> Markdown:
         count = [len(scores["layers"]), len(which)]
         rows.append([name, *count, "; ".join(which) or "-", f"{after:.2f} / {before:.2f}"])
     order = "eq (36), raw, forward: after / before the threshold"
-    return table(["model", "layers read", "with a sink", "which (kind)", order], rows, caption)
+    return tables.table(
+        ["model", "layers read", "with a sink", "which (kind)", order], rows, caption
+    )
 
 
 def causes(found: Found) -> Markdown:
     """What of the theory's account each model bears out, with 95% intervals over prompts."""
-    rows = {
-        "cosine with the first minus with each other, at the end": [],
-        "response to the first token, at the end": [],
-        "response to a later token, at the end": [],
-        "layers where the limit's share is below uniform": [],
-        "layers where the predicted pull ranks the channels (interval above 0)": [],
-        "depth and share of the first token, rank correlation, forward": [],
-    }
-    for run in found.values():
-        theory, null = run["theory"], run["scores"]["uniform"]["mean"][0]
-        layers = theory["layers"]
-        ends = (theory["alignment"]["excess"], *(theory["response"][k] for k in ("first", "later")))
+    columns = {}
+    for name, run in found.items():
+        layers, null = run["theory"]["layers"], run["scores"]["uniform"]["mean"][0]
+        excess, response = run["theory"]["alignment"]["excess"], run["theory"]["response"]
         below = sum(layer["limit"]["high"] < null for layer in layers)
         ranked = sum(layer["correlation"]["low"] > 0 for layer in layers)
         shares = [layer["measured"]["mean"] for layer in layers if not layer["reverse"]]
-        cells = [
-            *(f"{v['mean'][-1]:.2f} [{v['low'][-1]:.2f}, {v['high'][-1]:.2f}]" for v in ends),
-            *(f"{count} of {len(layers)}" for count in (below, ranked)),
-            f"{_rank_with_depth(shares)} ({len(shares)} layers)",
-        ]
-        for row, cell in zip(rows.values(), cells, strict=True):
-            row.append(cell)
-    return table(["", *found], [[title, *cells] for title, cells in rows.items()])
+        columns[name] = {
+            "cosine with the first minus with each other, at the end": _last(excess),
+            "response to the first token, at the end": _last(response["first"]),
+            "response to a later token, at the end": _last(response["later"]),
+            "layers where the limit's share is below uniform": f"{below} of {len(layers)}",
+            "layers where the predicted pull ranks the channels (interval above 0)": (
+                f"{ranked} of {len(layers)}"
+            ),
+            "depth and share of the first token, rank correlation, forward": (
+                f"{_rank_with_depth(shares)} ({len(shares)} layers)"
+            ),
+        }
+    return tables.columns(columns)
+
+
+def _last(values: Mapping[str, Sequence[float]]) -> str:
+    return f"{values['mean'][-1]:.2f} [{values['low'][-1]:.2f}, {values['high'][-1]:.2f}]"
 
 
 def _rank_with_depth(values: Sequence[float]) -> str:
@@ -119,7 +122,7 @@ def raw_with_depth(found: Found) -> Markdown:
         rises = int((np.diff(rates) > 0).sum())
         rows.append([name, *ranks, f"{rises} of {len(layers) - 1}"])
     head = ["", "raw score", "raw score, shuffled tokens", "share", "steps at which Sink rises"]
-    return table(head, rows)
+    return tables.table(head, rows)
 
 
 def training(history: Mapping[str, Any], uniform: float, caption: str = "") -> Markdown:
@@ -190,4 +193,4 @@ def falcon(shape: Mapping[str, Any], length: int, caption: str = "") -> Markdown
     timed = {title: shape["timings"][name] for title, name in titles.items()}
     rows = [[title, f"{t['seconds']:.2f}", f"{t['peak GB']:.1f}"] for title, t in timed.items()]
     rows.append([paper, f"{seconds:.1f}", ""])
-    return table(["", "seconds", "peak memory (GB)"], rows, caption)
+    return tables.table(["", "seconds", "peak memory (GB)"], rows, caption)

@@ -93,9 +93,7 @@ def sphere(
     """
     tokens = as_numpy(trajectory.tokens)
     colours = list(colours or [COLOURS[0]] * tokens.shape[1])
-    figure = go.Figure(globe())
-    dashed = {"color": COLOURS[1], "width": 4, "dash": "dash"}
-    figure.add_traces([plotly_pages.trace(curve, line=dashed) for curve in curves])
+    figure = _globe_with(curves, COLOURS[1])
     for index, colour in enumerate(colours):
         line = {"color": colour, "width": 7 if index == 0 and len(set(colours)) > 1 else 3}
         style = {"line": line, "name": f"token {index + 1}", "hoverinfo": None}
@@ -139,9 +137,7 @@ def in_time(
     colours = list(colours or [COLOURS[index % len(COLOURS)] for index in range(count)])
     if len(colours) != count:
         raise ValueError(f"colours: got {len(colours)}, takes one for each of {count} tokens")
-    figure = go.Figure(globe())
-    dashed = {"color": GREY, "width": 4, "dash": "dash"}
-    figure.add_traces([plotly_pages.trace(curve, line=dashed) for curve in curves])
+    figure = _globe_with(curves, GREY)
     for index, colour in enumerate(colours):
         line = {"color": colour, "width": 2}
         figure.add_trace(plotly_pages.trace(tokens[:, index], line=line, opacity=0.45))
@@ -168,6 +164,11 @@ def globe(colour: str = GREY) -> list:
     tips = 1.06 * np.vstack([np.eye(3), -np.eye(3)])
     names = [f"{sign}e<sub>{d}</sub>" for sign in ("", "−") for d in (1, 2, 3)]
     return [surface, plotly_pages.trace(tips, mode="text", text=names)]
+
+
+def _globe_with(curves: Sequence[np.ndarray], colour: str) -> go.Figure:
+    dashed = {"color": colour, "width": 4, "dash": "dash"}
+    return go.Figure([*globe(), *(plotly_pages.trace(curve, line=dashed) for curve in curves)])
 
 
 def _mesh() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

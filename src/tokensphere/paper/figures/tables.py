@@ -1,6 +1,6 @@
 """Tables as Markdown, for chapters that show more than a number."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from IPython.display import Markdown
@@ -20,6 +20,13 @@ def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], caption: str = "")
             raise ValueError(f"rows: {list(row)} has {len(row)} cells, the head has {len(head)}")
         lines.append(_line(row))
     return Markdown("\n".join(lines) + (f"\n\n{caption}" if caption else ""))
+
+
+def columns(cells: Mapping[str, Mapping[str, Any]], corner: str = "") -> Markdown:
+    """A table by its columns: cells by head and by row, empty where a column has none."""
+    rows = dict.fromkeys(row for column in cells.values() for row in column)
+    body = ([row, *(column.get(row, "") for column in cells.values())] for row in rows)
+    return table([corner, *cells], body)
 
 
 def percent(count: int, total: int, digits: int = 0) -> str:

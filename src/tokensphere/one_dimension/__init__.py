@@ -2,12 +2,13 @@
 
     x_l' = mu x_l W_l,  W_l = Delta_l x_l^2 + exp(-a Delta_l) W_{l-1},  Delta_l = softplus(s x_l).
 
-`predict` says what becomes of the tokens,
+`predict` says what becomes of the tokens, `lives` when each ends;
 `simulate` and `approach` follow them; `decay`, `growth` and `blowup` have the formulas.
 """
 
 from .blowup import time_alone, time_bounds
 from .field import velocity
+from .lives import lives, tie_of_two
 from .predict import Prediction, predict
 from .simulate import Trajectory, approach, simulate
 
@@ -15,8 +16,10 @@ __all__ = [
     "Prediction",
     "Trajectory",
     "approach",
+    "lives",
     "predict",
     "simulate",
+    "tie_of_two",
     "time_alone",
     "time_bounds",
     "velocity",

@@ -220,7 +220,9 @@ def largest_wins(generator: Generator, entries: list[int], ties: bool) -> Eviden
         below("largest such distance, no tie", off[1:].max(), 1e-3),
     ]
     tied = (end[0].round(decimals=4) + 0.0).tolist()
-    return Evidence(criteria, {"y(40) with the tie": tied, "tokens without a tie": len(y0) - 1})
+    others = len(y0) - 1
+    numbers = {"tie, times a factor": entries, "y(40) from it": tied, "tokens without": others}
+    return Evidence(criteria, numbers)
 
 
 def ratios_obey_bound(generator: Generator) -> Evidence:

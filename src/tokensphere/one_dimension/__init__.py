@@ -3,11 +3,13 @@
     x_l' = mu x_l W_l,  W_l = Delta_l x_l^2 + exp(-a Delta_l) W_{l-1},  Delta_l = softplus(s x_l).
 
 `predict` says what becomes of the tokens, `lives` when each ends;
-`simulate` and `approach` follow them; `decay`, `growth` and `blowup` have the formulas.
+`simulate` and `approach` follow them in a clock of their own, `blow_up_in_time` measures without
+it; `decay`, `growth` and `blowup` have the formulas.
 """
 
 from .blowup import time_alone, time_bounds
 from .field import velocity
+from .in_time import blow_up_in_time
 from .lives import lives, tie_of_two
 from .predict import Prediction, predict
 from .simulate import Trajectory, approach, simulate
@@ -16,6 +18,7 @@ __all__ = [
     "Prediction",
     "Trajectory",
     "approach",
+    "blow_up_in_time",
     "lives",
     "predict",
     "simulate",

@@ -229,44 +229,33 @@ def counted(matrices: Sequence[Rows], expected: list[int]) -> list[Criterion]:
     ]
 
 
-def independent_is_isolated(generator: Generator) -> Evidence:
-    """The type 1 equilibria of CIRCLE, whose columns are independent, are isolated."""
-    wide = [A for A in exact.supports(3) if len(exact.kernel(CIRCLE, A)) != 1]
-    isolated, families = in_floating_point(CIRCLE)
-    criteria = [
-        equal("supports with a plane of equilibria", len(wide), 0),
-        equal("circles of equilibria, in floating point", families, 0),
-    ]
-    numbers = {
-        "matrix, by rows": CIRCLE,
-        "its determinant": int(fmpz_mat(CIRCLE).det()),
-        "isolated equilibria beside": isolated,
-    }
-    return Evidence(criteria, numbers)
+def small_matrices(generator: Generator) -> list[Rows]:
+    """CIRCLE and 150 matrices of -1, 0 and 1, where coincidences are common; D = 3."""
+    return [CIRCLE, *(integers(generator, 3, 1) for _ in range(150))]
 
 
-def small_matrices(generator: Generator, *more: Rows) -> list[Rows]:
-    """`more`, CIRCLE, and 150 matrices of -1, 0 and 1, where coincidences are common; D = 3."""
-    return [*more, CIRCLE, *(integers(generator, 3, 1) for _ in range(150))]
-
-
-def affine_is_isolated(generator: Generator) -> Evidence:
-    """No family if and only if each restriction is affinely independent; then the count."""
-    finite, dependent, wrong, miscounted = 0, 0, 0, 0
-    matrices = small_matrices(generator, diagonal([2, 2, 2], off=-1))
+def isolated_if(generator: Generator, columns: str) -> Evidence:
+    """Type 1 is finite, exactly, if the columns are "independent"; or if and only if all of their
+    restrictions are affinely so, "affine". In floating point the package finds as many."""
+    wrong, in_floats, sets, dependent = [], 0, 0, 0
+    matrices = [diagonal([2, 2, 2], off=-1), *small_matrices(generator)]
     for S_Delta in matrices:
+        finite, independent = exact.finitely_many(S_Delta), fmpz_mat(S_Delta).det() != 0
         affine = all(exact.affinely_independent(S_Delta, A) for A in exact.supports(3))
+        holds = {"independent": finite or not independent, "affine": finite == affine}
+        if not holds[columns]:
+            wrong.append(S_Delta)
         isolated, families = in_floating_point(S_Delta)
-        wrong += affine != (families == 0)
-        miscounted += affine and isolated != 2 * len(exact.isolated_supports(S_Delta))
-        finite += affine
-        dependent += affine and fmpz_mat(S_Delta).det() == 0
+        in_floats += finite == (families == 0) and exact.count(S_Delta) in (None, isolated)
+        sets += finite
+        dependent += finite and not independent
     criteria = [
-        equal("matrices whose families do not agree", wrong, 0),
-        equal("matrices whose count does not agree", miscounted, 0),
+        equal("matrices that decide against it", len(wrong), 0),
+        equal("matrices told and counted the same in floating point", in_floats, len(matrices)),
         above("finite sets with dependent columns", dependent, 0),
     ]
-    return Evidence(criteria, {"matrices": len(matrices), "finite sets": finite})
+    numbers = {"matrices": len(matrices), "finite sets": sets, "first against it": wrong[:1]}
+    return Evidence(criteria, numbers)
 
 
 def one_dimensional(generator: Generator, restricted: bool) -> Evidence:

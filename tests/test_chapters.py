@@ -1,6 +1,7 @@
 """Finding a chapter by name, and running one with parameters of one's own."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -76,6 +77,9 @@ def test_the_book_is_found_from_within_it_and_by_name(book, tmp_path, monkeypatc
     assert chapters.find("other/twin") == book / "other" / "twin.md"
     monkeypatch.chdir("/")
     assert chapters.find("tiny", book=book) == book / "setting" / "tiny.md"
+    # Nothing above the working directory: the book of the package's own checkout.
+    own = Path(__file__).resolve().parents[1] / "book"
+    assert chapters.find("setting/flow") == own / "setting" / "flow.md"
 
 
 @pytest.mark.parametrize(

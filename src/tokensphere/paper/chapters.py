@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tokensphere.paper.ledger import ROOT
+
 if TYPE_CHECKING:
     import nbformat
 
@@ -123,8 +125,7 @@ def run(
 
 def _book() -> Path:
     here = Path.cwd()
-    # From src/tokensphere/ up to the checkout; in an installed copy there is no book there.
-    for folder in (here, *here.parents, Path(__file__).resolve().parents[2]):
+    for folder in (here, *here.parents, ROOT):
         if (folder / "book" / "_toc.yml").is_file():
             return folder / "book"
     raise ChapterError(f"no book: neither {here} nor a folder above it has a book/_toc.yml")

@@ -11,7 +11,9 @@ from tokensphere.other_tokens.adversary import (
     along_runs,
     least_slack,
     missed,
+    pairs,
     three_tokens,
+    with_zero,
 )
 from tokensphere.other_tokens.interactions import token_with_interactions
 
@@ -34,6 +36,32 @@ def test_three_tokens_are_unit_rows_and_the_first_is_the_first_coordinate_vector
     assert flow.S_BC.abs().max() <= 3
     with pytest.raises(ValueError, match=r"points: shape \(2, 3\), takes \(n, 19\)"):
         three_tokens(np.zeros((2, 3)))
+
+
+def random_states():
+    return three_tokens(np.random.default_rng(3).uniform(-1, 1, (6, NUMBERS)), symmetric=False)
+
+
+def test_pairs_are_those_of_a_short_run():
+    flow, x = random_states()
+    p = pairs((flow, x))
+    assert torch.equal(p.gamma, p.U[:, 0, 0])
+    torch.testing.assert_close(p.a * p.U, flow.attention(x).tril(-1))
+    step = 1e-6
+    later = pairs((flow, simulate(flow, x, torch.tensor([0.0, step]).double(), 1e-10).tokens[-1]))
+    torch.testing.assert_close((later.X - p.X) / step, p.dX, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close((later.U - p.U) / step, p.dU, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("index", [1, 2, 3])
+def test_one_interaction_of_the_third_token_becomes_zero(index):
+    flow, x = random_states()
+    changed, y = with_zero((flow, x), index)
+    assert float(pairs((changed, y)).U[:, 2, index - 1].abs().max()) < 1e-13
+    assert torch.equal(y[:, :2], x[:, :2])
+    assert torch.equal(y, x) == (index == 3)
+    with pytest.raises(ValueError, match="index: got 0, takes 1, 2 or 3"):
+        with_zero((flow, x), 0)
 
 
 def test_the_search_finds_the_least_slack_under_a_hypothesis():

@@ -7,6 +7,7 @@ refutes the inequality; that none is found proves nothing.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,16 +16,20 @@ from torch import Tensor
 
 from ..flow import SharedStepFlow, simulate
 from ..flow.integrate import unit
+from .interactions import interaction_speeds, interactions, weights
 from .positive_angles import margin
 
 __all__ = [
     "NUMBERS",
     "Inequality",
+    "Pairs",
     "State",
     "along_runs",
     "least_slack",
     "missed",
+    "pairs",
     "three_tokens",
+    "with_zero",
 ]
 
 State = tuple[SharedStepFlow, Tensor]
@@ -40,6 +45,53 @@ NUMBERS = 19
 def missed(*values: Tensor) -> Tensor:
     """By how much hypotheses "value >= 0" are missed in all, (n,), from values (n,)."""
     return torch.stack([(-value).clamp(min=0) for value in values], -1).sum(-1)
+
+
+class Pairs(NamedTuple):
+    """What inequalities about states are made of.
+
+    Attributes:
+        a: the weights a_ij for j < i, (n, L, L), zero elsewhere.
+        X, U: the interactions, (n, L, L).
+        dX, dU: their derivatives along the flow, (n, L, L).
+        gamma: U_11, (n,).
+    """
+
+    a: Tensor
+    X: Tensor
+    U: Tensor
+    dX: Tensor
+    dU: Tensor
+    gamma: Tensor
+
+
+def pairs(state: State) -> Pairs:
+    """All pair interactions of a state, and how they change."""
+    flow, x = state
+    X, U = interactions(x, flow.S_BC)
+    speeds = interaction_speeds(flow, x, flow.S_BC)
+    return Pairs(weights(flow, x).tril(-1), X, U, *speeds, U[:, 0, 0])
+
+
+def with_zero(state: State, index: int) -> State:
+    """The state of three tokens changed so that U_3i = 0, i = `index` from 1.
+
+    For i < 3 the third token is turned the shortest way, for i = 3 S_BC loses its form there.
+
+    Raises:
+        ValueError: another index.
+    """
+    if index not in (1, 2, 3):
+        raise ValueError(f"index: got {index}, takes 1, 2 or 3")
+    flow, x = state
+    x = x.clone()
+    if index == 3:
+        last = x[:, 2, :, None]
+        S_BC = flow.S_BC - last @ last.mT * (last.mT @ flow.S_BC @ last)
+        return SharedStepFlow(S_BC, flow.alpha, flow.a), x
+    normal = unit((flow.S_BC @ x[:, index - 1, :, None])[..., 0])
+    x[:, 2] = unit(x[:, 2] - (x[:, 2] * normal).sum(-1, keepdim=True) * normal)
+    return flow, x
 
 
 def three_tokens(points: np.ndarray, symmetric: bool = True) -> State:

@@ -9,6 +9,7 @@ from scipy.integrate import solve_ivp
 
 from tokensphere.other_tokens import interaction_speeds, interactions, weights
 from tokensphere.other_tokens.positive_angles import admissible
+from tokensphere.paper.checks.tools import agree, normal
 from tokensphere.paper.ledger import Evidence, above, at_most, below, equal
 
 from .displays import ROUNDING
@@ -19,7 +20,7 @@ def stays_above(generator: torch.Generator, strict: bool) -> Evidence:
 
     The hypothesis has g' > 0 at zeros of g; or g' >= 0, which (1 - t)^3 meets.
     """
-    coefficients = torch.randn(4000, 6, generator=generator, dtype=torch.float64).numpy()
+    coefficients = normal(generator, 4000, 6).numpy()
     coefficients[:, -1] = abs(coefficients[:, -1])  # g(0) > 0
     cubic, met, broken = np.array([-1.0, 3.0, -3.0, 1.0]), 0, 0
     for g in (*coefficients, cubic):
@@ -31,13 +32,8 @@ def stays_above(generator: torch.Generator, strict: bool) -> Evidence:
         if (slopes > 0).all() or (not strict and (slopes >= 0).all()):
             met += 1
             broken += int(len(zeros) > 0 or g[0] < 0)
-    return Evidence(
-        [
-            equal("functions that meet the hypothesis and go below", broken, 0),
-            above("functions that meet it", met, 100),
-        ],
-        {"functions": 4001},
-    )
+    what = "functions of 4001 that meet the hypothesis"
+    return Evidence([equal(f"{what} and go below", broken, 0), above(what, met, 100)])
 
 
 def second_token_derivatives(generator: torch.Generator, sign: float) -> Evidence:
@@ -47,38 +43,31 @@ def second_token_derivatives(generator: torch.Generator, sign: float) -> Evidenc
     image = (flow.S_BC @ x[:, 0, :, None])[..., 0]
     f, g, gamma = (x[:, 1] * x[:, 0]).sum(-1), (x[:, 1] * image).sum(-1), (x[:, 0] * image).sum(-1)
     a = weights(flow, x)[:, 1, 0]
-    off_f = (v * x[:, 0]).sum(-1) - a * g * (1 - f**2)
-    off_g = (v * image).sum(-1) - a * g * (gamma - sign * f * g)
-    return Evidence(
-        [
-            below("largest difference for the derivative of f", float(off_f.abs().max()), ROUNDING),
-            below("largest difference for the derivative of g", float(off_g.abs().max()), ROUNDING),
-        ]
-    )
+    off = {
+        "the derivative of f": (v * x[:, 0]).sum(-1) - a * g * (1 - f**2),
+        "the derivative of g": (v * image).sum(-1) - a * g * (gamma - sign * f * g),
+    }
+    return Evidence(agree(ROUNDING, off))
 
 
-def decay_from_display(generator: torch.Generator, weight: str) -> Evidence:
+def decay_from_display(_: torch.Generator, weight: str) -> Evidence:
     """Step 3 of Proposition B.15: y = 1 - f with y' = -w y (2 - y), y(0) = 3/2.
 
     The weight w = a_21 g is "positive", 1, or "vanishing" with the distance, y. In both |y'| is at
     most 3 y, and that is all that the display says by the paper's Notation.
     """
-    del generator  # nothing is random
     vanishing = weight == "vanishing"
 
-    def speed(_: float, y: np.ndarray) -> np.ndarray:
+    def speed(t: float, y: np.ndarray) -> np.ndarray:
         return -(y if vanishing else 1.0) * y * (2 - y)
 
     at = np.linspace(0, 100 if vanishing else 10, 201)
     y = solve_ivp(speed, at[[0, -1]], [1.5], t_eval=at, rtol=1e-10, atol=1e-14).y[0]
     early, late = -np.diff(np.log(y[[0, 100, 200]]))
-    return Evidence(
-        [
-            at_most("largest speed over the distance", float(np.max(-speed(0.0, y) / y)), 3),
-            # Of an exponential the two are equal, but for a transient.
-            above("rate of the second half of the time over the first", float(late / early), 0.5),
-        ]
-    )
+    fast = at_most("largest speed over the distance", np.max(-speed(0.0, y) / y), 3)
+    # Of an exponential the two are equal, but for a transient.
+    settles = above("rate of the second half of the time over the first", late / early, 0.5)
+    return Evidence([fast, settles])
 
 
 def last_distance(generator: torch.Generator, sign: float) -> Evidence:
@@ -91,27 +80,17 @@ def last_distance(generator: torch.Generator, sign: float) -> Evidence:
     first = -one - (A * (Xj - XLj * XL))[:, 1:].sum(-1)
     third = -(A * (1 - XLj * XL))[:, 1:].sum(-1)
     last = -one + sign * (A * (1 - Xj))[:, 1:].sum(-1) + third
-    off = [float((line - true).abs().max()) for line in (first, last)]
-    return Evidence(
-        [
-            below("largest difference for the first line", off[0], ROUNDING),
-            below("largest difference for the last line", off[1], ROUNDING),
-        ]
-    )
+    lines = {"the first line": first - true, "the last line": last - true}
+    return Evidence(agree(ROUNDING, lines))
 
 
-def gronwall(generator: torch.Generator, factor: bool) -> Evidence:
+def gronwall(_: torch.Generator, factor: bool) -> Evidence:
     """y' = -c y + C e^(-bt), y(0) = y0, in sympy for b = c: is y e^(ct) [/ (1 + t)] bounded?"""
-    del generator  # nothing is random
     t, c, C, y0 = sympy.symbols("t c C y_0", positive=True)
     y = (y0 + C * t) * sympy.exp(-c * t)
     residual = sympy.simplify(y.diff(t) + c * y - C * sympy.exp(-c * t))
     ratio = sympy.simplify(y * sympy.exp(c * t) / ((1 + t) if factor else 1))
     limit = float(sympy.limit(ratio, t, sympy.oo).subs(C, 1))
-    return Evidence(
-        [
-            equal("residual of the solution", str(residual), "0"),
-            below("limit of its ratio to the bound, for C = 1", limit, math.inf),
-        ],
-        {"solution": str(y)},
-    )
+    solves = equal("residual of the solution", str(residual), "0")
+    bounded = below("limit of its ratio to the bound, for C = 1", limit, math.inf)
+    return Evidence([solves, bounded], {"solution": str(y)})

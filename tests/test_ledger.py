@@ -236,6 +236,13 @@ def test_criteria_say_what_they_ask_for():
     assert equal("x", 2, 3).must == "3"
 
 
+def test_criteria_take_a_tensor_s_number_or_entries():
+    criterion = below("x", torch.tensor(0.1), 0.1)  # in float32 above 0.1
+    assert type(criterion.value) is float and not criterion.met
+    assert equal("x", torch.tensor([1, 2]).sum(), 3).met
+    assert equal("x", torch.tensor([1, 2]), [1, 2]).value == [1, 2]
+
+
 def test_evidence_without_a_criterion_decides_nothing():
     with pytest.raises(ValueError, match="criteria"):
         Evidence([])

@@ -64,14 +64,11 @@ def limits_in_omega(generator: Generator, sign: int) -> Evidence:
 def zeros_are_omega(generator: Generator, sign: int) -> Evidence:
     """Intervals proved to hold one zero of F each, and the points of Omega, match one to one."""
     S_BC, S_Delta = _diagonal(generator), tools.normal(generator, 2, 2)
-    enclosures = circle.isolate(S_BC, S_Delta)
     held = []
     with ctx.workprec(128):
         points = _omega(S_BC, S_Delta, sign)
-        for e in enclosures:
-            low, high = (
-                end if isinstance(end, arb) else field.ball(end) for end in (e.low, e.high)
-            )
+        for e in circle.isolate(S_BC, S_Delta):
+            low, high = field.ball(e.low), e.high if isinstance(e.high, arb) else field.ball(e.high)
             held.append(sum(bool(low < p and p < high) for p in points))
     criteria = [
         equal("points of Omega, as many as zeros of F", len(points), len(held)),

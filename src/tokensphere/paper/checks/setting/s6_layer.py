@@ -29,7 +29,7 @@ def _draw(generator: Generator, length: int = 9, dim: int = 3, states: int = 4):
     x = tools.normal(generator, length, dim)
     delta = _log_uniform(generator, *EXTREME, length, dim)
     a = tools.normal(generator, dim).exp()
-    return x, delta, a, *(tools.normal(generator, states, dim) for _ in "BC")
+    return x, delta, a, *(tools.normal(generator, states, dim) for _ in range(2))
 
 
 def _relative(got: Tensor, want: Tensor) -> float:
@@ -125,7 +125,7 @@ def _mixer(generator: Generator, diagonal: bool, bias: bool) -> tuple[float, flo
     """
     length, dim, states, rank = 12, 4, 6, 2
     x = random_tokens(length, dim, generator=generator)
-    S_B, S_C = (tools.normal(generator, states, dim) for _ in "BC")
+    S_B, S_C = (tools.normal(generator, states, dim) for _ in range(2))
     S_Delta = tools.normal(generator, dim, rank) @ tools.normal(generator, rank, dim)
     initial = _log_uniform(generator, 1e-3, 1e-1, dim)
     offset = torch.log(torch.expm1(initial)) if bias else torch.zeros(dim, dtype=torch.float64)

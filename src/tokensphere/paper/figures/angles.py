@@ -47,8 +47,7 @@ def ends_on_circle(
     figure, array = axes(len(kinds))
     figure.set_size_inches(8, 4.2)
     for ax, (name, kind) in zip(array[0], kinds.items(), strict=True):
-        drawing.kinds(ax, side, side, kind.T, COLOURS[:4])
-        ax.collections[0].set_alpha(0.75)
+        drawing.kinds(ax, side, side, kind.T, COLOURS[:4], alpha=0.75)
         for style, met in conditions[name].items():
             place = map(as_numpy, (side, side, met.T.double()))
             ax.contour(*place, [0.5], colors="black", linestyles=style, linewidths=1.5)

@@ -42,7 +42,9 @@ def fitted_against_predicted(ax: Axes, runs: Sequence[Approach], fitted: Sequenc
         predicted.append(run.rate * run.unit)
         found.append(rate * run.unit)
     drawing.rates(ax, groups)
-    ax.set(xscale="log", yscale="log")
+    ax.set(yscale="log")
+    ax.set_yticks(ticks := [0.3, 1, 3], map(str, ticks))
+    drawing.log_ticks(ax, ticks)
 
 
 def slowest_runs(ax: Axes, runs: Sequence[Approach]) -> None:

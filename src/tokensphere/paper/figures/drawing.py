@@ -36,15 +36,17 @@ def rates(ax: Axes, groups: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> None:
     ax.legend(fontsize=6.5)
 
 
-def kinds(ax: Axes, across: Tensor, up: Tensor, kind: Tensor, colours: Sequence[str]) -> None:
+def kinds(
+    ax: Axes, across: Tensor, up: Tensor, kind: Tensor, colours: Sequence[str], alpha: float = 1
+) -> None:
     """A map of integers (rows up, columns across), each in the colour of that index."""
     style = {"cmap": ListedColormap(colours), "vmin": 0, "vmax": len(colours) - 1}
-    ax.pcolormesh(*map(as_numpy, (across, up, kind)), rasterized=True, **style)
+    ax.pcolormesh(*map(as_numpy, (across, up, kind)), rasterized=True, alpha=alpha, **style)
     ax.grid(False)
 
 
-def log_ticks(ax: Axes, ticks: Sequence[int]) -> None:
-    """A logarithmic x axis with these ticks, written out, and no others."""
+def log_ticks(ax: Axes, ticks: Sequence[float]) -> None:
+    """A logarithmic x axis with these ticks, written out; no minor ones on either axis."""
     ax.set(xscale="log", xticks=ticks, xticklabels=ticks)
     ax.minorticks_off()
 

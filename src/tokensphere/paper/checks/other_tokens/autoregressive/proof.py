@@ -1,53 +1,42 @@
 """Checks of the steps of the printed proof of Theorem B.16, and of what replaces them."""
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from tokensphere.flow import AutoregressiveFlow, random_tokens, simulate
 from tokensphere.other_tokens import coefficients as families
-from tokensphere.other_tokens import consensus_spectrum, tangent_jacobian
+from tokensphere.other_tokens import consensus_spectrum, cosines, tangent_jacobian
 from tokensphere.other_tokens import exceptional as plane
 from tokensphere.other_tokens.approach import axis_distance, tokens_from_axis
-from tokensphere.other_tokens.coefficients import random_log_bilinear
-from tokensphere.other_tokens.cosines import (
-    Cosines,
-    arriving_bound,
-    cosines,
-    leaving_bound,
-    second_token_bound,
-    speed_bound,
-)
-from tokensphere.paper.checks.tools import times
+from tokensphere.other_tokens.vertices import sign_patterns
+from tokensphere.paper.checks.tools import agree, largest, normal, times, uniform, unit
 from tokensphere.paper.ledger import Evidence, above, at_least, at_most, below, equal
 
 ROUNDING = 1e-12
 """Sums of a few products of numbers of order one, in float64."""
 
 
-def _sample(generator: torch.Generator) -> tuple[Cosines, Tensor]:
+def _sample(generator: torch.Generator) -> tuple[cosines.Cosines, Tensor]:
     """Random weights of eq (13) at 4000 points with four tokens, D = 3: the cosines; the tokens."""
-    flow = AutoregressiveFlow(random_log_bilinear(4, 3, generator))
+    flow = AutoregressiveFlow(families.random_log_bilinear(4, 3, generator))
     x = random_tokens(4000, 4, 3, generator=generator)
     # Earlier tokens at all distances from x_1, last ones anywhere.
-    near = torch.rand(4000, 2, 1, generator=generator, dtype=torch.float64) ** 4
+    near = uniform(generator, 4000, 2, 1) ** 4
     x[:, 1:-1] = x[:, :1] + near * (x[:, 1:-1] - x[:, :1])
-    x = x / x.norm(dim=-1, keepdim=True)
-    return cosines(flow, x), x
+    x = unit(x)
+    return cosines.cosines(flow, x), x
 
 
 def _slack(values: Tensor) -> Evidence:
     """Of an inequality at random points, its larger less its smaller side."""
-    least = float(values.min())
-    return Evidence([at_least("least slack", least, -ROUNDING)], {"points": values.numel()})
+    least = at_least("least slack", values.min(), -ROUNDING)
+    return Evidence([least], {"points": values.numel()})
 
 
 def _difference(values: Tensor) -> Evidence:
     """Of an equation at random points, its left less its right side."""
-    largest = float(values.abs().max())
-    return Evidence([below("largest difference", largest, ROUNDING)], {"points": values.numel()})
+    return Evidence(agree(ROUNDING, {"the two sides": values}), {"points": values.numel()})
 
 
 def second_token_speed(generator: torch.Generator, power: int) -> Evidence:
@@ -66,10 +55,8 @@ def second_token_decay(generator: torch.Generator, exponent: str) -> Evidence:
     rate = 2.0 if exponent == "printed" else 2 * weight
     growth = torch.log(gap[2] / gap[1]) / 20 + rate
     # Left of the transient at t = 20: e^{-8} tan(angle/2)^2 / 20 for the smallest weight.
-    return Evidence(
-        [below("growth of (1 - f) exp(rate t) a unit of time", float(growth.max()), 0.06)],
-        {"a_21": weight.tolist(), "growth": growth.tolist()},
-    )
+    bounded = below("growth of (1 - f) exp(rate t) a unit of time", growth.max(), 0.06)
+    return Evidence([bounded], {"a_21": weight, "growth": growth})
 
 
 def decay_from_display(generator: torch.Generator, positive: bool) -> Evidence:
@@ -78,7 +65,7 @@ def decay_from_display(generator: torch.Generator, positive: bool) -> Evidence:
     For weights a_21 = e^{b + <x_2, M x_1>}, at least e^{b - |M x_1|}; the control has a_21 = 1 - f,
     zero at x_1 alone.
     """
-    bias, *pull = 0.4 * torch.randn(4, 8, generator=generator, dtype=torch.float64)
+    bias, *pull = 0.4 * normal(generator, 4, 8)
     pull = torch.stack(pull, -1)
 
     def coefficients(x: Tensor) -> Tensor:
@@ -95,17 +82,17 @@ def decay_from_display(generator: torch.Generator, positive: bool) -> Evidence:
     quotient = flow.attention(x)[..., 1, 0] * (2 - gap) / 2  # theta = 1
     early, late = (gap[20] / gap[10]).log() / 10, (gap[40] / gap[20]).log() / 20
     criteria = [
-        at_most("largest quotient of the display's sides", float(quotient.max()), 10.0),
+        at_most("largest quotient of the display's sides", quotient.max(), 10.0),
         # An exponential rate settles, that of 1/t halves.
-        above("rate from t = 20 to 40 over that from 10 to 20", float((late / early).min()), 0.9),
+        above("rate from t = 20 to 40 over that from 10 to 20", (late / early).min(), 0.9),
     ]
     if positive:
         least = torch.exp(bias - pull.norm(dim=-1))
-        bound = second_token_bound(1 - gap[0], least, clock[:, None])
-        excess = float((gap / bound).max()) - 1
+        bound = cosines.second_token_bound(1 - gap[0], least, clock[:, None])
+        excess = (gap / bound).max() - 1
         criteria.append(at_most("excess of 1 - f over our bound, relative", excess, 1e-5))
         at, _ = _sample(generator)
-        slack = float((arriving_bound(at) + at.speed)[at.f >= 0].min())
+        slack = (cosines.arriving_bound(at) + at.speed)[at.f >= 0].min()
         criteria.append(at_least("least slack of our bound in Case 1", slack, -ROUNDING))
     return Evidence(criteria, {"runs": 8})
 
@@ -121,15 +108,14 @@ def cosine_speed(generator: torch.Generator, inner: str) -> Evidence:
 
 def equation_32(generator: torch.Generator) -> Evidence:
     """f_3(t) >= min(0.8, f_3(0)) although f_2 >= 0.9, along an orbit near the exceptional one."""
-    second = 0.2 + 0.2 * float(torch.rand((), generator=generator, dtype=torch.float64))
+    second = 0.2 + 0.2 * float(uniform(generator))
     third = float(np.interp(second, *plane.exceptional_curve(1, 1, 1)))
     x0 = plane.three_on_circle(*torch.tensor([second, third], dtype=torch.float64))
-    flow = plane.three_token_flow(1, 1, 1)
-    f = simulate(flow, x0, times(2, 21)).tokens[..., 0]
-    fall = float((f[:, 2] - f[0, 2].clamp(max=0.8)).min())
+    f = simulate(plane.three_token_flow(1, 1, 1), x0, times(2, 21)).tokens[..., 0]
+    fall = (f[:, 2] - f[0, 2].clamp(max=0.8)).min()
+    numbers = {"least f2": f[:, 1].min(), "1 + f3(0)": 1 + f[0, 2]}
     return Evidence(
-        [at_least("least f3(t) minus min(0.8, f3(0)), t up to 2", fall, -1e-9)],
-        {"least f2": float(f[:, 1].min()), "1 + f3(0)": float(1 + f[0, 2])},
+        [at_least("least f3(t) minus min(0.8, f3(0)), t up to 2", fall, -1e-9)], numbers
     )
 
 
@@ -137,19 +123,20 @@ def rises_outside_cap(generator: torch.Generator) -> Evidence:
     """f_i' > 0 wherever sqrt(1 - f_i^2) > max_{j<i} |x_j - x_1|."""
     at, _ = _sample(generator)
     speeds = at.speed[:, -1][at.sine[:, -1] > at.ahead[:, -1]]
-    return Evidence(
-        [
-            above("least speed of fi there", float(speeds.min()), 0.0),
-            above("points there", len(speeds), 100),
-        ]
-    )
+    least = above("least speed of fi there", speeds.min(), 0.0)
+    return Evidence([least, above("points there", len(speeds), 100)])
 
 
-def least_speed(generator: torch.Generator, distance: float) -> Evidence:
-    """f_i' against our bound, told that the tokens before are so many times as far as they are."""
+def speed_bound(generator: torch.Generator, distance: float, leaving: bool = False) -> Evidence:
+    """f_i' against our bound, told that the tokens before are so many times as far as they are.
+
+    Leaving: d(1 + f_i)/dt against that of Case 2, wherever f_i <= 0.
+    """
     at, _ = _sample(generator)
     told = at._replace(ahead=distance * at.ahead)
-    return _slack(at.speed - speed_bound(told))
+    if leaving:
+        return _slack((at.speed - cosines.leaving_bound(told))[at.f <= 0])
+    return _slack(at.speed - cosines.speed_bound(told))
 
 
 def case_1(generator: torch.Generator, sign: int) -> Evidence:
@@ -159,58 +146,41 @@ def case_1(generator: torch.Generator, sign: int) -> Evidence:
     return _slack(at.speed - at.weights[..., 0] * (1 - at.f**2) + sign * others)
 
 
-def case_2(generator: torch.Generator, distance: float) -> Evidence:
-    """d(1 + f_i)/dt against our bound wherever f_i <= 0, as in :func:`least_speed`."""
-    at, _ = _sample(generator)
-    told = at._replace(ahead=distance * at.ahead)
-    return _slack((at.speed - leaving_bound(told))[at.f <= 0])
-
-
 def unstable_eigenvalue(generator: torch.Generator, factor: float, multiplicity: int) -> Evidence:
-    """factor * sum a_Lj among the eigenvalues at (x_1, ..., x_1, -x_1), by differentiation."""
-    length, dim = 4, 4
-    flow = AutoregressiveFlow(random_log_bilinear(length, dim, generator))
-    x1 = random_tokens(dim, generator=generator)
+    """factor * sum a_Lj among the eigenvalues at (x_1, ..., x_1, -x_1), by differentiation, D = 4."""
+    flow = AutoregressiveFlow(families.random_log_bilinear(4, 4, generator))
+    x1 = random_tokens(4, generator=generator)
     x = x1 * torch.tensor([1, 1, 1, -1], dtype=torch.float64)[:, None]
     wanted = factor * float(flow.attention(x)[-1, :-1].sum())
     values = torch.linalg.eigvals(tangent_jacobian(flow, x)).real
     # Below the diagonal of the last block nothing else of size 2A can appear but by accident.
-    found = int(((values - wanted).abs() < 1e-8).sum())
-    return Evidence(
-        [equal("multiplicity of the eigenvalue", found, multiplicity)],
-        {
-            "value looked for": wanted,
-            "positive eigenvalues": values[values > 1e-8].tolist(),
-            "D": dim,
-        },
+    found = equal(
+        "multiplicity of the eigenvalue", ((values - wanted).abs() < 1e-8).sum(), multiplicity
     )
+    return Evidence([found], {"it": wanted, "positive eigenvalues": values[values > 1e-8]})
 
 
-def sign_patterns(generator: torch.Generator, signed: bool) -> Evidence:
+def spectra_at_patterns(generator: torch.Generator, signed: bool) -> Evidence:
     """Spectra at all sign patterns against automatic differentiation; only all +1 is stable."""
     length, dim = 4, 3
-    flow = AutoregressiveFlow(random_log_bilinear(length, dim, generator))
+    flow = AutoregressiveFlow(families.random_log_bilinear(length, dim, generator))
     x1 = random_tokens(dim, generator=generator)
-    worst, stable, reversed_first = 0.0, [], math.inf
-    signs = torch.cartesian_prod(*[torch.tensor([1.0, -1.0]).double()] * (length - 1))
-    for pattern in torch.cat([torch.ones(len(signs), 1), signs], -1).double():
-        jacobian = tangent_jacobian(flow, pattern[:, None] * x1)
-        values = torch.linalg.eigvals(jacobian).real.sort().values
+    off, stable, reversed_first = [], [], []
+    for pattern in sign_patterns(length):
+        values = (
+            torch.linalg.eigvals(tangent_jacobian(flow, pattern[:, None] * x1)).real.sort().values
+        )
         own = consensus_spectrum(flow, x1, pattern)
         formula = own if signed else consensus_spectrum(flow, x1, torch.ones_like(pattern))
-        worst = max(worst, float((formula.flatten().sort().values - values).abs().max()))
+        off.append(largest(formula.flatten().sort().values - values))
         # The first token stands still: D - 1 zeros.
         if float(values[: -(dim - 1)].max()) < 0 and float(values[-1]) < 1e-9:
             stable.append(pattern.int().tolist())
         if (pattern < 0).any():
-            reversed_first = min(
-                reversed_first, float(own[int((pattern < 0).int().argmax())].min())
-            )
-    return Evidence(
-        [
-            below("largest difference of spectra", worst, 1e-7),
-            equal("stable patterns", stable, [[1] * length]),
-            above("least eigenvalue of a first reversed token", reversed_first, 0.0),
-        ],
-        {"patterns": len(signs)},
-    )
+            reversed_first.append(float(own[int((pattern < 0).int().argmax())].min()))
+    criteria = [
+        below("largest difference of spectra", max(off), 1e-7),
+        equal("stable patterns", stable, [[1] * length]),
+        above("least eigenvalue of a first reversed token", min(reversed_first), 0.0),
+    ]
+    return Evidence(criteria, {"patterns": len(off)})

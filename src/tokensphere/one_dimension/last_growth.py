@@ -1,0 +1,42 @@
+r"""mu > 0, the last moments before a blow-up: the token that is first, and one that it carries."""
+
+import math
+
+from scipy.optimize import brentq
+from scipy.special import expi
+
+from .arguments import number, positive
+from .decay import LN2
+
+
+def near_end(mu: float, s: float, left: float) -> float:
+    """|x| of the token that is first, a time `left` before its blow-up, to leading order.
+
+    (3 mu |s| left)^{-1/3}, or (2 mu ln 2 left)^{-1/2} with s = 0. mu and left positive.
+
+    Raises:
+        ValueError: mu, s or left.
+    """
+    mu, s, left = positive("mu", mu), number("s", s), positive("left", left)
+    return (3.0 * mu * abs(s) * left) ** (-1.0 / 3.0) if s else (2.0 * mu * LN2 * left) ** -0.5
+
+
+def double_logarithm(s: float, a: float, log_before: float, zeros: int = 0) -> float:
+    r"""|x_l| of a later token with s x_l > 0, to leading order, from ln|x_l'| of the one before it.
+
+    x_l'/x_l is 2^{-an} e^{-a Delta_l} of that of l', n = `zeros`, up to the own drive, and Delta_l
+    is s x_l: so Ei(a s x_l) = 2^{-an} ln|x_l'| + O(1), with the exponential integral Ei, that is
+    a s x_l = ln ln|x_l'| + ln(2^{-an} a s x_l) + o(1). This solves the former without its O(1).
+
+    Raises:
+        ValueError: s zero, a not positive, log_before not above 2^{an} e, or zeros negative.
+    """
+    s, a = positive("|s|", abs(number("s", s))), positive("a", a)
+    if not (isinstance(zeros, int) and zeros >= 0):
+        raise ValueError(f"zeros: got {zeros!r}, takes a whole number from 0 on")
+    target = math.log(positive("log_before", log_before)) - a * zeros * LN2
+    if target < 1.0:
+        raise ValueError(f"log_before: got {log_before!r}, takes {math.e * 2 ** (a * zeros):g} up")
+    # ln Ei(v) is between v - ln v and v for v > 1.35, where Ei(v) > e.
+    v = brentq(lambda v: math.log(expi(v)) - target, 1.0, 2.0 * target + 5.0, xtol=1e-13)
+    return v / (a * s)

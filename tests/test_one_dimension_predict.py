@@ -194,6 +194,12 @@ def test_equal_tokens_the_last_is_first():
     assert predict(1.0, 1.0, 0.5, [1.0, 1.0, 1.0]).first == 2
 
 
+def test_a_lead_below_rounding_is_not_made_up():
+    # The last of equal tokens is first, but each one's lead is e^{-a Delta} times the one's before.
+    assert predict(1.0, -2.0, 1.0, [-2.5] * 3).first == 2
+    assert predict(1.0, -2.0, 1.0, [-2.5] * 8).first is None
+
+
 def test_a_tie_is_said():
     a = 1.0  # kappa = 1/2 and x_2 = x_1 / sqrt(2) keeps the ratio, up to rounding of sqrt(2)
     assert blowup.first_of_two(a, [math.sqrt(2.0) * 0.5, 0.5]) in (None, 0, 1)

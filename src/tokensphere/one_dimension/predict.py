@@ -19,6 +19,10 @@ SETTLED = -36.0
 """ln of the share of the time that is left where a blow-up counts as reached: rounding."""
 AHEAD = math.log(1e3)
 """A drive this far ahead of another one can no longer be caught, if damping does not undo it."""
+NEAR = -18.0
+"""The same where one looks who is far ahead: an error of 1e-9 has grown to a tenth by then."""
+ROUNDING = 1e-8
+"""How much nearer to zero a first token may start, relatively, without another one being first."""
 LONGEST = math.log(1e9)
 """How long a run in the clock waits for one token to be ahead of the others."""
 
@@ -97,23 +101,47 @@ def reach(clock: Clock) -> tuple[float, int | None, tuple[int, ...]]:
     def settled(theta: float, state: np.ndarray) -> float:
         return clock.log_left(state) - SETTLED
 
+    def near(theta: float, state: np.ndarray) -> float:
+        return clock.log_left(state) - NEAR
+
+    settled.terminal = True
+    run = clock.run(LONGEST, settled, near)
+    time = as_time(clock.log_t0 + math.log(math.expm1(run.y[0, -1])))
+    ahead = _ahead(clock)
+    if len(ahead) == 1 and run.y_events[1].size and _close(clock, run.y_events[1][0]):
+        # The integration's errors, grown like what is left falls, may be all that told them apart.
+        other = Clock(clock.line)
+        other.start = clock.start.copy()
+        other.start[1 + clock.line.moving.index(ahead[0])] -= ROUNDING
+        ahead = sorted({*ahead, *_ahead(other)})
+    diverging = tuple(l for l in clock.line.moving if l >= ahead[0])
+    return time, ahead[0] if len(ahead) == 1 else None, diverging
+
+
+def _close(clock: Clock, state: np.ndarray) -> bool:
+    """Whether two tokens have own drives within a factor e of the largest."""
+    _, drives = clock.drives(state[1:])
+    own = sorted(drive[0] for drive, can in zip(drives, clock.able, strict=True) if can)
+    return len(own) > 1 and own[-2] > own[-1] - 1.0
+
+
+def _ahead(clock: Clock) -> list[int]:
+    """The token that is first; several where a run in the clock cannot tell them apart."""
+
     def decided(theta: float, state: np.ndarray) -> float:
         return max(clock.log_left(state) - SETTLED, _lead(clock, state))
 
-    settled.terminal = decided.terminal = True
-    run = clock.run(LONGEST, settled)
-    time = as_time(clock.log_t0 + math.log(math.expm1(run.y[0, -1])))
+    decided.terminal = True
     run = clock.run(LONGEST, decided)
     _, drives = clock.drives(run.y[1:, -1])
     able = zip(clock.line.moving, clock.able, drives, strict=True)
     own = {l: drive[0] for l, can, drive in able if can}
     ahead = max(own, key=own.get)
+    if _lead(clock, run.y[:, -1]) <= 1e-6:
+        return [ahead]
     # Without a lead, first is whoever is as good as at its own blow-up.
     left = clock.log_left(run.y[:, -1]) + own[ahead]
-    undecided = _lead(clock, run.y[:, -1]) > 1e-6
-    tied = [l for l in own if left - own[l] < SETTLED + 6.0] if undecided else [ahead]
-    diverging = tuple(l for l in clock.line.moving if l >= tied[0])
-    return time, tied[0] if len(tied) == 1 else None, diverging
+    return [l for l in own if left - own[l] < SETTLED + 6.0]
 
 
 def _lead(clock: Clock, state: np.ndarray) -> float:

@@ -1,10 +1,11 @@
 """The table of criteria: a row each, and no statement whose verdict is not confirmed."""
 
+import numpy as np
 import pytest
 
 from tokensphere.paper import ledger
 from tokensphere.paper.figures import criteria, verdicts
-from tokensphere.paper.figures.ledger import confirmed
+from tokensphere.paper.figures.ledger import confirmed, evidence_table
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +58,10 @@ def test_what_a_chapter_shows_twice_runs_once(monkeypatch):
     assert ran == [("claim-4-equalities", 0)]
     verdicts("claim-4-equalities", seed=1)
     assert ran[1:] == [("claim-4-equalities", 1)]
+
+
+def test_arrays_among_the_numbers_are_shown_to_three_digits():
+    numbers = {"rates": np.array([0.123456, 2.0]), "shares": {"a": 0.5, "b": [1, 0.98765]}}
+    shown = evidence_table(ledger.Evidence([ledger.below("one", 0.5, 1.0)], numbers))
+    assert "| rates | &#91;0.123, 2&#93; |" in shown
+    assert "| shares | a: 0.5, b: &#91;1, 0.988&#93; |" in shown

@@ -72,7 +72,8 @@ def confirmed(id: str, seed: int) -> ledger.Outcome:
 def evidence_table(evidence: ledger.Evidence) -> str:
     """What decided, each criterion with its number, and below it the other numbers, as a table."""
     rows = [(c.what, _short(c.value), *_bound(c)) for c in evidence.criteria]
-    rows += [(name, _short(value), "", "") for name, value in evidence.numbers.items()]
+    numbers = ledger.plain(evidence.numbers)
+    rows += [(name, _short(value), "", "") for name, value in numbers.items()]
     literal = (map(_literal, row) for row in rows)
     return table(["what decides", "found", "must be", ""], map(list, literal)).data
 

@@ -10,6 +10,8 @@ from torch.nn.utils import parametrize
 
 from tokensphere import refine
 from tokensphere.refine import InputOutput, constrain, release
+from tokensphere.refine.averaging import effective_tokens
+from tokensphere.refine.reflection import reflect
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 
@@ -376,3 +378,41 @@ def test_the_weights_of_a_normalisation_count():
     assert kinds(model) == {"positive"}
     mixer.b_layernorm.weight.data[0] = -1.0
     assert kinds(model) == {"mixed"}
+
+
+@pytest.mark.parametrize("make", [mamba, falcon])
+def test_the_other_sign_of_a_layer_is_the_same_layer(make):
+    model = make()
+    constrain(model, InputOutput("positive"))
+    step(model, adam(model))
+    release(model)
+    tokens = torch.arange(12)[None]
+    before = model(tokens).logits
+    for mixer in refine.find_mixers(model).values():
+        reflect(mixer)
+    assert kinds(model) == {"negative"}
+    assert torch.equal(model(tokens).logits, before)
+    # With the skip left as it was, it is another layer.
+    mixer.D.data.neg_()
+    assert not torch.allclose(model(tokens).logits, before, atol=1e-4)
+
+
+def test_only_a_free_mixer_is_reflected():
+    model = mamba()
+    constrain(model, InputOutput("positive"))
+    with pytest.raises(ValueError, match="its signs are held"):
+        reflect(model.backbone.layers[0].mixer)
+    with pytest.raises(ValueError, match="mixer: got a torch"):
+        reflect(nn.Linear(2, 2))
+
+
+def test_effective_tokens_counts_what_is_averaged():
+    P = torch.zeros(3, 4, 4)
+    P[0] = 0.25
+    P[1] = torch.eye(4)
+    P[2, :, :2] = 0.5
+    assert torch.allclose(effective_tokens(P), torch.tensor([4.0, 1, 2])[:, None].expand(3, 4))
+    with pytest.raises(ValueError, match="off 1 by"):
+        effective_tokens(2 * P)
+    with pytest.raises(ValueError, match="negative number"):
+        effective_tokens(-P)

@@ -53,9 +53,8 @@ def each_pair(_: torch.Generator, value: float) -> Evidence:
         end = ends(flow, x, 15.0, rtol=1e-7)
         cosines[f"cosine of tokens {i} and 1, pair ({i}, {j})"] = float(end[-1] @ end[0])
     least = above("least interaction of the other pairs at the start", min(others), 0)
-    return Evidence(
-        [least, below("largest cosine at t = 15", max(cosines.values()), -0.95)], cosines
-    )
+    opposite = below("largest cosine at t = 15", max(cosines.values()), -0.95)
+    return Evidence([least, opposite], cosines)
 
 
 def one_start(_: torch.Generator, condition: str) -> Evidence:

@@ -145,7 +145,7 @@ def case_1(generator: torch.Generator, sign: int) -> Evidence:
 
 
 def unstable_eigenvalue(generator: torch.Generator, factor: float, multiplicity: int) -> Evidence:
-    """factor * sum a_Lj among the eigenvalues at (x_1, x_1, x_1, -x_1), by differentiation, D = 4."""
+    """factor * sum a_Lj among the eigenvalues at (x_1, x_1, x_1, -x_1), differentiated; D = 4."""
     flow = AutoregressiveFlow(families.random_log_bilinear(4, 4, generator))
     x1 = random_tokens(4, generator=generator)
     x = x1 * torch.tensor([1, 1, 1, -1], dtype=torch.float64)[:, None]

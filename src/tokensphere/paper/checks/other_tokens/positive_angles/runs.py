@@ -142,7 +142,7 @@ def second_limit(generator: torch.Generator, supremum_of: str) -> Evidence:
     return Evidence([below("largest distance of theta from the limit", off, 1e-3)])
 
 
-def second_rates(_: torch.Generator, common: bool) -> Evidence:
+def second_rates(generator: torch.Generator, common: bool) -> Evidence:
     """Rates r of |x_2 - x_1| <= |x_2(0) - x_1| e^(-r t) for starts ever nearer to U_21 = 0.
 
     S_BC = I, alpha = 0, a = 1: consensus is approached at the rate a_21. `common`: one r for all,

@@ -1,6 +1,6 @@
 """Single starts and families of them: what the hypotheses leave out, and what they need.
 
-A check whose generator is `_` draws nothing.
+Where a check does not read its generator, nothing is random.
 """
 
 import itertools
@@ -24,7 +24,7 @@ def tensor(values) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
-def without_other_hypotheses(_: torch.Generator, sign: float) -> Evidence:
+def without_other_hypotheses(generator: torch.Generator, sign: float) -> Evidence:
     """Starts that they exclude: x_2 = sign x_1, and x_3 with U_31 = 1 exactly."""
     S_BC = torch.diag(tensor([1.0, 2.0, 3.0]))
     x1 = unit(tensor([2.0, 1.0, 0.0]))
@@ -42,7 +42,7 @@ def without_other_hypotheses(_: torch.Generator, sign: float) -> Evidence:
     return Evidence([least, joins], numbers)
 
 
-def each_pair(_: torch.Generator, value: float) -> Evidence:
+def each_pair(generator: torch.Generator, value: float) -> Evidence:
     """Where x_i ends, S_BC = I, if U_ij(0) is of the sign of `value`, for all 1 <= j < i <= 4."""
     cosines, others = {}, []
     for j, i in itertools.combinations(range(1, 5), 2):
@@ -57,7 +57,7 @@ def each_pair(_: torch.Generator, value: float) -> Evidence:
     return Evidence([least, opposite], cosines)
 
 
-def one_start(_: torch.Generator, condition: str) -> Evidence:
+def one_start(generator: torch.Generator, condition: str) -> Evidence:
     """One start that meets a condition: "first" with S_BC = I, "below" with a nonsymmetric one."""
     if condition == "first":
         flow, x = angles.one_pair(3, 2, -1.0)
@@ -90,7 +90,7 @@ def fourth_token(generator: torch.Generator, row: list[float], until: float) -> 
     return Evidence([below(f"largest move of token 4 up to t = {until:g}", moved, 1e-6)])
 
 
-def no_gamma(_: torch.Generator, exponential: bool) -> Evidence:
+def no_gamma(generator: torch.Generator, exponential: bool) -> Evidence:
     """S_BC = [[0, 1], [1, 0]], gamma = 0: exponential, or cot theta = cot theta_0 + a_21 t."""
     flow = SharedStepFlow(tensor([[0.0, 1.0], [1.0, 0.0]]), tensor([0.0, 0.0]), 1.0)
     x = tensor([[1.0, 0.0], [-0.6, 0.8]])
@@ -107,7 +107,7 @@ def no_gamma(_: torch.Generator, exponential: bool) -> Evidence:
     return Evidence([agree], {"distance times t at t = 1000": distance[-1] * 1000})
 
 
-def all_zero(_: torch.Generator, printed: bool) -> Evidence:
+def all_zero(generator: torch.Generator, printed: bool) -> Evidence:
     """Claim 1's first case at U_41 = U_42 = U_43 = 0 < U_44, L = 4, S_BC = diag(1, 1, 1, 2).
 
     As printed U_4i' > 0 there; or token 4 stands still.
@@ -145,7 +145,7 @@ def some_zero(generator: torch.Generator, unique: bool) -> Evidence:
     return Evidence([above("least derivative of a zero", states.min(), 0)], numbers)
 
 
-def turned_back(_: torch.Generator, printed: bool) -> Evidence:
+def turned_back(generator: torch.Generator, printed: bool) -> Evidence:
     """Claim 3 at an admissible start, rational but for ln 2, from which X_31 falls.
 
     alpha = 0 and a = 2, so that a_31 = ln(2)/16 and a_32 = ln(2)/4. `printed`: X_31 stays above

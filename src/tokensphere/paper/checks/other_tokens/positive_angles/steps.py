@@ -50,7 +50,7 @@ def second_token_derivatives(generator: torch.Generator, sign: float) -> Evidenc
     return Evidence(agree(ROUNDING, off))
 
 
-def decay_from_display(_: torch.Generator, weight: str) -> Evidence:
+def decay_from_display(generator: torch.Generator, weight: str) -> Evidence:
     """Step 3 of Proposition B.15: y = 1 - f with y' = -w y (2 - y), y(0) = 3/2.
 
     The weight w = a_21 g is "positive", 1, or "vanishing" with the distance, y. In both |y'| is at
@@ -84,7 +84,7 @@ def last_distance(generator: torch.Generator, sign: float) -> Evidence:
     return Evidence(agree(ROUNDING, lines))
 
 
-def gronwall(_: torch.Generator, factor: bool) -> Evidence:
+def gronwall(generator: torch.Generator, factor: bool) -> Evidence:
     """y' = -c y + C e^(-bt), y(0) = y0, in sympy for b = c: is y e^(ct) [/ (1 + t)] bounded?"""
     t, c, C, y0 = sympy.symbols("t c C y_0", positive=True)
     y = (y0 + C * t) * sympy.exp(-c * t)

@@ -120,7 +120,8 @@ def row_operation(generator: torch.Generator, both_sides: bool) -> Evidence:
         below("farthest that an eigenvalue moves", moved, 1e-8),
         below("largest entry of the first column below R_1", largest(other[1:, 0]), 1e-12),
     ]
-    return Evidence(criteria, {"real parts before, after": [before[:, 0], after[:, 0]]})
+    real_parts = [values[:, 0].sort().values for values in (before, after)]
+    return Evidence(criteria, {"real parts before, after": real_parts})
 
 
 def eigenvalue(generator: torch.Generator, which: str) -> Evidence:

@@ -82,7 +82,7 @@ def test_only_the_command_knows_the_paper():
     assert [name for name, rooms in MAY.items() if "paper" in rooms] == ["cli"]
 
 
-SHARED = ("ledger.", "printed", "checks.tools")
+SHARED = ("ledger.", "printed", "checks.tools", "experiments.")
 """What checks of every chapter may import of the paper's wing."""
 
 

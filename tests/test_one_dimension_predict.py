@@ -276,3 +276,27 @@ def test_a_time_past_the_blow_up_says_when_and_who():
         approach(-1.0, 1.0, 0.5, [0.5], [1.0])
     with pytest.raises(ValueError, match="no float holds"):
         predict(1.0, 1e200, 0.5, [1e150, 1.0])
+
+
+def test_numbers_at_the_ends_of_a_float_are_right_or_refused_by_name():
+    rng = np.random.default_rng(0)
+    sizes = [0.0, 5e-324, 1e-300, 1e-8, 1.0, 50.0, 1e150, 1e300]
+    kinds = set()
+    for _ in range(150):
+        mu, s = rng.choice(sizes[2:], 2) * rng.choice([-1.0, 1.0], 2)
+        a = rng.choice(sizes[2:])
+        x0 = rng.choice(sizes, rng.integers(1, 5)) * rng.choice([-1.0, 1.0])
+        try:
+            found = predict(mu, s, a, x0)
+            kinds.add(found.kind)
+            far = math.log(found.time) - 1.0 if found.kind == "blow-up" else 50.0
+            assert not simulate(mu, s, a, x0, [far]).log_x.isnan().any()
+        except ValueError as error:
+            assert str(error).startswith(
+                ("mu, s, x0: the blow-up's time is e^", "x0: a token with")
+            )
+            continue
+        if found.kind == "blow-up":
+            low, high = time_bounds(mu, s, a, x0)
+            assert low * (1 - 1e-6) <= found.time <= high * (1 + 1e-6)
+    assert kinds == {"rest", "to zero", "slow", "blow-up"}

@@ -38,6 +38,8 @@ def time_alone(mu: float, s: float, x: float) -> float:
     if x == 0.0 or s * math.copysign(1.0, x) < 0.0:
         return math.inf
     y = s * x
+    if not math.isfinite(y):  # then the integrand's step is s x all along
+        return as_time(-math.log(3.0 * mu) - math.log(abs(s)) - 3.0 * math.log(abs(x)))
     # x / u for the token, so that u runs from 1 to 0, where the integrand is u^2 or u.
     value, _ = quad(lambda u: u / _softplus(y / u) if u else 0.0, 0.0, 1.0, epsabs=0, epsrel=1e-12)
     return as_time(math.log(value) - math.log(mu) - 2.0 * math.log(abs(x)))
@@ -68,6 +70,8 @@ def time_bounds(mu: float, s: float, a: float, x0: Sequence[float] | Tensor) -> 
         return u / (D * factor)
 
     value, _ = quad(slowness, 0.0, 1.0, epsabs=0, epsrel=1e-10, limit=200)
+    if not value:  # |s| M is no float
+        return 0.0, high
     return as_time(math.log(value) - math.log(line.mu) - 2.0 * math.log(largest)), high
 
 

@@ -19,6 +19,8 @@ from .arguments import Line
 
 LN2 = math.log(2.0)
 RTOL, ATOL = 1e-10, 1e-12
+LARGEST = math.log(1e12)
+"""Of |s x| where s x < 0: the step's logarithm, -|s x|, must keep some digits behind the point."""
 
 
 def _log_step(log_y: float, up: bool) -> float:
@@ -45,9 +47,20 @@ class Clock:
         self.able = [line.s * math.copysign(1.0, value) >= 0.0 for value in moving]
         self.zeros = [gap - 1 for gap in line.gaps]
         self.log_s = math.log(abs(line.s)) if line.s else -math.inf
+        for value, able in zip(moving, self.able, strict=True):
+            if not able and self.log_s + math.log(abs(value)) > LARGEST:
+                raise ValueError(
+                    f"x0: a token with s x = -e^{self.log_s + math.log(abs(value)):.0f} has a step "
+                    f"too small to follow"
+                )
         self.start = np.array([0.0, *(math.log(abs(value)) for value in moving)])
         top, drives = self.drives(self.start[1:])
         self.log_t0 = -math.log(abs(line.mu)) - top - max(weight for _, weight, _ in drives)
+
+    def log_time(self, tau: np.ndarray) -> np.ndarray:
+        """ln t, from tau = ln(1 + t/t0)."""
+        tau = np.maximum(tau, 1e-300)
+        return self.log_t0 + tau + np.log(-np.expm1(-tau))
 
     def drives(self, G: Sequence[float]) -> tuple[float, list[tuple[float, float, float]]]:
         """ln of the largest own drive Delta_l x_l^2; then for each moving token, by that one, ln of

@@ -106,7 +106,7 @@ def reach(clock: Clock) -> tuple[float, int | None, tuple[int, ...]]:
 
     settled.terminal = True
     run = clock.run(LONGEST, settled, near)
-    time = as_time(clock.log_t0 + math.log(math.expm1(run.y[0, -1])))
+    time = as_time(float(clock.log_time(run.y[0, -1])))
     ahead = _ahead(clock)
     if len(ahead) == 1 and run.y_events[1].size and _close(clock, run.y_events[1][0]):
         # The integration's errors, grown like what is left falls, may be all that told them apart.

@@ -97,8 +97,7 @@ def approach(
     arrived.terminal = True
     run = clock.run(math.inf, arrived, dense=True)
     states = run.sol(_where(run.sol, run.t[-1], place, wanted))
-    times = clock.log_t0 + np.log(np.expm1(np.maximum(states[0], 1e-300)))
-    return _trajectory(line, times, states[1:].T)
+    return _trajectory(line, clock.log_time(states[0]), states[1:].T)
 
 
 def _where(solution, stop: float, row: int, wanted: np.ndarray) -> np.ndarray:

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 import torch
 
+from tokensphere.paper import ledger
 from tokensphere.paper.experiments import refinement_outcomes as outcomes
 from tokensphere.paper.figures import refinements
+from tokensphere.reorder import comparison
 
 
 @pytest.fixture(autouse=True)
@@ -86,3 +88,39 @@ def test_orders_stand_beside_what_they_average():
     np.testing.assert_allclose(left.lines[0].get_xydata(), [[1, 3], [10, 1]])
     np.testing.assert_allclose(middle.images[0].get_array(), np.eye(3))
     assert right.get_title() == "weights, sd 10"
+
+
+def test_numbers_in_the_prose_are_those_of_the_record(runs):
+    chapter = (ledger.ROOT / "book" / "one-dimension" / "refinements.md").read_text("utf-8")
+    text = f"{chapter} {ledger.ledger()['refine-helps'].correction}"
+    values = outcomes.losses(runs)
+    first = outcomes.compare(values, outcomes.primary_pairs())
+    second = outcomes.compare(values, outcomes.secondary_pairs())
+    cost, cost_p = first["positive", "unconstrained"]
+    gain, gain_p = second["positive", "negative"]
+    own, own_p = second["positive, own scale", "negative, own scale"]
+    size, _ = second["positive", "mixed, offset"]
+    for said, value in {
+        f"positive signs cost {cost.mean:.3f} nats a token": cost.mean,
+        f"({cost.low:.3f} to {cost.high:.3f}; $p = {cost_p:.2f}$ after Holm)": cost_p,
+        f"by {-gain.mean:.3f} ({-gain.high:.3f} to {-gain.low:.3f}; $p = {gain_p:.2f}$": gain_p,
+        f"by {-own.mean:.3f} nats in both forms": own.mean,
+        f"($p={gain_p:.2f}$ and ${own_p:.3f}$ after Holm)": own_p,
+        f"the gain is {-size.mean:.3f} ({-size.high:.3f} to {-size.low:.3f})": size.mean,
+    }.items():
+        assert said in text, value
+    train = outcomes.training_losses(runs)
+    above = [np.mean(train[a]) - np.mean(train["unconstrained"]) for a in train]
+    assert f"lie {min(above[1:]):.3f} to {max(above):.3f} above no constraint" in text
+    windows = {arm: [run["windows"] for run in own] for arm, own in outcomes.arms(runs).items()}
+    errors = [
+        (np.mean(rows, 0) - np.mean(windows["unconstrained"], 0)).std(ddof=1) / 381**0.5
+        for rows in windows.values()
+    ]
+    assert f"standard errors of {max(errors):.4f} or less" in text
+    depth = outcomes.streams(runs, "after", "log_norm")
+    for arm, said in {"negative": "in the negative arm", "positive": "in the positive one"}.items():
+        growth = float(np.exp((depth[arm][:, -1] - depth[arm][:, 0]).mean()))
+        assert f"{growth:.0f}-fold {said}" in text
+    sd = comparison.pooled_sd(difference for difference, _ in first.values())
+    assert f"a difference of {comparison.detectable(sd, 4):.3f} with power 0.8" in text

@@ -138,8 +138,10 @@ def constrain(model: nn.Module, held: InputOutput) -> list[str]:
 
     Then compile, distribute, make the optimiser: `x_proj.weight` becomes a function of two new
     parameters, the rows `x_proj.parametrizations.weight.original0` and the raw numbers
-    `original1`; state dicts have these names, so constrain a model before loading one. The signs
-    hold in any dtype; that S_B is diag(d) S_C holds up to the rounding of the dtype in use.
+    `original1`; state dicts have these names, so constrain a model before loading one, and release
+    it before transformers' save_pretrained, which would write names that from_pretrained does not
+    know. The signs hold in any dtype; that S_B is diag(d) S_C holds up to the rounding of the dtype
+    in use.
 
     In Jamba B and C are normalised with weights of their own, which are not held: the signs are
     those of d times the products of the weights, and `projections` has them multiplied in.

@@ -31,7 +31,7 @@ def test_a_wrong_prediction_is_noticed(monkeypatch, change):
         return dataclasses.replace(said, **change(said))
 
     monkeypatch.setattr(line, "predict", wrong)
-    assert line.agreement(1, 24)["disagreements"]
+    assert line.agreement(1, 12)["disagreements"]
 
 
 def test_bad_numbers_are_refused(capsys):

@@ -38,7 +38,6 @@ from tokensphere.one_dimension import (
     simulate,
     time_alone,
     time_bounds,
-    velocity,
 )
 
 MODULE = "tokensphere.paper.experiments.line"
@@ -144,7 +143,13 @@ def plain_blow_up(one: Draw) -> tuple[float, int] | None:
     able = (one.s * np.sign(x0) >= 0.0) & (x0 != 0.0)
 
     def field(t: float, x: np.ndarray) -> np.ndarray:
-        return velocity(torch.from_numpy(x), one.mu, one.s, one.a).numpy()
+        steps = np.logaddexp(0.0, one.s * x)
+        own, kept = (steps * x * x).tolist(), np.exp(-one.a * steps).tolist()
+        before, weights = 0.0, []
+        for drive, passes in zip(own, kept, strict=True):
+            before = drive + passes * before
+            weights.append(before)
+        return one.mu * x * np.array(weights)
 
     def left(x: np.ndarray) -> np.ndarray:
         own = np.logaddexp(0.0, one.s * x) * x * x

@@ -19,12 +19,6 @@ from tokensphere.one_dimension import (
 from tokensphere.one_dimension.slopes import slopes
 
 
-def by_limit(mu, s, a, x0, log_times):
-    """t x_l^2 / c_l, (T, L)."""
-    run = simulate(mu, s, a, x0, log_times)
-    return (2.0 * run.log_x + run.log_times[:, None]).exp() / decay.limits(mu, a, x0)
-
-
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_first_token_has_a_logarithm_in_its_second_correction(sign):
     mu, s = -0.7, 1.3
@@ -48,7 +42,7 @@ def test_at_resonance_a_logarithm_comes_in(a, x0):
     mu, s = -0.8, 0.6
     f = next_order.resonant_corrections(mu, s, a, x0)
     assert f.isnan().tolist() == [True] * (len(x0) - 1) + [False]
-    error = by_limit(mu, s, a, x0, [24.0, 28.0])[:, -1] - 1.0
+    error = next_order.relative_errors(mu, s, a, x0, [24.0, 28.0])[:, -1]
     levels = error * torch.tensor([12.0, 14.0], dtype=torch.float64).exp()
     # Beside f ln t stands a constant, which the difference drops.
     assert float(levels.diff() / 4.0) == pytest.approx(float(f[-1]), rel=5e-3)
@@ -105,7 +99,20 @@ def test_the_first_token_near_its_end(s):
     x = 1e3
     left = blowup.time_alone(2.0, s, x)
     # For s > 0 softplus is its argument up to e^{-700}, for s = 0 a constant: exact.
-    assert last_growth.near_end(2.0, s, left) == pytest.approx(x, rel=1e-10)
+    assert last_growth.first_law(2.0, s, left) == pytest.approx(x, rel=1e-10)
+    found, law = last_growth.near_end(2.0, s, 0.5, [-0.2, 0.6, 0.4], [0.5, 1e-6])
+    # T is known to 1e-9, a thousandth of what is left; earlier tokens still add 1e-4.
+    assert float(found[1]) == pytest.approx(float(law[1]), rel=1e-2)
+    assert float(found[0]) != pytest.approx(float(law[0]), rel=1e-2)
+
+
+def test_errors_of_the_decay_are_those_of_the_trajectory():
+    found = next_order.relative_errors(-0.7, 0.5, 1.0, [0.4, 0.0, -1.0], [3.0, 3000.0])
+    x = simulate(-0.7, 0.5, 1.0, [0.4, 0.0, -1.0], [3.0]).x[0]
+    c = 1 / (2 * 0.7 * math.log(2))
+    assert float(found[0, 0]) == pytest.approx(math.exp(3.0) * float(x[0]) ** 2 / c - 1)
+    assert found[:, 1].isnan().all()
+    assert found[1, [0, 2]].abs().max() < 1e-6
 
 
 def test_double_logarithms_follow_the_exponential_integral():
@@ -130,7 +137,11 @@ def test_double_logarithms_follow_the_exponential_integral():
         (next_order.undamped, (0.0, [1.0], [0.0]), "mu"),
         (slopes, (-1.0, 1.0, 0.5, [-1.0]), "mu"),
         (slopes, (1.0, 1.0, 0.5, [1.0]), "x0"),
-        (last_growth.near_end, (1.0, 1.0, 0.0), "left"),
+        (last_growth.first_law, (-1.0, 1.0, 0.5), "mu"),
+        (last_growth.near_end, (1.0, 1.0, 0.5, [1.0], [0.5, 0.5]), "shares"),
+        (last_growth.near_end, (1.0, 1.0, 0.5, [1.0], [1.5]), "shares"),
+        (last_growth.near_end, (1.0, 1.0, 0.5, [-1.0], [0.5]), "x0"),
+        (next_order.relative_errors, (1.0, 1.0, 0.5, [-1.0], [0.5]), "mu"),
         (last_growth.double_logarithm, (0.0, 1.0, 100.0), r"\|s\|"),
         (last_growth.double_logarithm, (1.0, 1.0, 2.0), "log_before"),
         (last_growth.double_logarithm, (1.0, 1.0, 100.0, -1), "zeros"),

@@ -1,23 +1,49 @@
 r"""mu > 0, the last moments before a blow-up: the token that is first, and one that it carries."""
 
 import math
+from collections.abc import Sequence
 
+import torch
 from scipy.optimize import brentq
 from scipy.special import expi
+from torch import Tensor
 
-from .arguments import number, positive
+from .arguments import number, positive, tokens
 from .decay import LN2
+from .predict import predict
+from .simulate import simulate
 
 
-def near_end(mu: float, s: float, left: float) -> float:
+def near_end(
+    mu: float, s: float, a: float, x0: Sequence[float] | Tensor, shares: Sequence[float] | Tensor
+) -> tuple[Tensor, Tensor]:
+    """|x| of the token that is first where these shares of its blow-up's T are left; its law.
+
+    The law: (3 mu |s| (T-t))^{-1/3}, or (2 mu ln 2 (T-t))^{-1/2} with s = 0. shares: (T-t)/T, (n,),
+    falling, from below 1 to 1e-7 or so, since T is known to 1e-9. Both (n,).
+
+    Raises:
+        ValueError: mu, s, a or x0 without a blow-up, or with one of several tokens at once; shares.
+    """
+    left = torch.tensor(tokens("shares", shares), dtype=torch.float64)
+    if not ((left > 0) & (left < 1)).all() or (left.diff() >= 0).any():
+        raise ValueError("shares: takes falling numbers between 0 and 1")
+    known = predict(mu, s, a, x0)
+    if known.first is None:
+        raise ValueError(f"x0: takes tokens of which one blows up first, these: {known.kind}")
+    run = simulate(mu, s, a, x0, math.log(known.time) + torch.log1p(-left))
+    return run.log_x[:, known.first].exp(), first_law(mu, s, known.time * left)
+
+
+def first_law(mu: float, s: float, left: float | Tensor) -> float | Tensor:
     """|x| of the token that is first, a time `left` before its blow-up, to leading order.
 
     (3 mu |s| left)^{-1/3}, or (2 mu ln 2 left)^{-1/2} with s = 0. mu and left positive.
 
     Raises:
-        ValueError: mu, s or left.
+        ValueError: mu or s.
     """
-    mu, s, left = positive("mu", mu), number("s", s), positive("left", left)
+    mu, s = positive("mu", mu), number("s", s)
     return (3.0 * mu * abs(s) * left) ** (-1.0 / 3.0) if s else (2.0 * mu * LN2 * left) ** -0.5
 
 

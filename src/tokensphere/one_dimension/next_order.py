@@ -13,7 +13,23 @@ import torch
 from torch import Tensor
 
 from .arguments import Line, number, tokens
-from .decay import LN2, _falling, _of, _shares, first_corrections
+from .decay import LN2, _falling, _of, _shares, first_corrections, limits
+from .simulate import simulate
+
+
+def relative_errors(
+    mu: float, s: float, a: float, x0: Sequence[float] | Tensor, log_times: Sequence[float] | Tensor
+) -> Tensor:
+    """t x_l^2 / c_l - 1 at ln t = log_times along the trajectory, (T, L); NaN for a zero token.
+
+    c_l is the limit of t x_l^2. The integration leaves about 1e-10 (1 + |ln t|).
+
+    Raises:
+        ValueError: mu, s, a, x0 or log_times.
+    """
+    line = _falling(mu, s, a, x0)
+    run = simulate(line.mu, line.s, line.a, line.x0, log_times)
+    return (2.0 * run.log_x + run.log_times[:, None]).exp() / limits(mu, a, x0) - 1.0
 
 
 def resonant_corrections(mu: float, s: float, a: float, x0: Sequence[float] | Tensor) -> Tensor:

@@ -334,6 +334,17 @@ def test_the_concordance_is_in_the_paper_s_order():
     ]  # fmt: skip
 
 
+def test_a_concordance_lists_numbers_or_of_a_paper_without_numbers_everything():
+    numbered = ledger_pages.listed("spheres2026")
+    assert all(claim.number for claim in numbered)
+    keys = [ledger_pages.order(claim.number) for claim in numbered]
+    assert keys == sorted(keys)
+    earlier = ledger_pages.listed("vo2025demystifying")
+    assert {"line-system", "line-dichotomy"} <= {claim.id for claim in earlier}
+    assert not any(claim.number for claim in earlier)
+    assert ledger_pages.listed("none") == []
+
+
 def test_a_box_ends_with_its_own_fence_and_a_label_belongs_to_a_box():
     text = (
         ":label: outside\n````{prf:lemma}\n:label: inside\n```python\n```\n{claim}`a`\n````\n"

@@ -247,21 +247,32 @@ class Verdicts(Pages):
         return [table(["verdict", "entries", "meaning"], rows, "verdicts")]
 
 
+def listed(paper: str) -> list[ledger.Claim]:
+    """The claims of a paper that its concordance lists, in the paper's order.
+
+    Those with a number; if none has one, all of them in the order of the book.
+    """
+    claims = [claim for claim in ledger.ledger().values() if claim.paper == paper]
+    numbered = [claim for claim in claims if claim.number]
+    return sorted(numbered, key=lambda claim: order(claim.number)) or claims
+
+
 class Concordance(Pages):
-    """From a paper's numbers to the book's boxes, the verdicts and the checks."""
+    """From a paper's numbers to the book's boxes, the verdicts and the checks.
+
+    Of a paper that is cited by content, without numbers, every statement, by its place.
+    """
 
     has_content = False
     option_spec = {"paper": directives.unchanged_required}  # noqa: RUF012 (docutils asks for it)
 
     def run(self):
         paper = self.options["paper"]
-        claims = [
-            claim for claim in ledger.ledger().values() if claim.paper == paper and claim.number
-        ]
+        claims = listed(paper)
         if not claims:
-            raise self.error(f"no numbered statement of paper {paper!r} in the ledger")
+            raise self.error(f"no statement of paper {paper!r} in the ledger")
         rows = []
-        for claim in sorted(claims, key=lambda claim: order(claim.number)):
+        for claim in claims:
             verdict = nodes.inline(classes=[slug(claim.verdict)])
             verdict += entry_link(self.env, claim, claim.verdict)
             rows.append(

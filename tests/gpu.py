@@ -20,6 +20,7 @@ SUITES = {
         ["first_token", "flow", "other_tokens", "s6", "s6_triton", "sinks", "survey"],
     ),
     "gpu_reorder_tests": ("test_gpu_reorder.py", ["reorder.mechanism", "reorder.training"]),
+    "gpu_refine_tests": ("test_gpu_refine.py", ["refine"]),
 }
 """By name: its tests, and the modules that they try."""
 

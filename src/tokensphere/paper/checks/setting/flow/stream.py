@@ -103,16 +103,18 @@ def rate_at_zeros(generator: Generator, divided: bool) -> Evidence:
 def near_a_vertex(generator: Generator) -> tuple[MambaFlow, Tensor, Tensor]:
     """4 flows with q(e_1) > 0 and e_1 stable, unit tokens near e_1, and the tokens' exponents.
 
-    The steps at e_1 are softplus of 1.5 and of numbers in [0, 1], rates in [0.05, 0.2]: the
-    exponents of one token then differ from another's by 0.1 or more.
+    The steps at e_1 are softplus of 1.5 and of numbers in [0, 1], rates in [0.05, 0.2]: the first
+    token's exponents are then smaller than later ones' own by 0.16 or more. Components are
+    from 0.05 to 0.1 times the first, so that no faster power shows for long.
     """
     count = 4
     S_BC, S_Delta = (tools.normal(generator, count, DIM, DIM) for _ in range(2))
-    S_BC[:, 0, 0] = S_BC[:, 0, 0].abs() + 0.5
+    S_BC[:, 0, 0] = S_BC[:, 0, 0].abs() + 1
     S_Delta[:, 0], a = tools.uniform(generator, 2, count, DIM)
     a = 0.05 + 0.15 * a
     S_Delta[:, 0, 0] = 1.5
-    x = 0.1 * tools.normal(generator, count, LENGTH, DIM)
+    x = 0.2 * tools.uniform(generator, count, LENGTH, DIM) - 0.1
+    x = (x + 0.1 * x.sign()) / 2
     x[..., 0] = 1
     exponents = [
         residual_stream.vertex_exponents(*p, 0, LENGTH) for p in zip(S_Delta, a, strict=True)

@@ -187,7 +187,9 @@ def _left(generator: Generator) -> int:
     negative on the tokens' side, and steps that make e_1 stable where a form is positive."""
     S_BC, S_Delta = tools.normal(generator, 2, 10, 3, 3)
     S_BC[:, 0, 0], S_Delta[:, 0, 0] = 0, S_Delta[:, 0].amax(-1) + 0.5
-    y0 = eye(3)[0] - 0.05 * (S_BC + S_BC.mT)[:, 0].sign() / 2**0.5
+    slopes = (S_BC + S_BC.mT)[:, 0]
+    S_BC[:, 0] += slopes.sign()  # slopes of 1 or more: no other zeros on the tokens' way
+    y0 = eye(3)[0] - 0.05 * slopes.sign() / 2**0.5
     return leave(FirstTokenFlow(S_BC, S_Delta), eye(3)[0], y0[:, None], tools.times(400, 401))
 
 

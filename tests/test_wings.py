@@ -24,6 +24,7 @@ MAY = {
     "sinks": {"checkpoint", "flow", "records", "s6"},
     "one_dimension": {"symbolic"},
     "refine": {"s6"},
+    "unnormalised": {"flow"},
     "reorder": {"checkpoint", "flow", "other_tokens", "records", "s6", "sinks"},
     "cli": {"paper", "sinks"},
 }

@@ -115,14 +115,17 @@ def test_errors_of_the_decay_are_those_of_the_trajectory():
     assert found[1, [0, 2]].abs().max() < 1e-6
 
 
-def test_double_logarithms_follow_the_exponential_integral():
+@pytest.mark.parametrize("zeros", [0, 2])
+def test_double_logarithms_follow_the_exponential_integral(zeros):
     s, a = 1.0, 0.5
-    run = approach(1.0, s, a, [1.0, 0.0, 0.2], [1e4, 1e12])
-    x = run.log_x[:, 2].exp()
+    run = approach(1.0, s, a, [1.0, *[0.0] * zeros, 0.2], [1e4, 1e12])
+    x = run.log_x[:, -1].exp()
     for log_first, value in zip(run.log_x[:, 0].tolist(), x.tolist(), strict=True):
         # The constant beside 2^{-an} ln|x_first| is of order one.
-        assert last_growth.double_logarithm(s, a, log_first, 1) == pytest.approx(value, rel=1e-3)
-        assert expi(a * s * value) == pytest.approx(2**-a * log_first, rel=5 / log_first + 1e-6)
+        said = last_growth.double_logarithm(s, a, log_first, zeros)
+        assert said == pytest.approx(value, rel=1e-3)
+        passed = 2 ** (-a * zeros) * log_first
+        assert expi(a * s * value) == pytest.approx(passed, rel=5 / passed + 1e-6)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 from scipy.integrate import solve_ivp
+from torch.nn.functional import softplus
 from tqdm import tqdm
 
 from tokensphere import records
@@ -40,6 +41,8 @@ from tokensphere.one_dimension import (
     time_bounds,
 )
 
+VISIBLE = 1e-9
+"""Growth of a logarithm that the integration resolves."""
 MODULE = "tokensphere.paper.experiments.line"
 LIMITS = {
     "constants": 1e-6,
@@ -50,7 +53,7 @@ LIMITS = {
     "time of a plain integration": 1e-6,
     "powers": 1e-6,
     "tokens before the first": 1e-9,
-    "growth of later tokens": 0.0,
+    "later tokens that do not grow": 0.0,
 }
 """How large each error may be; all are relative, or of a logarithm of a token.
 
@@ -111,19 +114,24 @@ def _blow_up(one: Draw, said: Prediction) -> dict[str, float]:
     low, high = time_bounds(one.mu, one.s, one.a, one.x0)
     start = math.log(abs(one.x0[said.first]))
     run = approach(one.mu, one.s, one.a, one.x0, [start + 30.0, start + 1e3, 1e12])
-    grown = run.log_x[-1] - run.log_x[0]
-    still = 0.0
-    for l in said.diverging:
-        # A token with s x > 0 lets e^{-a Delta} of the others' drive through: e^{-20} is not seen.
-        hidden = one.s * one.x0[l] > 0 and one.a * one.s * float(run.x[0, l]) > 20.0
-        still += float(l != said.first and not hidden and grown[l] <= 0.0)
+    grown = (run.log_x[-1] - run.log_x[0]).tolist()
+    still, previous = 0, said.first
+    for l in said.diverging[1:]:
+        # What a token lets through of the one before it: next to nothing, where double logarithms
+        # follow one another.
+        zeros = l - previous - 1
+        step = float(softplus(torch.tensor(one.s * float(run.x[0, l]))))
+        comes = grown[previous] * math.exp(-one.a * (step + zeros * math.log(2.0)))
+        still += comes > VISIBLE and not grown[l] > 0.0
+        previous = l
     before = [l for l in range(said.first) if one.x0[l]]
     found = {
         "time outside its bounds": max(low / said.time - 1.0, said.time / high - 1.0, 0.0),
         "time in the clock": abs(math.expm1(float(run.log_times[-1]) - math.log(said.time))),
         "powers": _largest(run.log_x[-1].clamp(min=0.0) / 1e12 - said.constants),
-        "tokens before the first": _largest(grown[before]),
-        "growth of later tokens": still,
+        # With s = 0 a token may be second by little: it stands still later than the others.
+        "tokens before the first": _largest((run.log_x[-1] - run.log_x[1])[before]),
+        "later tokens that do not grow": float(still),
     }
     plain = plain_blow_up(one)
     if plain is not None:

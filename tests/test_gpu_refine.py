@@ -57,8 +57,8 @@ def test_the_weight_and_its_gradient_are_those_of_the_cpu(held):
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("sign", ["positive", "negative", "mixed"])
 def test_training_under_autocast_keeps_the_signs(sign, compiled):
-    # In evaluation transformers' layers scan with mamba-ssm's kernel without causal_conv1d too; they
-    # have no dropout.
+    # In evaluation, for then transformers scans with mamba-ssm's kernel without causal_conv1d too;
+    # there is no dropout.
     one = model(InputOutput(sign)).cuda().eval()
     expected = {"positive": (8, 0), "negative": (0, 8), "mixed": (4, 4)}[sign]
     step = torch.compile(one) if compiled else one

@@ -153,3 +153,9 @@ def test_double_logarithms_follow_the_exponential_integral(zeros):
 def test_bad_input_is_named(function, arguments, name):
     with pytest.raises(ValueError, match=f"^{name}: "):
         function(*arguments)
+
+
+def test_resonance_is_seen_through_the_rounding_of_a():
+    x0 = [0.5, *[0.0] * 48, 0.4]  # a g = 1 with g = 49, and 49 (1/49) is not 1
+    assert decay.first_corrections(-1.0, 0.6, 1 / 49, x0)[-1].isnan()
+    assert next_order.resonant_corrections(-1.0, 0.6, 1 / 49, x0)[-1].isfinite()

@@ -17,6 +17,11 @@ from .arguments import Line
 LN2 = math.log(2.0)
 
 
+def at_resonance(kappa: float) -> bool:
+    """Whether kappa_l is 1/2, that is a g_l = 1, up to the rounding of a."""
+    return abs(kappa - 0.5) < 1e-12
+
+
 def _shares(line: Line) -> list[float]:
     """kappa_l = 1 - 2^{-ag} of the moving tokens; 1 for the first."""
     return [1.0, *(-math.expm1(-line.a * g * LN2) for g in line.gaps[1:])][: len(line.gaps)]
@@ -87,5 +92,5 @@ def first_corrections(mu: float, s: float, a: float, x0: Sequence[float] | Tenso
         before = found[-1] if found else 0.0
         right = kappa * line.s * xi / (2.0 * LN2)
         right += (1.0 - kappa) * (before - line.a * line.s * xi) / 2.0
-        found.append(right / (0.5 - kappa) if kappa != 0.5 else math.nan)
+        found.append(math.nan if at_resonance(kappa) else right / (0.5 - kappa))
     return _of(line, found)

@@ -51,8 +51,9 @@ def double_logarithm(s: float, a: float, log_before: float, zeros: int = 0) -> f
     r"""|x_l| of a later token with s x_l > 0, to leading order, from ln|x_l'| of the one before it.
 
     x_l'/x_l is 2^{-an} e^{-a Delta_l} of that of l', n = `zeros`, up to the own drive, and Delta_l
-    is s x_l: so Ei(a s x_l) = 2^{-an} ln|x_l'| + O(1), with the exponential integral Ei, that is
-    a s x_l = ln ln|x_l'| + ln(2^{-an} a s x_l) + o(1). This solves the former without its O(1).
+    is s x_l + o(1): so Ei(a s x_l) = (2^{-an} + o(1)) ln|x_l'|, with the exponential integral Ei
+    (the difference is bounded for a < 1 only), that is a s x_l = ln ln|x_l'| + ln(2^{-an} a s x_l)
+    + o(1). This solves the former without its o(1).
 
     Raises:
         ValueError: s zero, a not positive, log_before not above 2^{an} e, or zeros negative.

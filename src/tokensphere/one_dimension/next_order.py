@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .arguments import Line, number, tokens
-from .decay import LN2, _falling, _of, _shares, first_corrections, limits
+from .decay import LN2, _falling, _of, _shares, at_resonance, first_corrections, limits
 from .simulate import simulate
 
 
@@ -50,7 +50,7 @@ def resonant_corrections(mu: float, s: float, a: float, x0: Sequence[float] | Te
     found, least = [], math.inf
     for k, (l, kappa) in enumerate(zip(line.moving, _shares(line), strict=True)):
         xi = math.copysign(math.sqrt(kappa / (-2.0 * line.mu * LN2)), line.x0[l])
-        resonant = kappa == 0.5 and least > 0.5
+        resonant = at_resonance(kappa) and least > 0.5
         f = -before[k - 1] / 4.0 - line.s * xi * (1.0 / LN2 - line.a) / 4.0
         found.append(f if resonant else math.nan)
         least = min(least, kappa)

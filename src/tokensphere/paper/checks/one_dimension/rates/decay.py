@@ -116,15 +116,15 @@ def steps_correct_later_tokens(generator: Generator, carried: bool) -> Evidence:
 
 
 def traces_of_the_start(generator: Generator, kappas: bool) -> Evidence:
-    """a = 1/2, s = 0: the error of the second token falls like t^{-kappa}, kappa = 1 - 2^{-a}, or
-    like t^{-1/2}; the third's is behind it by the factor -kappa 2^{-a} ln t, for kappas are equal.
-    """
-    mu, _, a = *parameters(generator)[:2], 0.5
+    """a = 1/5: the error of the second token falls like t^{-kappa}, kappa = 1 - 2^{-a}, or like
+    t^{-1/2}; the third's is behind it by the factor -kappa 2^{-a} ln t, for kappas are equal."""
+    (mu, s, _), a = parameters(generator), 0.2
     kappa = 1.0 - 2.0**-a
     size = 0.3 + 0.3 * float(tools.uniform(generator, 1))
-    error = next_order.relative_errors(-mu, 0.0, a, [1.0, size, -1.3], [30.0, 38.0])
-    exponent = float((error[0, 1] / error[1, 1]).log() / 8.0)
-    behind = float((error[:, 2] / error[:, 1]).diff() / 8.0)
+    # The steps' part is smaller by t^{-0.37}, the square of this one by t^{-kappa}: 1e-10, 1e-3.
+    error = next_order.relative_errors(-mu, s, a, [1.0, size, -1.3], [60.0, 80.0])
+    exponent = float((error[0, 1] / error[1, 1]).log() / 20.0)
+    behind = float((error[:, 2] / error[:, 1]).diff() / 20.0)
     said = kappa if kappas else 0.5
     criteria = [
         below("relative difference of the exponent", abs(exponent / said - 1.0), 1e-2),

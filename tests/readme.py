@@ -19,7 +19,7 @@ def with_findings(text: str) -> str:
     _, _, after = rest.partition(END)
     if not before or not after:
         raise ValueError(f"README: no part between {BEGIN.strip()} and {END.strip()}")
-    rows = ["| the paper says | verdict | what was found |", "| --- | --- | --- |"]
+    rows = ["| the papers say | verdict | what was found |", "| --- | --- | --- |"]
     rows += [
         f"| [{found.claim}](book/{found.page}.md) | {found.verdict} | {found.finding} |"
         for found in findings()

@@ -11,7 +11,7 @@ from tokensphere import circle, records, survey
 from tokensphere.paper import findings as module
 from tokensphere.paper import ledger
 from tokensphere.paper.findings import findings
-from tokensphere.reorder import comparison
+from tokensphere.reorder import comparison, contrasts, experiment
 from tokensphere.sinks import uniform_importance as sinks_at
 
 sys.path.insert(0, str(ledger.ROOT / "tests"))
@@ -110,6 +110,41 @@ def test_power_of_the_reordered_runs():
         powers.append(comparison.power(0.19, d.sd, d.n))
     low, high = re.search(r"is (\d\.\d+) to (\d\.\d+)", said).groups()
     assert (f"{min(powers):.2f}", f"{max(powers):.2f}") == (low, high)
+
+
+def test_refined_models():
+    from tokensphere.paper.experiments import refinement_outcomes as outcomes
+
+    runs = outcomes.recorded().data["runs"]
+    said = text("Excluding the convergent scenario")
+    differences = outcomes.compare(outcomes.losses(runs), outcomes.primary_pairs())
+    positive, p = differences["positive", outcomes.BASE]
+    interval = f"interval {positive.low:.3f} to {positive.high:.3f}; p = {p:.2f} after Holm"
+    assert f"cost {positive.mean:.3f} nats" in said and interval in said
+    assert positive.low > -0.01
+    negative, _ = differences["negative", outcomes.BASE]
+    assert f"Negative signs cost {negative.mean:.3f}" in said
+    weights = min(run["parameters"] for run in runs) / 1e6
+    assert f"{len(runs)} language models of {weights:.0f} million weights" in said
+    assert f"{len(runs) // len(outcomes.arms(runs))} seeds an arm" in said
+    growth = [np.diff(norms) for norms in outcomes.streams(runs, "after", "log_norm").values()]
+    assert all((steps > 0).all() for steps in growth)
+
+
+def test_importance():
+    said = text("Ordering tokens by importance")
+    files = {m: records.path(f"reordered_training/{m}.json") for m in experiment.MODELS}
+    runs = {
+        model: records.load(file, parameters=experiment.parameters(model)).data["runs"]
+        for model, file in files.items()
+    }
+    found = contrasts.accuracies(runs)
+    tiny = found["mambavision_tiny"]["importance"].difference
+    assert f"{tiny.mean:.1f} points" in said
+    assert f"({tiny.low:.1f} to {tiny.high:.1f}" in said
+    assert tiny.n == 3 and "three pairs" in said
+    assert f"seen {comparison.detectable(tiny.sd, tiny.n):.1f}" in said
+    assert all(found[m]["importance"].difference.high < 0 for m in ("s6-small", "s6-tiny"))
 
 
 @pytest.mark.parametrize(

@@ -295,7 +295,7 @@ class Findings(Pages):
             verdict = nodes.inline(classes=[slug(found.verdict)])
             verdict += entry_link(self.env, ledger.ledger()[found.ids[0]], found.verdict)
             rows.append([[claim], [verdict], self.inline(found.finding)])
-        return [table(["the paper says", "verdict", "what was found"], rows, "findings")]
+        return [table(["the papers say", "verdict", "what was found"], rows, "findings")]
 
 
 def table(titles: list[str], rows: list[list[list[nodes.Node]]], name: str) -> nodes.table:

@@ -132,5 +132,6 @@ def blow_up_bounds(S_BC: Tensor, S_Delta: Tensor, x: Tensor) -> tuple[float, flo
     low = ray_time(float(values[-1]) * r**2, float(np.linalg.norm(M, axis=0).max()) * r)
     high, size = math.inf, x.abs().numpy()[support]
     for d in np.flatnonzero((np.diag(M) > 0) & (M >= 0).all(0)):
-        high = min(high, ray_time(float(values[0]) * size[d] ** 2, float(M[d, d] * size[d])))
+        alone = ray_time(float(values[0] * size[d] ** 2), float(M[d, d] * size[d]))
+        high = min(high, alone)
     return low, high

@@ -80,10 +80,10 @@ def slow_fan(log_times: Tensor, y: Tensor, laws: Tensor, reset: Curves) -> Figur
     figure, [[left, right]] = axes(2)
     for power in (1, 2, 3):
         left.plot(log_times, log_times**power, ":", color=GREY, lw=1.2)
-        # Below where the line leaves the panel, or ends.
-        at = min(float(log_times[-1]), 1e6 ** (1 / power)) / 2
-        said = rf"$(\ln t)^{power}$ " if power > 1 else r"$\ln t$ "
-        left.text(at, at**power, said, fontsize=7, ha="right")
+        if power > 1:  # below where the line leaves the panel
+            at = 1e6 ** (1 / power) / 2
+            left.text(at, at**power, rf"$(\ln t)^{power}$ ", fontsize=7, ha="right")
+    left.text(20, 15, r"$\ln t$", fontsize=7, va="top")  # the tokens are above it
     names = ["first", "second", "third", "fourth"]
     _curves(left, log_times, dict(zip(names, zip(y.mT, laws.mT, strict=True), strict=False)))
     _curves(right, log_times, reset)

@@ -98,7 +98,7 @@ def test_constants_and_times_are_those_of_runs_in_real_time():
                 assert low <= end.time * (1 + 1e-9) <= high * (1 + 1e-6)
                 if end.direction is not None:
                     reached = run.last[0] / run.last[0].norm()
-                    # At a norm of 1e6 the direction has not settled as it does at 1e40.
+                    # At a norm of 1e12 the direction has not settled as it does at 1e40.
                     assert (reached - end.direction).norm() < 0.3
             elif end.kind == "to the cone" and end.exponent < -0.05:
                 run = run_alone(problem, 60 / min(1.0, -end.exponent))
@@ -156,6 +156,25 @@ def test_slow_growth_has_the_rates_of_the_complementarity_problem():
     assert shut.tolist() == pytest.approx([1, 5])
     assert slow_rates(t64([-1.0, -2.0], [-2.0, -1.0]), t64(1, 1)) is None  # not an M-matrix
     assert slow_rates(t64([1.0]), t64(1)) is None
+
+
+def test_rates_need_a_form_that_is_positive_where_the_token_goes():
+    end = first_token_end(t64([1, -2], [-2, 1]), t64([-1, 0], [0, 2]), t64(1, -1.2))
+    assert end.kind == "slow"
+    assert end.rates.tolist() == pytest.approx([1, 0.5])
+    assert "rates" in end.computed  # the form is indefinite: no theorem says that q stays positive
+
+
+def test_a_coordinate_may_underflow():
+    generator = torch.Generator().manual_seed(8)
+    S_BC, S_Delta = normal(generator, 2, 150, 8, 8)
+    x0 = normal(generator, 150, 8)
+    end = first_token_end(S_BC[3], S_Delta[3], x0[3])
+    assert end.direction.norm() == pytest.approx(1)
+    # Rows that land on the cone beyond lengths at which a run would be called a blow-up.
+    far = [first_token_end(S_BC[row], S_Delta[row], x0[row]) for row in (41, 115)]
+    assert [e.kind for e in far] == ["to the cone", "to the cone"]
+    assert min(float(e.limit.norm()) for e in far) > 1e7
 
 
 def test_who_grows_slowly():

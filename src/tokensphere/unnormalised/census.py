@@ -19,7 +19,8 @@ Sequence = Literal[
 ]
 SEQUENCES = Sequence.__args__
 """Ends of a sequence. At a later token's blow-up the first token is finite: neither all tokens
-diverge nor do all tend to zero. What the others do at a first token's blow-up is left open."""
+diverge nor do all tend to zero. What the others do at a first token's blow-up is left open. A norm
+beyond 1e12 counts as a blow-up."""
 
 
 def draw(count: int, dim: int, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -85,7 +86,7 @@ def _forms(S_BC: Tensor, y: Tensor) -> Tensor:
 
 
 def sequence_end(field: Unnormalised, x0: Tensor, stop: float = 1e3) -> Sequence:
-    """How a sequence (L, D) ends, by a run to t = `stop` or to a norm of 1e4.
+    """How a sequence (L, D) ends, by a run to t = `stop` or to a norm of 1e12.
 
     A token tends to zero if it then falls faster than t^{-1/4} (the law is t^{-1/2}), and rests if
     ln|x_l| moves by less than 0.02 in a unit of ln t. What does neither is undecided: slow growth,
@@ -93,7 +94,7 @@ def sequence_end(field: Unnormalised, x0: Tensor, stop: float = 1e3) -> Sequence
     """
     times = torch.tensor([0.0, stop], dtype=torch.float64)
     try:
-        run = simulate(field, x0, times, bound=1e4, rtol=1e-6, atol=1e-9, steps=600)
+        run = simulate(field, x0, times, bound=1e12, rtol=1e-6, atol=1e-9, steps=600)
     except RuntimeError:
         return "undecided"
     if run.first is not None:

@@ -41,7 +41,8 @@ class FirstTokenEnd:
         "blow-up" up to it: |x| for "to zero" and "blow-up", |x - p| for a cone that is touched;
         nan where there is no such law.
     exponent: for "to the cone" kappa(p): |x - p| falls like e^{kappa t}, if kappa < 0; else nan.
-    rates: (D,), lim |x_d| / ln t of "slow" where a theorem gives it, else None.
+    rates: (D,), lim |x_d| / ln t of "slow" where slow_rates gives it, else None; a theorem if the
+        form is positive definite on the support, and else among the computed fields.
     time: of the blow-up; infinite for the others.
     argument: the theorem by which `kind` is known, or "followed": by an integration.
     computed: the fields that no closed form gives.
@@ -80,22 +81,25 @@ def first_token_end(S_BC: Tensor, S_Delta: Tensor, x0: Tensor) -> FirstTokenEnd:
         return _ray(q, float(x0.abs().numpy()[support] @ M[:, 0]), x0)
     orbit = _orbit(S, M, support, x0)
     run = orbit.follow()
-    y = torch.zeros_like(x0)
-    y[support] = x0[support].sign() * torch.as_tensor(np.exp(run.u - run.u.max()))
+    y = x0.sign()
+    y[support] *= torch.as_tensor(np.exp(run.u - run.u.max()))
     direction = y / y.norm()
     known = _argument(S[np.ix_(support, support)], S_Delta, x0, q)
     said = known or "followed"
     computed = () if known else ("kind",)
     if run.kind == "to zero":
-        return _to_zero(S, orbit, run.u, y, said, computed)
+        return _to_zero(S, orbit, run.u, x0, said, computed)
     if run.kind == "to the cone":
         p = y * math.exp(run.u.max())
-        return _to_cone(S_BC, S_Delta, orbit, p, said, (*computed, "limit"))
+        return _to_cone(S_BC, S_Delta, orbit, p, support, said, (*computed, "limit"))
     if run.kind == "slow":
+        # Along these rates q stays away from zero: else what falls like 1/t is not the step alone.
         rates = slow_rates(S_Delta, x0)
-        if rates is not None and float(form(S, rates)) <= 0:
+        if rates is not None and float(form(S, x0.sign() * rates)) <= 0:
             rates = None
         towards = None if rates is None else x0.sign() * rates / rates.norm()
+        if rates is not None and not is_definite(S[np.ix_(support, support)], 1):
+            computed = (*computed, "rates", "direction")
         return FirstTokenEnd("slow", said, direction=towards, rates=rates, computed=computed)
     return _blow_up(S, S_Delta, orbit, run.u, direction, said, computed)
 
@@ -163,32 +167,39 @@ def _ray(q: float, slope: float, x0: Tensor) -> FirstTokenEnd:
 
 
 def _to_zero(
-    S: Tensor, orbit: Orbit, u: np.ndarray, y: Tensor, said: str, computed: tuple[str, ...]
+    S: Tensor, orbit: Orbit, u: np.ndarray, x0: Tensor, said: str, computed: tuple[str, ...]
 ) -> FirstTokenEnd:
     """The direction settles as |x| falls: followed until |x| is below rounding."""
     depth = float(u.max()) + 40.0
     run = solve_ivp(orbit.velocity, (0.0, max(depth, 1.0)), u, method="LSODA", rtol=1e-11)
     last = run.y[:, -1]
-    towards = torch.zeros_like(y)
-    towards[y != 0] = torch.as_tensor(np.exp(last - last.max())) * y[y != 0].sign()
+    towards = x0.sign()
+    towards[x0 != 0] *= torch.as_tensor(np.exp(last - last.max()))
     towards = towards / towards.norm()
     constant = (2 * LN2 * -float(form(S, towards))) ** -0.5
     computed = (*computed, "direction", "constant")
     return FirstTokenEnd(
-        "to zero", said, torch.zeros_like(y), towards, -0.5, constant, computed=computed
+        "to zero", said, torch.zeros_like(x0), towards, -0.5, constant, computed=computed
     )
 
 
 def _to_cone(
-    S_BC: Tensor, S_Delta: Tensor, orbit: Orbit, p: Tensor, said: str, computed: tuple[str, ...]
+    S_BC: Tensor,
+    S_Delta: Tensor,
+    orbit: Orbit,
+    p: Tensor,
+    support: np.ndarray,
+    said: str,
+    computed: tuple[str, ...],
 ) -> FirstTokenEnd:
     kappa = float(cone_exponent(S_BC, S_Delta, p))
     factor = orbit.factor()
     if factor is None:
         return FirstTokenEnd("to the cone", said, limit=p, exponent=kappa, computed=computed)
     # q = +-(v . x)^2: along the orbit w = Delta * x, d = |x - p| obeys d' = -(v . w)^2 d^2 / |w|.
-    sizes = p.abs()[p != 0].numpy()
-    w = np.exp(orbit.log_steps(np.log(sizes))) * sizes
+    sizes = p.abs()[support].numpy()
+    with np.errstate(divide="ignore"):  # a coordinate may have underflown
+        w = np.exp(orbit.log_steps(np.log(sizes))) * sizes
     constant = float(np.linalg.norm(w) / (factor @ w) ** 2)
     return FirstTokenEnd("to the cone", said, p, None, -1.0, constant, 0.0, computed=computed)
 

@@ -17,10 +17,12 @@ from .field import Unnormalised
 class Trajectory:
     """times: (T,), those asked for that come before a blow-up. tokens: (T, L, D).
 
-    blow_up: its time, infinite if none comes before the last time asked for. first: the index from
-    0 of the token whose norm passes the bound first, or None. last: (L, D), the tokens where the
-    run was left, at the last time or at the bound; slope: (L,), d ln|x_l| / d ln t there: -1/2 on
-    the way to zero, 0 at rest.
+    blow_up: its time, infinite if no norm passes the bound before the last time asked for. first:
+    the index from 0 of the token whose norm does so first, or None. Passing a bound proves no
+    blow-up: the token may meet the cone further out. Of random first tokens with D = 8 some 3% do
+    so beyond 1e4, at up to 1e11; `first_token_end` follows them to 1e40.
+    last: (L, D), the tokens where the run was left, at the last time or at the bound. slope: (L,),
+    d ln|x_l| / d ln t there: -1/2 on the way to zero, 0 at rest.
     """
 
     times: Tensor
@@ -35,7 +37,7 @@ def simulate(
     field: Unnormalised,
     x0: Tensor,
     times: Tensor,
-    bound: float = 1e6,
+    bound: float = 1e12,
     rtol: float = 1e-9,
     atol: float = 1e-12,
     steps: int = 50_000,

@@ -25,6 +25,9 @@ SHUT = -1e3
 Further out rounding of u, times |x|, would be an error of the steps."""
 
 
+MOST_STEPS = 20_000
+
+
 def log_softplus(z: np.ndarray) -> np.ndarray:
     """ln softplus(z), accurate for every z."""
     # Below -37, softplus is e^z to rounding.
@@ -92,11 +95,12 @@ class Orbit:
                 return self.inwards_for_good(u) < 0
             return u.max() > far or float((np.exp(u) @ self.M).max()) < shut
 
+        steps = 0
         run = LSODA(self.velocity, 0.0, self.u0, math.inf, rtol=1e-9, atol=1e-11)
         while not over(run.y):
-            message = run.step()
-            if run.status == "failed":
-                raise RuntimeError(f"the orbit could not be followed: {message}")
+            message, steps = run.step(), steps + 1
+            if run.status == "failed" or steps > MOST_STEPS:
+                raise RuntimeError(f"the orbit could not be followed: {message or 'no end found'}")
             # u moves by less than the step, so a step of 0.1 leaves no room for a root and back.
             count = 2 + int((run.t - run.t_old) / 0.1)
             path = run.dense_output()

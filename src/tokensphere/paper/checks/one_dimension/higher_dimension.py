@@ -136,6 +136,28 @@ def escape(generator: Generator, power: bool) -> Evidence:
     return Evidence(judge, {"lengths": lengths.tolist(), "power": growth, "of the formula": said})
 
 
+def forms_rise(generator: Generator, skew: float) -> Evidence:
+    """q(x_l) along 6 sequences of 4 tokens of length 2, D = 3, shared steps and rates, negative
+    definite symmetric part; and whether all tokens are short at t = 1e4."""
+    falls, longest = 0.0, 0.0
+    for _ in range(6):
+        G = tools.normal(generator, 3, 3)
+        S = -(torch.eye(3, dtype=torch.float64) + G @ G.mT) / 3
+        S_BC = S + skew * (G - G.mT)
+        S_Delta = tools.normal(generator, 3, 1).expand(3, 3)
+        x0 = 2 * tools.unit(tools.normal(generator, 4, 3))
+        at = torch.cat([tools.times(2.0, 21), _t(1e4)])
+        run = simulate(Unnormalised(S_BC, S_Delta, _t(1, 1, 1)), x0, at)
+        q = form(S, run.tokens)
+        falls = min(falls, float((q.diff(dim=0) / q.abs().amax()).min()))
+        longest = max(longest, float(run.last.norm(dim=-1).max()))
+    criteria = [
+        above("largest fall of a form, by the largest form", falls, -1e-7),
+        below("longest token at t = 1e4", longest, 0.2),
+    ]
+    return Evidence(criteria)
+
+
 def decay_constant(generator: Generator, direction: str) -> Evidence:
     """|x| sqrt(t) at t = 1e6 against (2 ln 2 |q(v)|)^{-1/2}, v the limit of the direction, or that
     of the "start"."""

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from tokensphere import circle, records, survey
 from tokensphere.paper import findings as module
@@ -13,6 +14,7 @@ from tokensphere.paper import ledger
 from tokensphere.paper.findings import findings
 from tokensphere.reorder import comparison, contrasts, experiment
 from tokensphere.sinks import uniform_importance as sinks_at
+from tokensphere.unnormalised import census
 
 sys.path.insert(0, str(ledger.ROOT / "tests"))
 import readme
@@ -110,6 +112,14 @@ def test_power_of_the_reordered_runs():
         powers.append(comparison.power(0.19, d.sd, d.n))
     low, high = re.search(r"is (\d\.\d+) to (\d\.\d+)", said).groups()
     assert (f"{min(powers):.2f}", f"{max(powers):.2f}") == (low, high)
+
+
+def test_shares_on_the_cone():
+    said = text("higher dimension")
+    for dim, share, words in ((2, 0.2, "a fifth"), (8, 0.4, "two fifths")):
+        counts = census.first_tokens(1000, dim, torch.Generator().manual_seed(0))
+        assert abs(counts["to the cone"] / 1000 - share) < 0.03  # two standard errors
+        assert f"{words} for D = {dim}" in said or f"{words}\nfor D = {dim}" in said
 
 
 def test_refined_models():

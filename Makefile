@@ -22,7 +22,8 @@ book: $(READY)  ## build the book into book/_build/html
 
 # One process a core, each with one thread: two threads in each of two made checks three times slower.
 # One kernel a notebook and one file a process, so that what is shared in a file is made once.
-PARALLEL := -n $$(nproc 2>/dev/null || echo 2) --dist loadfile --no-loadscope-reorder
+# nproc counts no more cores than OMP_NUM_THREADS, which is for the processes alone.
+PARALLEL := -n $$(env -u OMP_NUM_THREADS nproc 2>/dev/null || echo 2) --dist loadfile --no-loadscope-reorder
 test: export OMP_NUM_THREADS := 1
 test: $(READY)  ## lint; unit, property and claim tests; chapters against their baselines
 	$(BIN)/ruff check .

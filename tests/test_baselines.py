@@ -49,6 +49,14 @@ def test_every_cell_ran_without_error(page):
             assert not errors, f"{page}, cell {number} failed: {RENEW}"
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_a_named_figure_is_the_only_output_of_its_cell(page):
+    # A second one, such as what a last line returns, would take the figure's name too.
+    for number, cell in enumerate(read(page).cells):
+        if "name" in cell.metadata.get("mystnb", {}).get("figure", {}):
+            assert len(cell.outputs) == 1, f"{page}, cell {number}"
+
+
 def test_a_changed_cell_is_noticed():
     page = PAGES[0]
     notebook = notebooks.to_notebook(page)

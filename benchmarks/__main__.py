@@ -50,8 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 data,
                 parameters={"threads": torch.get_num_threads(), "sizes": sizes},
                 code=[
-                    "tokensphere." + name
-                    for name in ("flow", "s6", "s6_triton", "reorder.wrapping")
+                    "tokensphere." + name for name in ("flow", "s6", "reorder.wrapping")
                 ],
                 seconds=time.perf_counter() - start,
                 seed=0,

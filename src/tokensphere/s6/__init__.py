@@ -1,0 +1,22 @@
+"""The S6 layer: its recurrence, its hidden attention, and that attention's column sums.
+
+Tensors have mamba-ssm's layout: ``u, delta: (B, D, L)`` (batch, channels, tokens),
+``A: (D, N)`` negative, ``B, C: (B, N, L)`` (N states). With G groups, B and C are (B, G, N, L), and
+channels ``D g / G`` up to ``D (g + 1) / G`` read group g. For channel d the layer is
+
+    h_l = exp(delta_l A_d) * h_{l-1} + delta_l u_l B_l,    h_0 = 0,    y_l = <C_l, h_l>,
+
+which is eqs (1)-(2) of the paper with ``A[d, n] = -a_d`` for every state n. Eliminating h gives
+``y_l = sum_{j <= l} M[l, j] u_j`` with the hidden attention
+
+    M[l, j] = delta_j sum_n C_{l,n} B_{j,n} exp(A_{d,n} sum_{k=j+1}^{l} delta_k),
+
+which is eqs (4)-(5). All functions multiply decays step by step and never divide by one or
+subtract two cumulated sums, so they stay exact when steps are tiny or huge. Inputs in half
+precision are computed in float32; the result has the dtype of ``delta``.
+"""
+
+from .attention import attention_rows, hidden_attention
+from .recurrence import column_sums, scan
+
+__all__ = ["attention_rows", "column_sums", "hidden_attention", "scan"]

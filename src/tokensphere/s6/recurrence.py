@@ -1,0 +1,135 @@
+"""The layer's output and the column sums of its hidden attention, by the recurrence."""
+
+import functools
+import importlib.util
+
+import torch
+from torch import Tensor
+
+from .arguments import (
+    by_group,
+    channel_first,
+    check,
+    check_like,
+    check_shapes,
+    check_values,
+    token_first,
+    widen,
+)
+
+KERNEL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+BLOCK = 16
+"""Tokens whose decays and readings are computed at once; the recurrence itself goes one by one."""
+
+
+def scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
+    """The layer's output by its recurrence, eqs (1)-(2).
+
+    Args:
+        u: input, (B, D, L).
+        delta: steps after softplus, (B, D, L), non-negative.
+        A: decay rates, (D, N), negative.
+        B, C: input and output vectors, (B, N, L) or (B, G, N, L).
+
+    Returns:
+        y, (B, D, L), in O(B D N L) time and, without autograd, O(B D (L + BLOCK N)) memory.
+
+    Raises:
+        ValueError: a shape, dtype, sign or non-finite value; the message names the argument.
+    """
+    check(delta, A, B, C)
+    check_like("u", u, delta)
+    dtype = delta.dtype
+    u, delta, A, B, C = by_group(*widen(u, delta, A, B, C))
+    steps, inputs, B, C = (token_first(value) for value in (delta, delta * u, B, C))
+    state = A.new_zeros(*steps.shape[1:], A.shape[-1])
+    outputs = []
+    for start in range(0, len(steps), BLOCK):
+        block = slice(start, start + BLOCK)
+        decays = torch.exp(steps[block].unsqueeze(-1) * A)
+        updates = inputs[block].unsqueeze(-1) * B[block].unsqueeze(3)
+        states = []
+        for decay, update in zip(decays.unbind(), updates.unbind(), strict=True):
+            state = decay * state + update
+            states.append(state)
+        outputs.append((torch.stack(states) * C[block].unsqueeze(3)).sum(-1))
+    return channel_first(torch.cat(outputs)).to(dtype)
+
+
+def column_sums(
+    delta: Tensor, A: Tensor, B: Tensor, C: Tensor, row_weights: Tensor | None = None
+) -> Tensor:
+    """For each key j, the sum over queries l >= j of ``row_weights[l] * M[l, j]``.
+
+    M is never built. With w the row weights, a reverse scan ``g_k = w_k C_k + exp(A delta_{k+1})
+    g_{k+1}`` gives the sum as ``delta_k <B_k, g_k>``: it is the adjoint of :func:`scan`, so the
+    result is also the gradient of ``(row_weights * scan(u, ...)).sum()`` with respect to ``u``.
+    On a GPU that Triton can use, where no gradient is asked for, the kernel in
+    `tokensphere.s6.gpu` computes the same in one pass; float64 always takes this one. The kernel
+    does not wait for the device to look at values: where this one would raise for a value, the sums
+    that it enters come out as NaN or infinity.
+
+    Args:
+        delta, A, B, C: as for :func:`scan`.
+        row_weights: weight of each query, broadcastable to (B, D, L); ones by default.
+
+    Returns:
+        (B, D, L), in O(B D N L) time and, without autograd, O(B D (L + BLOCK N)) memory.
+
+    Raises:
+        ValueError: as :func:`scan`, or ``row_weights`` that do not broadcast to (B, D, L).
+    """
+    check_shapes(delta, A, B, C)
+    dtype, shape = delta.dtype, delta.shape
+    if row_weights is not None:
+        got = tuple(row_weights.shape)
+        try:
+            row_weights = row_weights.expand(shape)
+        except RuntimeError:
+            raise ValueError(
+                f"row_weights: shape {got} does not broadcast to {tuple(shape)}"
+            ) from None
+    if _fused(delta, A, B, C, row_weights):
+        from . import gpu
+
+        return gpu.column_sums(delta, A, B, C, row_weights)
+    check_values(delta, A, B, C)
+    if row_weights is not None:
+        check_like("row_weights", row_weights, delta)
+    weights = None
+    if row_weights is not None:
+        grouped = row_weights.unflatten(1, (B.shape[1] if B.ndim == 4 else 1, -1))
+        weights = token_first(*widen(grouped)).unsqueeze(-1)
+    delta, A, B, C = by_group(*widen(delta, A, B, C))
+    steps, B, C = (token_first(value) for value in (delta, B, C))
+    adjoint = A.new_zeros(*steps.shape[1:], A.shape[-1])
+    sums = []
+    for start in reversed(range(0, len(steps), BLOCK)):
+        block = slice(start, start + BLOCK)
+        decays = torch.exp(steps[block].unsqueeze(-1) * A)
+        queries = C[block].unsqueeze(3)
+        if weights is not None:
+            queries = weights[block] * queries
+        adjoints = []
+        for decay, query in zip(decays.flip(0).unbind(), queries.flip(0).unbind(), strict=True):
+            adjoints.append(adjoint + query)
+            adjoint = decay * adjoints[-1]
+        read = (torch.stack(adjoints[::-1]) * B[block].unsqueeze(3)).sum(-1)
+        sums.append(steps[block] * read)
+    return channel_first(torch.cat(sums[::-1])).to(dtype)
+
+
+def _fused(*tensors: Tensor | None) -> bool:
+    """Whether the kernel for GPUs may stand in: it knows neither autograd nor float64."""
+    given = [value for value in tensors if value is not None]
+    return (
+        _triton()
+        and all(value.is_cuda and value.dtype in KERNEL_DTYPES for value in given)
+        and not (torch.is_grad_enabled() and any(value.requires_grad for value in given))
+    )
+
+
+@functools.cache
+def _triton() -> bool:
+    # torch brings Triton along for CUDA on Linux, and nowhere else.
+    return torch.cuda.is_available() and importlib.util.find_spec("triton") is not None

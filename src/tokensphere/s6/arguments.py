@@ -93,3 +93,21 @@ def check_values(delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> None:
         raise ValueError("delta: holds a negative step; pass steps after softplus")
     if extremes["A"][1] >= 0:
         raise ValueError("A: holds a rate that is not negative; pass -exp(A_log)")
+
+
+def check_resets(resets: Tensor | None, delta: Tensor) -> None:
+    if resets is None:
+        return
+    if not isinstance(resets, Tensor):
+        raise ValueError(f"resets: got {type(resets).__name__}, takes a torch.Tensor")
+    if resets.dtype != torch.bool:
+        raise ValueError(
+            f"resets: dtype {resets.dtype}, takes torch.bool, True at the first token of a document"
+        )
+    batch, _, length = delta.shape
+    if resets.shape != (batch, length):
+        raise ValueError(
+            f"resets: shape {tuple(resets.shape)}, takes (B, L) = {(batch, length)} as in delta"
+        )
+    if resets.device != delta.device:
+        raise ValueError(f"resets: on {resets.device}, but delta is on {delta.device}")

@@ -28,7 +28,8 @@ def token_first(value: Tensor) -> Tensor:
 
 def widen(*tensors: Tensor) -> tuple[Tensor, ...]:
     """float32 for anything narrower: sums of many small terms are lost in half precision."""
-    return tuple(t if t.dtype == torch.float64 else t.float() for t in tensors)
+    kept = (torch.float64, torch.complex64, torch.complex128)
+    return tuple(t if t.dtype in kept else t.float() for t in tensors)
 
 
 def check_like(name: str, value: Tensor, delta: Tensor) -> None:

@@ -11,6 +11,7 @@ from .arguments import (
     channel_first,
     check,
     check_like,
+    check_resets,
     check_shapes,
     check_values,
     token_first,
@@ -39,25 +40,70 @@ def scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
     """
     check(delta, A, B, C)
     check_like("u", u, delta)
-    dtype = delta.dtype
+    y, _ = recur(u, delta, A, B, C)
+    return y.to(delta.dtype)
+
+
+def recur(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    initial_state: Tensor | None = None,
+    resets: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """:func:`scan` of checked arguments, and the state that it ends in.
+
+    Args:
+        u, delta, A, B, C: as for :func:`scan`; A, B and C may also be complex.
+        initial_state: h_0, (B, D, N); zeros by default.
+        resets: bool, (B, L): where a document begins, whose state starts from zero.
+
+    Returns:
+        y, (B, D, L), twice the real part of the sum over states where A, B or C is complex; and
+        h_L, (B, D, N). Both in float32 at least.
+    """
+    return _recur(u, delta, A, B, C, initial_state, resets)
+
+
+def _recur(u, delta, A, B, C, initial_state=None, resets=None) -> tuple[Tensor, Tensor]:
+    """:func:`recur` in plain torch, on any device and under any transform."""
     u, delta, A, B, C = by_group(*widen(u, delta, A, B, C))
     steps, inputs, B, C = (token_first(value) for value in (delta, delta * u, B, C))
-    state = A.new_zeros(*steps.shape[1:], A.shape[-1])
+    if initial_state is None:
+        state = torch.zeros_like(A * B[0].unsqueeze(2))
+    else:
+        state = widen(initial_state)[0].unflatten(1, steps.shape[2:])
     outputs = []
     for start in range(0, len(steps), BLOCK):
         block = slice(start, start + BLOCK)
-        decays = torch.exp(steps[block].unsqueeze(-1) * A)
+        decays = _decays(steps[block], A, resets, block)
         updates = inputs[block].unsqueeze(-1) * B[block].unsqueeze(3)
         states = []
         for decay, update in zip(decays.unbind(), updates.unbind(), strict=True):
             state = decay * state + update
             states.append(state)
         outputs.append((torch.stack(states) * C[block].unsqueeze(3)).sum(-1))
-    return channel_first(torch.cat(outputs)).to(dtype)
+    y = channel_first(torch.cat(outputs))
+    return 2 * y.real if y.is_complex() else y, state.flatten(1, 2)
+
+
+def _decays(steps: Tensor, A: Tensor, resets: Tensor | None, block: slice) -> Tensor:
+    """exp(A delta) of a block of tokens, (L, B, G, D / G, N); zero where a document begins."""
+    decays = torch.exp(steps.unsqueeze(-1) * A)
+    if resets is None:
+        return decays
+    return decays.masked_fill(resets[:, block].mT[..., None, None, None], 0)
 
 
 def column_sums(
-    delta: Tensor, A: Tensor, B: Tensor, C: Tensor, row_weights: Tensor | None = None
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    row_weights: Tensor | None = None,
+    resets: Tensor | None = None,
 ) -> Tensor:
     """For each key j, the sum over queries l >= j of ``row_weights[l] * M[l, j]``.
 
@@ -72,6 +118,8 @@ def column_sums(
     Args:
         delta, A, B, C: as for :func:`scan`.
         row_weights: weight of each query, broadcastable to (B, D, L); ones by default.
+        resets: bool, (B, L): True at the first token of a document, which reads none of the keys
+            before it.
 
     Returns:
         (B, D, L), in O(B D N L) time and, without autograd, O(B D (L + BLOCK N)) memory.
@@ -80,7 +128,8 @@ def column_sums(
         ValueError: as :func:`scan`, or ``row_weights`` that do not broadcast to (B, D, L).
     """
     check_shapes(delta, A, B, C)
-    dtype, shape = delta.dtype, delta.shape
+    check_resets(resets, delta)
+    shape = delta.shape
     if row_weights is not None:
         got = tuple(row_weights.shape)
         try:
@@ -89,13 +138,18 @@ def column_sums(
             raise ValueError(
                 f"row_weights: shape {got} does not broadcast to {tuple(shape)}"
             ) from None
-    if _fused(delta, A, B, C, row_weights):
+    if resets is None and _fused(delta, A, B, C, row_weights):
         from . import gpu
 
         return gpu.column_sums(delta, A, B, C, row_weights)
     check_values(delta, A, B, C)
     if row_weights is not None:
         check_like("row_weights", row_weights, delta)
+    return _column_sums(delta, A, B, C, row_weights, resets).to(delta.dtype)
+
+
+def _column_sums(delta, A, B, C, row_weights=None, resets=None) -> Tensor:
+    """:func:`column_sums` in plain torch, in float32 at least."""
     weights = None
     if row_weights is not None:
         grouped = row_weights.unflatten(1, (B.shape[1] if B.ndim == 4 else 1, -1))
@@ -106,7 +160,7 @@ def column_sums(
     sums = []
     for start in reversed(range(0, len(steps), BLOCK)):
         block = slice(start, start + BLOCK)
-        decays = torch.exp(steps[block].unsqueeze(-1) * A)
+        decays = _decays(steps[block], A, resets, block)
         queries = C[block].unsqueeze(3)
         if weights is not None:
             queries = weights[block] * queries
@@ -116,7 +170,7 @@ def column_sums(
             adjoint = decay * adjoints[-1]
         read = (torch.stack(adjoints[::-1]) * B[block].unsqueeze(3)).sum(-1)
         sums.append(steps[block] * read)
-    return channel_first(torch.cat(sums[::-1])).to(dtype)
+    return channel_first(torch.cat(sums[::-1]))
 
 
 def _fused(*tensors: Tensor | None) -> bool:

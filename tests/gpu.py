@@ -17,7 +17,7 @@ from tokensphere import records
 SUITES = {
     "gpu_tests": (
         "test_gpu.py",
-        ["first_token", "flow", "other_tokens", "s6", "sinks", "survey"],
+        ["first_token", "flow", "other_tokens", "s6", "sinks", "paper.survey"],
     ),
     "gpu_reorder_tests": ("test_gpu_reorder.py", ["reorder.mechanism", "reorder.training"]),
     "gpu_refine_tests": ("test_gpu_refine.py", ["refine"]),

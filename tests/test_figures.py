@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from tokensphere import survey
 from tokensphere.circle import portrait
 from tokensphere.first_token import equilibria
 from tokensphere.flow import Trajectory, random_tokens
-from tokensphere.paper import figures, ledger
+from tokensphere.paper import figures, ledger, survey
 from tokensphere.paper.figures import circle_portraits, drawing
 from tokensphere.paper.figures.ledger import confirmed
 from tokensphere.paper.ledger import Claim, Evidence, below

@@ -4,8 +4,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from tokensphere import survey
 from tokensphere.other_tokens.census import ENDS
+from tokensphere.paper import survey
 from tokensphere.paper.figures.later_tokens import (
     clusters_by_length,
     fitted_rates,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tokensphere import survey
+from tokensphere.paper import survey
 from tokensphere.paper.figures import regimes
 
 

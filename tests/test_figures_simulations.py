@@ -3,9 +3,10 @@
 import matplotlib.pyplot as plt
 import pytest
 
-from tokensphere import records, survey
+from tokensphere import records
 from tokensphere.first_token import KINDS
 from tokensphere.other_tokens.following import FORMS, TURNED, Dials
+from tokensphere.paper import survey
 from tokensphere.paper.figures import simulations
 
 SETTINGS = [str(dials) for series in TURNED.values() for dials in series]

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from tokensphere import records
+from tokensphere.paper.experiments import sinks as experiment
 from tokensphere.paper.figures import sink_tables as tables
-from tokensphere.sinks import experiment, uniform_importance
+from tokensphere.sinks import uniform_importance
 
 
 def layer(index, raw, shuffled, share, rate, kind="none", reverse=False):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from tokensphere import circle, records, survey
+from tokensphere import circle, records
 from tokensphere.paper import findings as module
-from tokensphere.paper import ledger
+from tokensphere.paper import ledger, survey
 from tokensphere.paper.findings import findings
 from tokensphere.reorder import comparison, contrasts, experiment
 from tokensphere.sinks import uniform_importance as sinks_at

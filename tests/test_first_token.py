@@ -19,7 +19,7 @@ from tokensphere.first_token import (
 from tokensphere.first_token.ends import CLOSE, EQUAL, UNRESOLVED, VERTEX, ZERO
 from tokensphere.first_token.field import Bounds
 from tokensphere.flow import FirstTokenFlow, random_tokens, simulate
-from tokensphere.survey import draw
+from tokensphere.paper.survey import draw
 
 TIMES = torch.tensor([0.0, 1000.0], dtype=torch.float64)
 

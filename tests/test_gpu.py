@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from tokensphere import first_token, flow, other_tokens, s6, sinks, survey
+from tokensphere import first_token, flow, other_tokens, s6, sinks
+from tokensphere.paper import survey
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

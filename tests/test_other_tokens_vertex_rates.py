@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from tokensphere import survey
 from tokensphere.flow import MambaFlow
 from tokensphere.other_tokens import consensus_spectrum
 from tokensphere.other_tokens.vertex_rates import approach_vertices, random_vertex_consensus
+from tokensphere.paper import survey
 from tokensphere.rates import fit_exponential
 
 

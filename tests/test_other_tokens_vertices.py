@@ -7,7 +7,6 @@ import pytest
 import torch
 from scipy.optimize import brentq
 
-from tokensphere import survey
 from tokensphere.flow import MambaFlow
 from tokensphere.other_tokens import consensus_spectrum, tangent_jacobian
 from tokensphere.other_tokens.vertices import (
@@ -21,6 +20,7 @@ from tokensphere.other_tokens.vertices import (
     tokens_at_vertices,
     vertex_spectrum,
 )
+from tokensphere.paper import survey
 
 
 def gaussian(dim, generator):

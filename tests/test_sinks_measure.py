@@ -5,7 +5,7 @@ import torch
 from transformers import MambaConfig, MambaForCausalLM
 
 from tokensphere import sinks
-from tokensphere.sinks import falcon_shape
+from tokensphere.paper.experiments import falcon_shape
 
 
 @pytest.fixture(scope="module")

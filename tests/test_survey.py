@@ -6,8 +6,9 @@ import math
 import pytest
 import torch
 
-from tokensphere import records, survey
+from tokensphere import records
 from tokensphere.first_token import KINDS
+from tokensphere.paper import survey
 
 SMALL = {"draws": 30, "dims": [2], "seed": 0, "horizon": 80.0, "follow": 20.0}
 

@@ -19,7 +19,6 @@ MAY = {
     "circle": {"flow"},
     "first_token": {"circle", "flow"},
     "other_tokens": {"first_token", "flow"},
-    "survey": {"circle", "first_token", "flow", "records"},
     "sinks": {"checkpoint", "flow", "records", "s6"},
     "one_dimension": {"symbolic"},
     "refine": {"s6"},
@@ -82,7 +81,7 @@ def test_only_the_command_knows_the_paper():
     assert [name for name, rooms in MAY.items() if "paper" in rooms] == ["cli"]
 
 
-SHARED = ("ledger.", "printed", "checks.tools", "experiments.")
+SHARED = ("ledger.", "printed", "checks.tools", "experiments.", "survey")
 """What checks of every chapter may import of the paper's wing."""
 
 
@@ -111,13 +110,18 @@ def test_a_figure_imports_no_check(path):
     assert not [name for name in names if name.startswith("tokensphere.paper.checks")]
 
 
+READ = ("figures", "survey", "experiments.")
+"""What chapters may import of the paper's wing: how it draws, what it counts and runs live."""
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "book").rglob("*.md")), ids=lambda path: path.stem)
-def test_a_chapter_imports_the_library_and_the_figures(path):
+def test_a_chapter_imports_the_library_and_what_the_book_draws_and_counts(path):
     from chapter_code import lines_of_code
 
     names = imports(lines_of_code(path.read_text("utf-8")), "")
     paper = {name for name in names if name.startswith("tokensphere.paper")}
-    assert all(name.startswith("tokensphere.paper.figures") for name in paper), paper
+    allowed = tuple(f"tokensphere.paper.{module}" for module in READ)
+    assert all(name.startswith(allowed) for name in paper), paper
 
 
 @pytest.mark.parametrize("path", files(PACKAGE), ids=lambda path: str(path.relative_to(PACKAGE)))

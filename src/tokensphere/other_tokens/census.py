@@ -83,9 +83,9 @@ def shares_by_end(table: Mapping[str, Mapping[str, Sequence[int]]]) -> dict[str,
     """Shares of later tokens by how they end, from counts by how the first token ends.
 
     Args:
-        table: as :func:`tokensphere.survey.later_tokens` gives: for each end of the first token
-            and each end of the later ones a histogram, entry k the number of sequences of whose
-            later tokens k end so.
+        table: as :func:`tokensphere.paper.survey.later_tokens` gives: for each end of the first
+            token and each end of the later ones a histogram, entry k the number of sequences of
+            whose later tokens k end so.
     Raises:
         ValueError: no sequence.
     """

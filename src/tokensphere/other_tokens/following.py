@@ -1,8 +1,9 @@
 """Which later tokens join the first, as one property of the parameters at a time is changed.
 
-Parameters are drawn as in :mod:`tokensphere.survey`, but for three dials: a `scale` of S_Delta, and
-the `level` and the half-width `spread` of the rates, a_d = level (1 + spread u_d) with u_d uniform
-on [-1, 1]. All settings of the dials see the same draws, so their differences are paired.
+Parameters are drawn as in :mod:`tokensphere.paper.survey`, but for three dials: a `scale` of
+S_Delta, and the `level` and the half-width `spread` of the rates, a_d = level (1 + spread u_d) with
+u_d uniform on [-1, 1]. All settings of the dials see the same draws, so their differences are
+paired.
 """
 
 import math

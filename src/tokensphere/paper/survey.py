@@ -21,9 +21,9 @@ from scipy.stats import binomtest
 from torch import Tensor
 from tqdm import tqdm
 
-from . import records
-from .first_token.ends import KINDS, UNRESOLVED, settle
-from .flow import MambaFlow, random_tokens, simulate
+from tokensphere import records
+from tokensphere.first_token.ends import KINDS, UNRESOLVED, settle
+from tokensphere.flow import MambaFlow, random_tokens, simulate
 
 __all__ = [
     "DECAYS",

@@ -1,6 +1,6 @@
 """FalconMamba in the shape of its 7B model, with random weights: speed, memory, untrained scores.
 
-    python -m tokensphere.sinks.falcon_shape --record FILE
+    python -m tokensphere.paper.experiments.falcon_shape --record FILE
 
 The weights of Falcon-Mamba-7B are not needed for what a run of it takes, nor for the scores of a
 model that has learnt nothing. Needs a GPU with 40 GB; `--layers 2 --width 64` runs anywhere.
@@ -134,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         record,
         data,
         parameters={name: arguments[name] for name in ("layers", "width", "length")},
-        code=["tokensphere.sinks.falcon_shape"],
+        code=["tokensphere.paper.experiments.falcon_shape"],
         seconds=time.perf_counter() - began,
         seed=0,
         device=device,

@@ -1,6 +1,6 @@
 """The book's experiment on attention sinks: two trained models, their nulls, and the theory's part.
 
-    python -m tokensphere.sinks.experiment --record FILE
+    python -m tokensphere.paper.experiments.sinks --record FILE
 
 measures typeseg's model, in both directions, and the language model in results/, without and with a
 beginning-of-text token, on the docstrings of numpy's functions. The chapter runs it live on a few
@@ -181,7 +181,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.record,
         run(**FULL, device=arguments.device),
         parameters=FULL,
-        code=["tokensphere.sinks.experiment"],
+        code=["tokensphere.paper.experiments.sinks"],
         seconds=time.perf_counter() - began,
         seed=FULL["seed"],
         device=arguments.device,

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from tokensphere import survey
+from tokensphere.paper import survey
 from tokensphere.sinks.style import COLOURS, as_numpy
 
 

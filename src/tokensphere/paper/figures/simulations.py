@@ -8,9 +8,9 @@ import numpy as np
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 
-from tokensphere import survey
 from tokensphere.first_token import KINDS
 from tokensphere.other_tokens.following import FORMS, TURNED, Dials, mean_and_error
+from tokensphere.paper import survey
 from tokensphere.sinks.style import COLOURS, axes
 
 from . import drawing

@@ -1,6 +1,6 @@
 """What a sink could come of: training, the tokens' alignment with depth, the factors of a score.
 
-Drawn from the records of `sinks.language_model` and `sinks.experiment`.
+Drawn from the records of `sinks.language_model` and `experiments.sinks`.
 """
 
 from collections.abc import Mapping
@@ -56,7 +56,7 @@ def alignment_by_depth(found: Mapping[str, Any]) -> Figure:
     """Cosine of the later tokens with the first and with each other, and how far they follow a
     change of the first and of a later token, against depth.
 
-    found: data of the record of `sinks.experiment`.
+    found: data of the record of `experiments.sinks`.
     """
     figure, array = axes(len(found), 2, sharex="col", sharey="row")
     figure.set_size_inches(9.0, 5.6)
@@ -79,7 +79,7 @@ def sink_factors(found: Mapping[str, Any]) -> Figure:
     """The first token's share of each layer: measured, in the theory's limit, and the part of the
     difference from level attention that each factor brings in.
 
-    found: data of the record of `sinks.experiment`.
+    found: data of the record of `experiments.sinks`.
     """
     figure, array = axes(len(found), 2, sharey="row")
     figure.set_size_inches(9.0, 6.4)

@@ -15,7 +15,7 @@ from tokensphere.sinks.style import COLOURS, GREY, axes
 from . import tables
 
 Found = Mapping[str, Mapping[str, Any]]
-"""Data of the record of `sinks.experiment`: by model, `scores` and `theory`."""
+"""Data of the record of `experiments.sinks`: by model, `scores` and `theory`."""
 
 
 def nulls(length: int, threshold: float, rates: Sequence[float] = (0.1, 0.5, 2.0)) -> Figure:
@@ -183,7 +183,7 @@ def falcon(shape: Mapping[str, Any], length: int, caption: str = "") -> Markdown
     """Time and memory of the 7B model's shape.
 
     Args:
-        shape: data of the record of `sinks.falcon_shape`.
+        shape: data of the record of `experiments.falcon_shape`.
         length: tokens of its long prompt.
     """
     seconds = shape["seconds of the paper's evaluation"]

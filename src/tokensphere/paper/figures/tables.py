@@ -5,7 +5,7 @@ from typing import Any
 
 from IPython.display import Markdown
 
-from tokensphere import survey
+from tokensphere.paper import survey
 
 
 def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], caption: str = "") -> Markdown:

@@ -7,9 +7,10 @@ from flint import arb, ctx, fmpq
 from torch import Generator, Tensor
 from torch.nn.functional import softplus
 
-from tokensphere import circle, first_token, survey
+from tokensphere import circle, first_token
 from tokensphere.circle import field
 from tokensphere.flow import FirstTokenFlow, random_tokens
+from tokensphere.paper import survey
 from tokensphere.paper.checks import tools
 from tokensphere.paper.ledger import Evidence, above, below, equal
 

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from tokensphere import circle, first_token, survey
+from tokensphere import circle, first_token
 from tokensphere.first_token import KINDS, cycles, equilibria, vertices, zeros
 from tokensphere.flow import FirstTokenFlow, random_tokens, simulate
+from tokensphere.paper import survey
 from tokensphere.paper.checks import tools
 from tokensphere.paper.ledger import Evidence, above, at_least, at_most, below, equal
 

@@ -9,7 +9,7 @@ import torch
 from scipy.stats import binomtest
 from torch import Generator, Tensor
 
-from tokensphere import survey, symbolic
+from tokensphere import symbolic
 from tokensphere.one_dimension import (
     approach,
     blow_up_in_time,
@@ -22,6 +22,7 @@ from tokensphere.one_dimension import (
 )
 from tokensphere.one_dimension.blowup import first_of_two, time_of_two
 from tokensphere.one_dimension.field import symbolic_velocity
+from tokensphere.paper import survey
 from tokensphere.paper.checks import tools
 from tokensphere.paper.ledger import Evidence, above, at_least, at_most, below, equal
 

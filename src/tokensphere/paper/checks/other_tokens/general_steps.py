@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from tokensphere import survey
 from tokensphere.flow import MambaFlow, SharedStepFlow, random_tokens
 from tokensphere.other_tokens import consensus_spectrum, tangent_jacobian, vertex_rates, vertices
 from tokensphere.other_tokens.basins import distance_to_pair
 from tokensphere.other_tokens.census import census, count_clusters, random_sign_steps
+from tokensphere.paper import survey
 from tokensphere.paper.checks.tools import ends, largest, normal, uniform
 from tokensphere.paper.ledger import Evidence, above, at_least, at_most, below, between, equal
 from tokensphere.rates import fit_exponential

@@ -3,10 +3,10 @@
 import torch
 from torch import Generator
 
-from tokensphere import survey
 from tokensphere.first_token import KINDS, settle
 from tokensphere.flow import FirstTokenFlow, MambaFlow, SharedStepFlow, random_tokens
 from tokensphere.other_tokens import following
+from tokensphere.paper import survey
 from tokensphere.paper.checks import tools
 from tokensphere.paper.ledger import Evidence, above, at_least, at_most, below
 

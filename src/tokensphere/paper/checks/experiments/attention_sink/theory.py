@@ -4,11 +4,13 @@ import flint
 import torch
 from scipy.stats import spearmanr
 
-from tokensphere import records, survey
+from tokensphere import records
 from tokensphere.flow import MambaFlow, random_tokens, simulate
+from tokensphere.paper import survey
 from tokensphere.paper.checks.tools import times
+from tokensphere.paper.experiments import sinks as experiment
 from tokensphere.paper.ledger import Evidence, above, at_least, below, equal
-from tokensphere.sinks import experiment, nulls
+from tokensphere.sinks import nulls
 from tokensphere.sinks.scores import attention_map, importance
 
 from .scores import EPSILON, LENGTH, aligned_layer, layer_of

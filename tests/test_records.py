@@ -160,6 +160,25 @@ def test_imports_are_followed_in_every_form(package):
     assert found == {f"tokensphere.{name}" for name in names}
 
 
+def test_an_engine_is_followed_only_where_it_is_named(package, tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "ENGINES", ("tokensphere.part",))
+    assert records.dependencies(["tokensphere.late"]) == {"tokensphere.late"}
+    whole = {f"tokensphere.{name}" for name in ("late", "part", "part.inner", "lone", "base")}
+    for named in ("tokensphere.part", "tokensphere.part.inner"):
+        assert records.dependencies(["tokensphere.late", named]) >= whole - {"tokensphere.part"}
+    save(tmp_path / "result.json", code=["tokensphere.late"])
+    save(tmp_path / "tests.json", code=["tokensphere.part"])
+    (package / "part" / "inner.py").write_text("thing = 4\n")
+    records.load(tmp_path / "result.json")
+    with pytest.raises(records.StaleRecord, match="part.inner"):
+        records.load(tmp_path / "tests.json")
+
+
+def test_the_engines_are_held_to_their_reference_on_a_gpu():
+    named = json.loads(records.path("gpu_tests.json").read_text())["code"]
+    assert all(engine in named for engine in records.ENGINES)
+
+
 def test_every_module_of_the_real_package_can_be_recorded():
     for file in records.ROOT.rglob("*.py"):
         parts = file.relative_to(records.ROOT.parent).with_suffix("").parts

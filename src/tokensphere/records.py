@@ -5,6 +5,8 @@ That is honest only while the record still describes the code beside it, so a re
 of every module that its numbers depend on, and `load` refuses one whose code or parameters no
 longer match.
 
+Of ENGINES a record depends on what they compute and not on how, as it depends on torch's matmul.
+
 One file of over 400 lines, because it is one idea: what makes a record, and what refuses one.
 """
 
@@ -30,6 +32,10 @@ from typing import Any
 
 PACKAGE = "tokensphere"
 ROOT = Path(__file__).parent
+ENGINES = (f"{PACKAGE}.s6",)
+"""Modules that compute a function that is specified to rounding, each on several ways of which the
+fastest is taken. Tests hold all ways to one reference, on a GPU as records of their own; a faster
+way then voids no record but those that name the engine."""
 LIBRARIES = ("numpy", "scipy", "torch", "torchdiffeq", PACKAGE)
 
 
@@ -107,7 +113,7 @@ def save(
 
     data, parameters: JSON values; arrays, tensors and their scalars become lists and numbers.
     code: the modules that computed the data, such as ["tokensphere.flow"]; what they import from
-        this package is added.
+        this package is added, as :func:`dependencies` says.
     seconds: wall time of the run, up to this call.
     device: "cpu", "cuda:0" or a torch.device; its hardware's name is recorded.
 
@@ -197,17 +203,22 @@ def dependencies(modules: Iterable[str]) -> set[str]:
     """`modules` and every module of this package that they import, directly or through others.
 
     Imports are read off the source, wherever they stand in it; those by computed names are not
-    seen. This module is left out: it keeps numbers and makes none. Raises ValueError for a name
-    that is no module of this package.
+    seen. Left out are this module, which keeps numbers and makes none, and the ENGINES that
+    `modules` does not name. Raises ValueError for a name that is no module of this package.
     """
     found: set[str] = set()
     waiting = list(modules)
+    left_out = {__name__, *(e for e in ENGINES if not any(_within(m, e) for m in waiting))}
     while waiting:
         module = waiting.pop()
-        if module not in found and module != __name__:
+        if module not in found and not any(_within(module, name) for name in left_out):
             found.add(module)
             waiting.extend(_imports(module))
     return found
+
+
+def _within(module: str, room: str) -> bool:
+    return module == room or module.startswith(f"{room}.")
 
 
 def _docstrings(source: str) -> list[ast.expr]:

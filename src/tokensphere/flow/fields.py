@@ -3,17 +3,28 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from . import cpu
 from .causal_sum import causal_sum, masked_attention
 from .checks import check_rates, check_S_BC, check_square, check_tensor, check_tokens
 
 Parameter = Tensor | Callable[[Tensor | float], Tensor]
 Factors = tuple[Tensor, Tensor]
+
+
+class Parameters(NamedTuple):
+    """What a field is at one time: all channels share a step if G = 1, else G = D."""
+
+    S_BC: Tensor | Factors
+    S_Delta: Tensor  # (..., D, G)
+    a: Tensor | None  # (..., G); None: the tokens do not see each other
 
 
 def project(x: Tensor, y: Tensor) -> Tensor:
@@ -33,7 +44,7 @@ def random_tokens(
 
 
 class OnSphere(ABC):
-    """A field given by its layer: dx/dt = P_x(layer(x, t))."""
+    """A field given by its layer: dx/dt = P_x(layer(x, t)). A subclass needs no more than that."""
 
     def __call__(self, x: Tensor, t: Tensor | float = 0.0) -> Tensor:
         return project(x, self.layer(x, t))
@@ -42,9 +53,80 @@ class OnSphere(ABC):
     def layer(self, x: Tensor, t: Tensor | float = 0.0) -> Tensor:
         """The layer's output y_l = sum_j A_lj x_j, (..., L, D)."""
 
+    def unchecked(self, x: Tensor, t: Tensor | float = 0.0) -> Tensor:
+        """As a call, without a look at x: for integrators, which call it often.
+
+        x: (..., L, D), float64, unit rows; of anything else it may make wrong numbers in silence.
+        Parameters that are functions of t are checked all the same.
+        """
+        return self(x, t)
+
+    def numpy_field(self, shape: tuple[int, ...]) -> Callable[[np.ndarray], np.ndarray] | None:
+        """The field compiled, for contiguous float64 arrays x of one shape, (..., L, D).
+
+        Returns:
+            x -> dx/dt at x/|x|, row by row, in a new array: nothing of x is checked. Parameters
+            are those of now. None where there is no such function: parameters depend on t, need
+            gradients, are not on the CPU or have a batch that x lacks, or numba is not installed.
+        """
+        return None
+
+
+class Parametric(OnSphere):
+    """A field of S_BC, S_Delta and a."""
+
+    ROWS: ClassVar[int] = 2
+    """Dimensions of x that are no batch: (L, D)."""
+
+    def __call__(self, x: Tensor, t: Tensor | float = 0.0) -> Tensor:
+        parameters = self.parameters(t)
+        check_tokens(x, parameters.S_Delta.shape[-2], self.ROWS)
+        return self._field(x, parameters)
+
+    def layer(self, x: Tensor, t: Tensor | float = 0.0) -> Tensor:
+        """y_l = sum_{j<=l} A_lj x_j: the S6 layer's output, (..., L, D)."""
+        parameters = self.parameters(t)
+        check_tokens(x, parameters.S_Delta.shape[-2], self.ROWS)
+        return self._layer(x, parameters)
+
+    def unchecked(self, x: Tensor, t: Tensor | float = 0.0) -> Tensor:
+        return self._field(x, self.parameters(t))
+
+    def numpy_field(self, shape: tuple[int, ...]) -> Callable[[np.ndarray], np.ndarray] | None:
+        if any(callable(getattr(self, each.name)) for each in fields(self)):
+            return None
+        parameters = self.parameters(0.0)
+        dim = parameters.S_Delta.shape[-2]
+        if len(shape) < self.ROWS or shape[-1] != dim or 0 in shape:
+            raise ValueError(f"shape: got {tuple(shape)}, takes (..., L, D) with D = {dim}")
+        return cpu.numpy_field(*parameters, tuple(shape))
+
+    @abstractmethod
+    def parameters(self, t: Tensor | float) -> Parameters:
+        """Those at t, checked where they depend on it."""
+
+    def _field(self, x: Tensor, parameters: Parameters) -> Tensor:
+        found = cpu.fused(x, *parameters, projected=True)
+        return project(x, self._sums(x, parameters)) if found is None else found
+
+    def _layer(self, x: Tensor, parameters: Parameters) -> Tensor:
+        found = cpu.fused(x, *parameters, projected=False)
+        return self._sums(x, parameters) if found is None else found
+
+    def _sums(self, x: Tensor, parameters: Parameters) -> Tensor:
+        """The layer in torch: the reference of the compiled pass, and what gradients go through."""
+        queries, keys, steps, a = _parts(x, parameters)
+        return causal_sum(queries, keys, a * steps, steps * x)
+
+    def _attention(self, x: Tensor, t: Tensor | float) -> Tensor:
+        parameters = self.parameters(t)
+        check_tokens(x, parameters.S_Delta.shape[-2], self.ROWS)
+        queries, keys, steps, a = _parts(x, parameters)
+        return masked_attention(queries, keys, a * steps, steps)
+
 
 @dataclass(frozen=True, eq=False)
-class MambaFlow(OnSphere):
+class MambaFlow(Parametric):
     """The deep Mamba flow, eqs (6)-(8): dx_l/dt = P_{x_l}(sum_{j<=l} A_lj(x) x_j) with
 
         A_{d,lj} = <x_l, S_BC x_j> Delta_d(x_j) exp(-a_d sum_{k=j+1}^{l} Delta_d(x_k)),
@@ -81,17 +163,11 @@ class MambaFlow(OnSphere):
         if len(dims) > 1:
             raise ValueError(f"S_BC, S_Delta and a: D differs between them, {sorted(dims)}")
 
-    def layer(self, x: Tensor, t: Tensor | float = 0.0) -> Tensor:
-        """y_l = sum_{j<=l} A_lj x_j, eqs (4) and (8): the S6 layer's output, (..., L, D)."""
-        queries, keys, steps, a = self._parts(x, t)
-        return causal_sum(queries, keys, a * steps, steps * x)
-
     def attention(self, x: Tensor, t: Tensor | float = 0.0) -> Tensor:
         """A_{d,lj} of eq (8), (..., D, L, L): query l, key j, zero for j > l."""
-        queries, keys, steps, a = self._parts(x, t)
-        return masked_attention(queries, keys, a * steps, steps)
+        return self._attention(x, t)
 
-    def _parts(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def parameters(self, t: Tensor | float) -> Parameters:
         S_BC, S_Delta, a = _at(self.S_BC, t), _at(self.S_Delta, t), _at(self.a, t)
         if callable(self.S_BC):
             check_S_BC(S_BC)
@@ -99,12 +175,11 @@ class MambaFlow(OnSphere):
             check_square("S_Delta", S_Delta)
         if callable(self.a):
             check_rates("a", a)
-        check_tokens(x, S_Delta.shape[-1], 2)
-        return *_queries_keys(S_BC, x), softplus(x @ S_Delta), a.unsqueeze(-2)
+        return Parameters(S_BC, S_Delta, a)
 
 
 @dataclass(frozen=True, eq=False)
-class FirstTokenFlow(OnSphere):
+class FirstTokenFlow(Parametric):
     """The first token alone, eq (9): dx/dt = <x, S_BC x> P_x(Delta(x) * x), Delta as above.
 
     It is the first row of :class:`MambaFlow`; `a` plays no part. Every row of x is a first token
@@ -117,23 +192,28 @@ class FirstTokenFlow(OnSphere):
     S_BC: Parameter | Factors | Callable[[Tensor | float], Factors]
     S_Delta: Parameter
 
+    ROWS: ClassVar[int] = 1  # every row of x is a sequence of its own
+
     def __post_init__(self) -> None:
         if not callable(self.S_BC) and not callable(self.S_Delta):
             dims = {check_S_BC(self.S_BC), check_square("S_Delta", self.S_Delta)}
             if len(dims) > 1:
                 raise ValueError(f"S_BC and S_Delta: D differs between them, {sorted(dims)}")
 
-    def layer(self, x: Tensor, t: Tensor | float = 0.0) -> Tensor:
-        """<x, S_BC x> Delta(x) * x, (..., D)."""
+    def parameters(self, t: Tensor | float) -> Parameters:
         S_BC, S_Delta = _at(self.S_BC, t), _at(self.S_Delta, t)
-        check_S_BC(S_BC)
-        check_tokens(x, check_square("S_Delta", S_Delta), 1)
-        queries, keys = _queries_keys(S_BC, x)
-        return (queries * keys).sum(-1, keepdim=True) * softplus(x @ S_Delta) * x
+        if callable(self.S_BC) or callable(self.S_Delta):
+            check_S_BC(S_BC)
+            check_square("S_Delta", S_Delta)
+        return Parameters(S_BC, S_Delta, None)
+
+    def _sums(self, x: Tensor, parameters: Parameters) -> Tensor:
+        queries, keys = _queries_keys(parameters.S_BC, x)
+        return (queries * keys).sum(-1, keepdim=True) * _steps(x, parameters.S_Delta) * x
 
 
 @dataclass(frozen=True, eq=False)
-class SharedStepFlow(OnSphere):
+class SharedStepFlow(Parametric):
     """All channels share one step and one decay, eq (11): the coefficients A_lj are scalars,
 
         A_lj = <x_l, S_BC x_j> Delta(x_j) exp(-a sum_{k=j+1}^{l} Delta(x_k)),
@@ -159,24 +239,16 @@ class SharedStepFlow(OnSphere):
             raise ValueError(f"alpha: shape {tuple(self.alpha.shape)} does not go with S_BC's D")
         check_rates("a", torch.as_tensor(self.a, dtype=torch.float64).unsqueeze(-1))
 
-    def layer(self, x: Tensor, t: Tensor | float = 0.0) -> Tensor:
-        """sum_{j<=l} A_lj x_j, (..., L, D). P_x removes the term j = l that eq (11) leaves out."""
-        queries, keys, steps, rates = self._parts(x, t)
-        return causal_sum(queries, keys, rates, steps * x)
-
     def attention(self, x: Tensor, t: Tensor | float = 0.0) -> Tensor:
         """A_lj, (..., L, L): query l, key j, zero for j > l."""
-        queries, keys, steps, rates = self._parts(x, t)
-        return masked_attention(queries, keys, rates, steps).squeeze(-3)
+        return self._attention(x, t).squeeze(-3)
 
-    def _parts(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        check_tokens(x, self.alpha.shape[-1], 2)
+    def parameters(self, t: Tensor | float) -> Parameters:
         S_BC = _at(self.S_BC, t)
         if callable(self.S_BC):
             check_S_BC(S_BC)
-        a = torch.as_tensor(self.a, dtype=torch.float64, device=x.device)[..., None, None]
-        steps = softplus(x @ self.alpha.unsqueeze(-1))
-        return *_queries_keys(S_BC, x), steps, a * steps
+        a = torch.as_tensor(self.a, dtype=torch.float64, device=self.alpha.device)
+        return Parameters(S_BC, self.alpha.unsqueeze(-1), a.unsqueeze(-1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,6 +304,16 @@ def causal_attention(Q: Tensor, K: Tensor) -> Callable[[Tensor], Tensor]:
         return scores.masked_fill(later, -math.inf).softmax(-1)
 
     return coefficients
+
+
+def _parts(x: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    steps = _steps(x, parameters.S_Delta)
+    return *_queries_keys(parameters.S_BC, x), steps, parameters.a.unsqueeze(-2)
+
+
+def _steps(x: Tensor, S_Delta: Tensor) -> Tensor:
+    # torch's softplus is its argument from 20 on, where it is off by 1e-10 of it; from 40 by none.
+    return softplus(x @ S_Delta, threshold=40.0)
 
 
 def _queries_keys(S_BC: Tensor | Factors, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ away. Leading dimensions are a batch; parameters may have leading dimensions too
 the batch, so that thousands of parameter draws run as one. Everything is float64.
 """
 
+from .attention import attention_flow
 from .fields import (
     AutoregressiveFlow,
     FirstTokenFlow,
@@ -23,6 +24,7 @@ __all__ = [
     "MambaFlow",
     "SharedStepFlow",
     "Trajectory",
+    "attention_flow",
     "causal_attention",
     "layers",
     "project",

@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 
 def by_group(*tensors: Tensor) -> list[Tensor]:
@@ -30,6 +31,25 @@ def widen(*tensors: Tensor) -> tuple[Tensor, ...]:
     """float32 for anything narrower: sums of many small terms are lost in half precision."""
     kept = (torch.float64, torch.complex64, torch.complex128)
     return tuple(t if t.dtype in kept else t.float() for t in tensors)
+
+
+def unobserved(*tensors: Tensor) -> bool:
+    """Whether these are numbers and nothing else: no gradient is asked of them, and no transform,
+    tracer or compiler looks on. What is written in place, or by other hands, is then seen by none.
+    """
+    if (
+        torch.compiler.is_compiling()
+        or torch._C._functorch.peek_interpreter_stack() is not None
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._get_tracing_state() is not None
+        or forward_ad._current_level >= 0
+    ):
+        return False
+    graph = torch.is_grad_enabled()
+    return all(
+        type(each) in (Tensor, torch.nn.Parameter) and not (graph and each.requires_grad)
+        for each in tensors
+    )
 
 
 def check_like(name: str, value: Tensor, delta: Tensor) -> None:

@@ -8,6 +8,17 @@ from numba import njit
 BLOCK = 64
 """Tokens taken at once: what they need between two loops stays in the cache next to the core."""
 
+LANES = 8
+"""Numbers in the longest vector register, AVX-512's: channels are padded to a multiple of it, and
+the inner loops have that many turns, which compile to one instruction, or two of AVX2."""
+
+# exp(x) = 2^k exp(r), |r| <= ln(2) / 2. In x / ln(2) + ROUND the integer k stands in the last bits.
+ROUND = 1.5 * 2.0**52
+LOG2_E = 1.4426950408889634
+LN2_HIGH, LN2_LOW = 0.6931471803691238, 1.9082149292705877e-10
+LEAST = -708.0
+"""exp of it is the least power that is no subnormal, which processors are slow at."""
+
 
 def compiled(function: Callable) -> Callable:
     """njit without the interpreter's lock, kept on disk where there is a place to keep it.
@@ -22,6 +33,79 @@ def compiled(function: Callable) -> Callable:
 
 
 @compiled
+def decay(x):
+    """exp(x) for x <= 0, to an ulp; 0 where it is less than 3e-308. NaN of NaN.
+
+    The library's exponential would be called number by number; this one is a polynomial, of
+    degree 11 and 2e-17 off (a Chebyshev fit of (exp(r) - 1 - r) / r^2), and works on vectors.
+    """
+    vanishes = x < LEAST
+    x = LEAST if vanishes else x
+    shifted = x * LOG2_E + ROUND
+    k = shifted - ROUND
+    r = (x - k * LN2_HIGH) - k * LN2_LOW
+    q = 2.5100424157005067e-08
+    q = q * r + 2.7620138719733994e-07
+    q = q * r + 2.7557268378684192e-06
+    q = q * r + 2.480152119021773e-05
+    q = q * r + 0.00019841269863105968
+    q = q * r + 0.0013888888917281794
+    q = q * r + 0.008333333333330051
+    q = q * r + 0.04166666666662399
+    q = q * r + 0.16666666666666669
+    q = q * r + 0.5000000000000001
+    power = np.int64((np.float64(shifted).view(np.int64) + 1023) << 52).view(np.float64)
+    found = power * (1.0 + (r + r * r * q))
+    return 0.0 if vanishes else found
+
+
+@compiled
+def softplus(x):
+    """ln(1 + exp(x)), to an ulp or two: max(x, 0) + ln(1 + y), y = exp(-|x|) <= 1.
+
+    ln(1 + y) = ln(2) + ln(1 + f) with f = (y - 1) / 2 for the larger y, and f = y for the smaller;
+    ln(1 + f) as in fdlibm's log (Sun Microsystems), for -0.3 < f < 0.42.
+    """
+    y = decay(-abs(x))
+    large = y > 0.41421356237309515
+    f = 0.5 * (y - 1.0) if large else y
+    s = f / (2.0 + f)
+    z = s * s
+    q = 1.479819860511658591e-01
+    q = q * z + 1.531383769920937332e-01
+    q = q * z + 1.818357216161805012e-01
+    q = q * z + 2.222219843214978396e-01
+    q = q * z + 2.857142874366239149e-01
+    q = q * z + 3.999999999940941908e-01
+    q = q * z + 6.666666666666735130e-01
+    log = f - s * (f - q * z)
+    log = log + 0.6931471805599453 if large else log
+    return log if x < 0.0 else x + log
+
+
+@compiled
+def _padded(width):
+    return (width + LANES - 1) // LANES * LANES
+
+
+@compiled
+def _join(S_C, S_B, S_Delta, joint):
+    """joint (D, .): S_Delta, padded, then S_B^T, then S_C^T if there is one. Zeros elsewhere."""
+    dim, groups = S_Delta.shape
+    states = S_B.shape[0]
+    first = _padded(groups)
+    second = first + (states + 3) // 4 * 4
+    for d in range(dim):
+        for g in range(groups):
+            joint[d, g] = S_Delta[d, g]
+        for n in range(states):
+            joint[d, first + n] = S_B[n, d]
+        if S_C.shape[0]:
+            for n in range(states):
+                joint[d, second + n] = S_C[n, d]
+
+
+@compiled
 def fused(x, length, S_C, S_B, S_Delta, a, which, out, normalised, projected):
     """Rows of `out`: the layer's output at x, or at x/|x|; with its part along x or without.
 
@@ -32,70 +116,100 @@ def fused(x, length, S_C, S_B, S_Delta, a, which, out, normalised, projected):
     """
     rows, dim = x.shape
     states, groups = S_B.shape[1], S_Delta.shape[2]
+    padded_states = (states + 3) // 4 * 4
+    wide, stepped = _padded(dim), _padded(groups)
+    # Columns of a token's product with the joint matrix: steps, keys, queries.
+    own_queries = len(S_C) > 0
+    width = _padded(stepped + (2 if own_queries else 1) * padded_states)
+    query_column = stepped + padded_states
     size = min(rows, BLOCK)
-    unit = np.empty((size, dim))
-    queries, keys = np.empty((size, states)), np.empty((size, states))
-    steps, decays = np.empty((size, groups)), np.empty((size, groups))
-    state = np.zeros((states, dim))
-    output = np.empty(dim)
-    position, sequence = 0, 0
+    inner = (dim + 3) // 4 * 4
+    unit = np.zeros((size, max(wide, padded_states)))
+    product = np.empty((size, width))
+    decays = np.zeros((size, wide))
+    values = np.empty((size, wide))
+    rates = np.zeros(stepped)
+    joint = np.zeros((inner, width))
+    state = np.empty((padded_states, wide))
+    output = np.empty(wide)
+    bc, delta, rate = -1, -1, -1
+    place, index = 0, 0  # of the next token in its sequence, and its sequence
     for start in range(0, rows, size):
         count = min(size, rows - start)
-        place, index = position, sequence
-        for i in range(count):
-            row = x[start + i]
-            scale = 1.0
-            if normalised:
-                scale = 0.0
-                for d in range(dim):
-                    scale += row[d] * row[d]
-                scale = 1.0 / np.sqrt(scale)
-            for d in range(dim):
-                unit[i, d] = row[d] * scale
-            bc, delta = which[index, 0], which[index, 1]
-            for n in range(states):
-                key = 0.0
-                for d in range(dim):
-                    key += S_B[bc, n, d] * unit[i, d]
-                keys[i, n] = key
-                query = 0.0
-                if len(S_C):
-                    for d in range(dim):
-                        query += S_C[bc, n, d] * unit[i, d]
-                else:
-                    query = unit[i, n]
-                queries[i, n] = query
-            for g in range(groups):
-                steps[i, g] = 0.0
-            for d in range(dim):
+        position, segment = place, index
+        i = 0
+        while i < count:
+            stop = min(count, i + length - place)
+            if which[index, 0] != bc or which[index, 1] != delta:
+                bc, delta = which[index, 0], which[index, 1]
+                _join(S_C[bc] if own_queries else S_B[bc, :0], S_B[bc], S_Delta[delta], joint)
+            if len(a) and which[index, 2] != rate:
+                rate = which[index, 2]
                 for g in range(groups):
-                    steps[i, g] += S_Delta[delta, d, g] * unit[i, d]
-            for g in range(groups):
-                steps[i, g] = max(steps[i, g], 0.0) + np.log1p(np.exp(-abs(steps[i, g])))
-                if len(a):
-                    decays[i, g] = np.exp(-a[which[index, 2], g] * steps[i, g])
-            place += 1
+                    rates[g] = -a[rate, g]
+            for t in range(i, stop):
+                scale = 1.0
+                if normalised:
+                    scale = 0.0
+                    for d in range(dim):
+                        scale += x[start + t, d] * x[start + t, d]
+                    scale = 1.0 / np.sqrt(scale)
+                for d in range(dim):
+                    unit[t, d] = x[start + t, d] * scale
+                for lane in range(width):
+                    product[t, lane] = 0.0
+                for d in range(0, inner, 4):
+                    u0, u1, u2, u3 = unit[t, d], unit[t, d + 1], unit[t, d + 2], unit[t, d + 3]
+                    for lane in range(width):
+                        product[t, lane] += (
+                            u0 * joint[d, lane]
+                            + u1 * joint[d + 1, lane]
+                            + u2 * joint[d + 2, lane]
+                            + u3 * joint[d + 3, lane]
+                        )
+                for lane in range(stepped):
+                    product[t, lane] = softplus(product[t, lane])
+                    if len(a):
+                        decays[t, lane] = decay(rates[lane] * product[t, lane])
+            place += stop - i
+            i = stop
             if place == length:
                 place, index = 0, index + 1
-        for i in range(count):
+        for t in range(count):
+            if groups == dim:
+                for lane in range(wide):
+                    values[t, lane] = product[t, lane] * unit[t, lane]
+            else:
+                for lane in range(wide):
+                    values[t, lane] = product[t, 0] * unit[t, lane]
+                    decays[t, lane] = decays[t, 0]
             if position == 0:
                 state[:] = 0.0
-            output[:] = 0.0
-            for n in range(states):
-                query, key = queries[i, n], keys[i, n]
-                for d in range(dim):
-                    g = d if groups > 1 else 0
-                    new = key * steps[i, g] * unit[i, d]
-                    if position > 0:
-                        new += decays[i, g] * state[n, d]
-                    state[n, d] = new
-                    output[d] += query * new
+            for lane in range(wide):
+                output[lane] = 0.0
+            for n in range(0, padded_states, 4):
+                k0, k1 = product[t, stepped + n], product[t, stepped + n + 1]
+                k2, k3 = product[t, stepped + n + 2], product[t, stepped + n + 3]
+                if own_queries:
+                    q0, q1 = product[t, query_column + n], product[t, query_column + n + 1]
+                    q2, q3 = product[t, query_column + n + 2], product[t, query_column + n + 3]
+                else:
+                    q0, q1, q2, q3 = unit[t, n], unit[t, n + 1], unit[t, n + 2], unit[t, n + 3]
+                for lane in range(wide):
+                    factor, value = decays[t, lane], values[t, lane]
+                    s0 = factor * state[n, lane] + k0 * value
+                    s1 = factor * state[n + 1, lane] + k1 * value
+                    s2 = factor * state[n + 2, lane] + k2 * value
+                    s3 = factor * state[n + 3, lane] + k3 * value
+                    state[n, lane], state[n + 1, lane] = s0, s1
+                    state[n + 2, lane], state[n + 3, lane] = s2, s3
+                    output[lane] += (q0 * s0 + q1 * s1) + (q2 * s2 + q3 * s3)
             along = 0.0
             if projected:
                 for d in range(dim):
-                    along += output[d] * unit[i, d]
+                    along += output[d] * unit[t, d]
             for d in range(dim):
-                out[start + i, d] = output[d] - along * unit[i, d]
+                out[start + t, d] = output[d] - along * unit[t, d]
             position += 1
             if position == length:
-                position, sequence = 0, sequence + 1
+                position, segment = 0, segment + 1

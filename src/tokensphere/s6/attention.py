@@ -12,18 +12,16 @@ The halves are cut in turn, down to single tokens, and all blocks of one size ar
 """
 
 import itertools
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from .arguments import by_group, check, check_resets, unobserved, widen
 
-WORKING_SET = {"cpu": 2**17, "cuda": 2**24}
+WORKING_SET = {"cpu": 2**18, "cuda": 2**24}
 """Numbers in one operation: as many as the cache of a core has room for, or as fill a card."""
 
 
@@ -48,13 +46,11 @@ def hidden_attention(
     check_resets(resets, delta)
     tokens = _tokens(delta, A, B, C, resets)
     shape = (*delta.shape, delta.shape[-1])
-    if not unobserved(delta, A, B, C):
-        return _built(tokens).reshape(shape).to(delta.dtype)
-    result = _zeros(shape, delta)
-    matrices = result.view(*tokens.steps.shape, shape[-1])
-    for part in _parts(tokens):
-        _write(tokens.of(*part), matrices[part])
-    return result
+    if unobserved(delta, A, B, C):
+        result = delta.new_zeros(shape)
+        _write(tokens, result.view(*tokens.steps.shape, -1))
+        return result
+    return _built(tokens).reshape(shape).to(delta.dtype)
 
 
 def attention_rows(
@@ -97,14 +93,31 @@ class _Tokens(NamedTuple):
     """(N, P, 1, L), as C."""
     C: Tensor
 
-    def of(self, pairs: slice, channels: slice) -> "_Tokens":
-        return _Tokens(
-            self.steps[pairs, channels],
-            self.marks[pairs],
-            self.A[:, pairs, channels],
-            self.B[:, pairs],
-            self.C[:, pairs],
-        )
+
+class _Meeting(NamedTuple):
+    """Blocks of one size, next to each other, whose halves meet."""
+
+    half: int
+    """Keys of a block; as many queries, or fewer in a block that ends with the sequence."""
+    tokens: slice
+    """Where they lie."""
+    blocks: int
+    rates: Tensor
+    """(N, P, K, 1)."""
+    sums: Tensor
+    """(P, K, T): of the steps between a token and the middle of its block."""
+    factors: Tensor
+    """(P, K, T): a key's step, a query's 1; 0 where a document begins on the way to the middle."""
+    vectors: Tensor
+    """(N, P, 1, T): a key's B, a query's C."""
+
+    def sides(self, pairs: slice, channels: slice) -> tuple[Tensor, Tensor]:
+        """The keys, (N, P, K, blocks, half), and the queries."""
+        sums, factors = self.sums[pairs, channels], self.factors[pairs, channels]
+        decays = torch.exp(self.rates[:, pairs, channels] * sums)
+        both = decays * (self.vectors[:, pairs] * factors)
+        both = both.unflatten(-1, (self.blocks, -1))
+        return both[..., : self.half], both[..., self.half :]
 
 
 def _tokens(delta: Tensor, A: Tensor, B: Tensor, C: Tensor, resets: Tensor | None) -> _Tokens:
@@ -119,41 +132,32 @@ def _tokens(delta: Tensor, A: Tensor, B: Tensor, C: Tensor, resets: Tensor | Non
     return _Tokens(steps.flatten(0, 1), marks, A, B, C)
 
 
-def _zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
-    if not like.is_cpu:
-        return like.new_zeros(shape)
-    # numpy takes pages that are zero already, and large ones. torch.zeros takes small ones, which
-    # costs as much as everything else here.
-    numbers = np.zeros(math.prod(shape) * like.element_size(), dtype=np.uint8)
-    return torch.from_numpy(numbers).view(like.dtype).view(shape)
-
-
-def _room(tokens: _Tokens) -> int:
-    return WORKING_SET["cpu" if tokens.steps.is_cpu else "cuda"]
-
-
-def _parts(tokens: _Tokens) -> Iterator[tuple[slice, slice]]:
-    """Pairs and channels that are worked on at once."""
-    pairs, channels, length = tokens.steps.shape
-    rows = max(1, _room(tokens) // (length * len(tokens.A)))
-    sizes = max(1, rows // channels), min(rows, channels)
-    for first in itertools.product(range(0, pairs, sizes[0]), range(0, channels, sizes[1])):
-        yield tuple(slice(i, i + size) for i, size in zip(first, sizes, strict=True))
-
-
 def _write(tokens: _Tokens, out: Tensor) -> None:
     """M into `out`, (P, K, L, L), which is zero before."""
     out.diagonal(dim1=-2, dim2=-1).copy_(_diagonal(tokens))
-    for half, part, keys, queries in _meetings(tokens):
+    room = WORKING_SET["cpu" if out.is_cpu else "cuda"]
+    for meeting in _meetings(tokens):
         # The blocks on the diagonal, (P, K, blocks, 2 half, 2 half).
-        blocks = out[..., part, part].unflatten(-1, (keys.shape[3], -1))
-        blocks = blocks.unflatten(-3, (keys.shape[3], -1))
+        blocks = out[..., meeting.tokens, meeting.tokens]
+        blocks = blocks.unflatten(-1, (meeting.blocks, -1)).unflatten(-3, (meeting.blocks, -1))
         blocks = blocks.diagonal(dim1=-4, dim2=-2).movedim(-1, -3)
-        target = blocks[..., half:, :half]
-        # As many queries at once as leave their products in the cache until they are copied.
-        count = max(1, _room(tokens) // keys[0].numel())
-        for some, rows in zip(queries.split(count, -1), target.split(count, -2), strict=True):
-            rows.copy_(_products(keys, some))
+        targets = blocks[..., meeting.half :, : meeting.half]
+        for part in _parts(meeting, room):
+            keys, queries = meeting.sides(*part)
+            # As many queries at once as leave their products in the cache until they are copied.
+            count = max(1, room // keys[0].numel())
+            rows = targets[part].split(count, -2)
+            for some, target in zip(queries.split(count, -1), rows, strict=True):
+                target.copy_(_products(keys, some))
+
+
+def _parts(meeting: _Meeting, room: int) -> Iterator[tuple[slice, slice]]:
+    """The pairs and the channels that are worked on at once."""
+    pairs, channels, length = meeting.sums.shape
+    rows = max(1, room // (length * len(meeting.rates)))
+    sizes = max(1, rows // channels), min(rows, channels)
+    for first in itertools.product(range(0, pairs, sizes[0]), range(0, channels, sizes[1])):
+        yield tuple(slice(i, i + size) for i, size in zip(first, sizes, strict=True))
 
 
 def _built(tokens: _Tokens) -> Tensor:
@@ -161,12 +165,14 @@ def _built(tokens: _Tokens) -> Tensor:
     blocks = _diagonal(tokens)[..., None, None]
     # What is left behind the last whole block.
     tail = None
-    for half, _, keys, queries in _meetings(tokens):
+    everything = slice(None), slice(None)
+    for meeting in _meetings(tokens):
+        keys, queries = meeting.sides(*everything)
         below = _products(keys, queries)
-        if queries.shape[-1] < half:
+        if queries.shape[-1] < meeting.half:
             tail = _join(blocks[:, :, -1:], below, tail)
             continue
-        joined = 2 * below.shape[2]
+        joined = 2 * meeting.blocks
         if blocks.shape[2] > joined and tail is None:
             tail = blocks[:, :, -1:]
         blocks = _join(blocks[:, :, :joined:2], below, blocks[:, :, 1:joined:2])
@@ -189,15 +195,9 @@ def _products(keys: Tensor, queries: Tensor) -> Tensor:
     return torch.bmm(left, right).unflatten(0, keys.shape[1:4])
 
 
-def _meetings(tokens: _Tokens) -> Iterator[tuple[int, slice, Tensor, Tensor]]:
-    """What meets at the middles of all blocks of 2, 4, 8, ... tokens.
-
-    Yields:
-        half: keys of a block.
-        part: the tokens of these blocks.
-        keys, queries: (N, P, K, blocks, half) and (N, P, K, blocks, at most half); fewer queries
-            are in the last block alone, which comes before the whole ones of its size.
-    """
+def _meetings(tokens: _Tokens) -> Iterator[_Meeting]:
+    """Those of all blocks of 2 tokens, then of 4, 8, ...; a block that the sequence ends cuts short
+    comes alone, before the whole ones of its size."""
     channels, length = tokens.steps.shape[1:]
     room = (0, (1 << (length - 1).bit_length()) - length)
     steps, marks, B, C = (pad(v, room) for v in (tokens.steps, tokens.marks, tokens.B, tokens.C))
@@ -209,19 +209,19 @@ def _meetings(tokens: _Tokens) -> Iterator[tuple[int, slice, Tensor, Tensor]]:
     while half < length:
         sums = _alternate(after, upto, half)
         factors = _alternate(steps, torch.ones_like(steps), half)
-        # Decays of a key or a query over a reset. An infinite sum would do, but not for gradients.
-        factors = factors.masked_fill(sums[:, channels:].any(1, keepdim=True), 0)
+        if marks.shape[1]:
+            # An infinite sum would do as well, but has no gradient.
+            factors = factors.masked_fill(sums[:, channels:] > 0, 0)
         vectors = _alternate(B, C, half)
         whole = length - length % (2 * half)
-        ends = ([(whole, length)] if length - whole > half else []) + [(0, whole)]
-        for start, stop in ends:
-            if start == stop:
-                continue
-            part = slice(start, stop)
-            decays = torch.exp(tokens.A * sums[:, :channels, part])
-            both = decays * (vectors[..., part] * factors[..., part])
-            both = both.unflatten(-1, (max(1, (stop - start) // (2 * half)), -1))
-            yield half, part, both[..., :half], both[..., half:]
+        runs = []
+        if length - whole > half:
+            runs.append((slice(whole, length), 1))
+        if whole:
+            runs.append((slice(0, whole), whole // (2 * half)))
+        for part, blocks in runs:
+            ours = sums[:, :channels, part], factors[..., part], vectors[..., part]
+            yield _Meeting(half, part, blocks, tokens.A, *ours)
         across = _of_other_half(upto, half)
         upto = _alternate(upto, upto + across, half)
         after = _alternate(after + across, after, half)

@@ -53,6 +53,12 @@ def test_one_dial_at_a_time_has_every_setting(monkeypatch):
     assert all(len(text) == 2 for texts in settings.values() for text in texts)
 
 
+def test_several_processes_find_the_same():
+    options = {"dims": [2], "draws": 2, "horizon": 0.1, "seed": 0}
+    alone = following.one_dial_at_a_time(**options)
+    assert following.one_dial_at_a_time(**options, workers=2) == alone
+
+
 @pytest.mark.parametrize("wrong", [{"scale": -1}, {"level": 0}, {"spread": 1}])
 def test_dials_have_ranges(wrong):
     with pytest.raises(ValueError, match="dials: got"):

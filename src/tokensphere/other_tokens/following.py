@@ -8,7 +8,11 @@ paired.
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from multiprocessing import get_context
 from typing import Any, Literal
 
 import torch
@@ -112,24 +116,35 @@ def follow(
 
 
 def one_dial_at_a_time(
-    dims: Sequence[int], *, draws: int, horizon: float, seed: int
+    dims: Sequence[int], *, draws: int, horizon: float, seed: int, workers: int = 1
 ) -> dict[str, dict[str, list[str]]]:
     """:func:`follow`, with eight tokens, for all FORMS, `dims` and settings in TURNED.
+
+    With several `workers` the settings run in as many processes, of one thread each.
 
     Returns:
         ``found["identity, D=3"]["scale 1, level 1, spread 0"]`` has two strings with a digit a
         sequence: how many later tokens joined, and how many others were still moving.
     """
     settings = {str(dials): dials for series in TURNED.values() for dials in series}
-    options = {"draws": draws, "horizon": horizon, "seed": seed}
-    return {
-        f"{form}, D={dim}": {
-            name: ["".join(map(str, counts)) for counts in follow(form, dim, dials, **options)]
-            for name, dials in settings.items()
-        }
-        for form in FORMS
-        for dim in dims
-    }
+    cases = list(product(FORMS, dims, settings))
+    run = partial(follow, draws=draws, horizon=horizon, seed=seed)
+    arguments = zip(*((form, dim, settings[name]) for form, dim, name in cases), strict=True)
+    if workers == 1:
+        counts = list(map(run, *arguments))
+    else:
+        # Fresh processes: forked ones would inherit torch's thread pool in an unknown state.
+        with ProcessPoolExecutor(
+            workers,
+            mp_context=get_context("spawn"),
+            initializer=torch.set_num_threads,
+            initargs=(1,),
+        ) as pool:
+            counts = list(pool.map(run, *arguments))
+    found: dict[str, dict[str, list[str]]] = {}
+    for (form, dim, name), both in zip(cases, counts, strict=True):
+        found.setdefault(f"{form}, D={dim}", {})[name] = ["".join(map(str, each)) for each in both]
+    return found
 
 
 def mean_and_error(values: Any) -> tuple[float, float]:

@@ -24,14 +24,18 @@ def causal_sum(queries: Tensor, keys: Tensor, rates: Tensor, values: Tensor) -> 
     """
     length = values.shape[-2]
     size = min(CHUNK, length)
+    if size == length:  # short sequences are many calls: they are spared the folding
+        since = _since_first(rates.cumsum(-2))
+        if _in_range(since):
+            return _within(queries, keys, since, values)
     while True:
         elapsed = _fold(rates, size).cumsum(-2)
-        since = elapsed - elapsed[..., :1, :]
-        if size == 1 or float(since.detach().amax()) <= EXPONENT:
+        since = _since_first(elapsed)
+        if size == 1 or _in_range(since):
             break
         size = (size + 1) // 2
     q, k, v = _fold(queries, size), _fold(keys, size), _fold(values, size)
-    output = torch.exp(-since) * ((q @ k.mT).tril() @ (torch.exp(since) * v))
+    output = _within(q, k, since, v)
     if output.shape[-3] > 1:
         total = elapsed[..., -1:, :]
         updates = (k.mT @ (torch.exp(elapsed - total) * v)).unbind(-3)
@@ -41,6 +45,19 @@ def causal_sum(queries: Tensor, keys: Tensor, rates: Tensor, values: Tensor) -> 
             states.append(decay * states[-1] + update)
         output = output + torch.exp(-elapsed) * (q @ torch.stack(states, dim=-3))
     return output.flatten(-3, -2)[..., :length, :]
+
+
+def _since_first(elapsed: Tensor) -> Tensor:
+    return elapsed - elapsed[..., :1, :]
+
+
+def _in_range(since: Tensor) -> bool:
+    return float(since.detach().amax()) <= EXPONENT
+
+
+def _within(queries: Tensor, keys: Tensor, since: Tensor, values: Tensor) -> Tensor:
+    """The sum over the tokens of one chunk."""
+    return torch.exp(-since) * ((queries @ keys.mT).tril() @ (torch.exp(since) * values))
 
 
 def _fold(rows: Tensor, size: int) -> Tensor:

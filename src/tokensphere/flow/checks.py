@@ -8,14 +8,18 @@ UNIT_TOLERANCE = 1e-6
 
 
 def check_tensor(name: str, value, ndim: int) -> None:
+    _check_shape(name, value, ndim)
+    if not torch.isfinite(value).all():
+        raise ValueError(f"{name}: holds NaN or infinity")
+
+
+def _check_shape(name: str, value, ndim: int) -> None:
     if not isinstance(value, Tensor):
         raise ValueError(f"{name}: got {type(value).__name__}, takes a torch.Tensor")
     if value.dtype != torch.float64:
         raise ValueError(f"{name}: dtype {value.dtype}, takes torch.float64")
     if value.ndim < ndim or 0 in value.shape:
         raise ValueError(f"{name}: shape {tuple(value.shape)}, takes {ndim} or more dimensions > 0")
-    if not torch.isfinite(value).all():
-        raise ValueError(f"{name}: holds NaN or infinity")
 
 
 def check_square(name: str, value) -> int:
@@ -46,12 +50,14 @@ def check_rates(name: str, value) -> int:
 
 
 def check_tokens(x, dim: int | None, ndim: int, name: str = "x") -> None:
-    check_tensor(name, x, ndim)
+    _check_shape(name, x, ndim)
     if dim is not None and x.shape[-1] != dim:
         raise ValueError(f"{name}: shape {tuple(x.shape)}, takes (..., L, D) with D = {dim}")
-    off = (x.detach().norm(dim=-1) - 1).abs().max()
-    if off > UNIT_TOLERANCE:
-        raise ValueError(f"{name}: a token is off the unit sphere, its norm by {float(off):.1e}")
+    least, most = torch.linalg.vector_norm(x.detach(), dim=-1).aminmax()
+    off = max(1 - float(least), float(most) - 1)
+    if not off <= UNIT_TOLERANCE:
+        check_tensor(name, x, ndim)  # it has another word for NaN
+        raise ValueError(f"{name}: a token is off the unit sphere, its norm by {off:.1e}")
 
 
 def check_times(times) -> None:

@@ -8,6 +8,9 @@ from numba import njit
 BLOCK = 64
 """Tokens taken at once: what they need between two loops stays in the cache next to the core."""
 
+ACROSS = 12288
+"""Numbers that the sequences side by side hold at most, if they are more than LANES: 96 KB."""
+
 LANES = 8
 """Numbers in the longest vector register, AVX-512's: channels are padded to a multiple of it, and
 the inner loops have that many turns, which compile to one instruction, or two of AVX2."""
@@ -213,3 +216,103 @@ def fused(x, length, S_C, S_B, S_Delta, a, which, out, normalised, projected):
             position += 1
             if position == length:
                 position, segment = 0, segment + 1
+
+
+@compiled
+def _weighted_rows(weights, rows, sums, lanes):
+    """sums = sum_d weights[d] rows[d], lane by lane."""
+    for lane in range(lanes):
+        sums[lane] = weights[0, lane] * rows[0, lane]
+    for d in range(1, len(rows)):
+        for lane in range(lanes):
+            sums[lane] += weights[d, lane] * rows[d, lane]
+
+
+@compiled
+def across(x, length, S_C, S_B, S_Delta, a, which, out, normalised, projected):
+    """As `fused`, with the sequences side by side in the lanes: for many of few channels."""
+    dim = x.shape[1]
+    sequences = len(which)
+    states, groups = S_B.shape[1], S_Delta.shape[2]
+    own_queries, decaying = len(S_C) > 0, len(a) > 0
+    numbers = dim * (groups + (3 if own_queries else 2) * states) + 4 * (dim + groups + states)
+    most = max(LANES, min(ACROSS // numbers // LANES * LANES, _padded(sequences)))
+    loaded = np.full((3, most), -1)
+    query_matrix = np.empty((states if own_queries else 0, dim, most))
+    key_matrix = np.empty((states, dim, most))
+    step_matrix = np.empty((groups, dim, most))
+    rates = np.empty((groups, most))
+    unit, output = np.empty((dim, most)), np.empty(most)
+    steps, decays = np.empty((groups, most)), np.zeros((groups, most))
+    keys, queries = np.empty((states, most)), np.empty((states, most))
+    state = np.empty((states, dim, most))
+    scale, values = np.empty(most), np.empty(most)
+    outputs = np.empty((dim, most))
+    for first in range(0, sequences, most):
+        count = min(most, sequences - first)
+        lanes = _padded(count)
+        for lane in range(lanes):
+            # Lanes beyond the last sequence repeat it.
+            bc, delta, rate = which[first + min(lane, count - 1)]
+            if loaded[0, lane] != bc:
+                for n in range(states):
+                    for d in range(dim):
+                        key_matrix[n, d, lane] = S_B[bc, n, d]
+                        if own_queries:
+                            query_matrix[n, d, lane] = S_C[bc, n, d]
+            if loaded[1, lane] != delta:
+                for g in range(groups):
+                    for d in range(dim):
+                        step_matrix[g, d, lane] = S_Delta[delta, d, g]
+            if decaying and loaded[2, lane] != rate:
+                for g in range(groups):
+                    rates[g, lane] = -a[rate, g]
+            loaded[0, lane], loaded[1, lane], loaded[2, lane] = bc, delta, rate
+        state[:] = 0.0
+        for position in range(length):
+            for lane in range(lanes):
+                row = (first + min(lane, count - 1)) * length + position
+                for d in range(dim):
+                    unit[d, lane] = x[row, d]
+            if normalised:
+                _weighted_rows(unit, unit, scale, lanes)
+                for lane in range(lanes):
+                    scale[lane] = 1.0 / np.sqrt(scale[lane])
+                for d in range(dim):
+                    for lane in range(lanes):
+                        unit[d, lane] *= scale[lane]
+            for n in range(states):
+                _weighted_rows(key_matrix[n], unit, keys[n], lanes)
+                if own_queries:
+                    _weighted_rows(query_matrix[n], unit, queries[n], lanes)
+                else:
+                    for lane in range(lanes):
+                        queries[n, lane] = unit[n, lane]
+            for g in range(groups):
+                _weighted_rows(step_matrix[g], unit, steps[g], lanes)
+                for lane in range(lanes):
+                    steps[g, lane] = softplus(steps[g, lane])
+                if decaying:
+                    for lane in range(lanes):
+                        decays[g, lane] = decay(rates[g, lane] * steps[g, lane])
+            for d in range(dim):
+                g = d if groups > 1 else 0
+                for lane in range(lanes):
+                    values[lane] = steps[g, lane] * unit[d, lane]
+                    output[lane] = 0.0
+                for n in range(states):
+                    for lane in range(lanes):
+                        new = decays[g, lane] * state[n, d, lane] + keys[n, lane] * values[lane]
+                        state[n, d, lane] = new
+                        output[lane] += queries[n, lane] * new
+                for lane in range(lanes):
+                    outputs[d, lane] = output[lane]
+            if projected:
+                _weighted_rows(outputs, unit, scale, lanes)
+                for d in range(dim):
+                    for lane in range(lanes):
+                        outputs[d, lane] -= scale[lane] * unit[d, lane]
+            for lane in range(count):
+                row = (first + lane) * length + position
+                for d in range(dim):
+                    out[row, d] = outputs[d, lane]

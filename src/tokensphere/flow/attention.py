@@ -11,8 +11,8 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 from .checks import check_square, check_tensor, check_tokens
 from .fields import OnSphere, Parameter, _at, project
 
-BLOCK = 2**22
-"""Scores that are in memory at once where the fused kernel is not taken: 32 MiB."""
+BLOCK = 2**20
+"""Scores that are in memory at once where the fused kernel is not taken: 8 MiB."""
 
 
 def attention_flow(

@@ -155,6 +155,8 @@ def test_chunks_do_not_show(shared, scale, monkeypatch):
     # The sums of rates in `attention` run over the whole sequence: their rounding grows with them.
     bound = 1e-12 * max(1.0, scale)
     torch.testing.assert_close(field.layer(x), expected, rtol=0, atol=bound)
+    x.requires_grad_()  # by way of torch, where there are chunks
+    torch.testing.assert_close(field.layer(x), expected, rtol=0, atol=bound)
     monkeypatch.setattr(causal_sum, "CHUNK", 7)
     torch.testing.assert_close(field.layer(x), expected, rtol=0, atol=bound)
 

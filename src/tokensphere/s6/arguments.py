@@ -57,10 +57,10 @@ def check_like(name: str, value: Tensor, delta: Tensor) -> None:
         raise ValueError(
             f"{name}: shape {tuple(value.shape)}, but delta has {tuple(delta.shape)}, (B, D, L)"
         )
-    _extremes({name: value}, delta)
+    extremes({name: value}, delta)
 
 
-def _extremes(values: dict[str, Tensor], delta: Tensor) -> dict[str, tuple[float, float]]:
+def extremes(values: dict[str, Tensor], delta: Tensor) -> dict[str, tuple[float, float]]:
     """The least and the greatest number of each; refuses what is not finite."""
     for name, value in values.items():
         if not value.is_floating_point():
@@ -109,10 +109,10 @@ def check_shapes(delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> None:
 
 
 def check_values(delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> None:
-    extremes = _extremes({"delta": delta, "A": A, "B": B, "C": C}, delta)
-    if extremes["delta"][0] < 0:
+    found = extremes({"delta": delta, "A": A, "B": B, "C": C}, delta)
+    if found["delta"][0] < 0:
         raise ValueError("delta: holds a negative step; pass steps after softplus")
-    if extremes["A"][1] >= 0:
+    if found["A"][1] >= 0:
         raise ValueError("A: holds a rate that is not negative; pass -exp(A_log)")
 
 

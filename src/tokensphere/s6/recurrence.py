@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -9,16 +10,17 @@ from torch import Tensor
 from .arguments import (
     by_group,
     channel_first,
-    check,
     check_like,
     check_resets,
     check_shapes,
     check_values,
     token_first,
+    unobserved,
     widen,
 )
 
 KERNEL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+CPU_DTYPES = (torch.float64, *KERNEL_DTYPES)
 BLOCK = 16
 """Tokens whose decays and readings are computed at once; the recurrence itself goes one by one."""
 
@@ -38,9 +40,15 @@ def scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
     Raises:
         ValueError: a shape, dtype, sign or non-finite value; the message names the argument.
     """
-    check(delta, A, B, C)
+    check_shapes(delta, A, B, C)
+    compiled = _compiled(u, delta, A, B, C)
+    if compiled and u.shape == delta.shape:
+        y, _, fine = compiled.scan(u, delta, A, B, C)
+        if fine:
+            return y.to(delta.dtype)
+    check_values(delta, A, B, C)
     check_like("u", u, delta)
-    y, _ = recur(u, delta, A, B, C)
+    y, _ = _recur(u, delta, A, B, C)
     return y.to(delta.dtype)
 
 
@@ -64,6 +72,10 @@ def recur(
         y, (B, D, L), twice the real part of the sum over states where A, B or C is complex; and
         h_L, (B, D, N). Both in float32 at least.
     """
+    compiled = _compiled(u, delta, A, B, C, initial_state)
+    if compiled:
+        y, state, _ = compiled.scan(u, delta, A, B, C, initial_state, resets)
+        return y, state
     return _recur(u, delta, A, B, C, initial_state, resets)
 
 
@@ -142,6 +154,11 @@ def column_sums(
         from . import gpu
 
         return gpu.column_sums(delta, A, B, C, row_weights)
+    compiled = _compiled(delta, A, B, C, row_weights)
+    if compiled:
+        sums, fine = compiled.column_sums(delta, A, B, C, row_weights, resets)
+        if fine:
+            return sums.to(delta.dtype)
     check_values(delta, A, B, C)
     if row_weights is not None:
         check_like("row_weights", row_weights, delta)
@@ -187,3 +204,26 @@ def _fused(*tensors: Tensor | None) -> bool:
 def _triton() -> bool:
     # torch brings Triton along for CUDA on Linux, and nowhere else.
     return torch.cuda.is_available() and importlib.util.find_spec("triton") is not None
+
+
+def _compiled(*tensors: Tensor | None) -> ModuleType | None:
+    """The module of compiled passes for CPUs, where they may stand in for the plain ones."""
+    given = [value for value in tensors if value is not None]
+    double = [value.dtype == torch.float64 for value in given]
+    if (
+        all(value.device.type == "cpu" and value.dtype in CPU_DTYPES for value in given)
+        and all(double) == any(double)
+        and all(value.layout == torch.strided for value in given)
+        and unobserved(*given)
+    ):
+        return _cpu()
+    return None
+
+
+@functools.cache
+def _cpu() -> ModuleType | None:
+    try:
+        from . import cpu
+    except ImportError:  # numba is an extra
+        return None
+    return cpu

@@ -92,23 +92,6 @@ def _padded(width):
 
 
 @compiled
-def _join(S_C, S_B, S_Delta, joint):
-    """joint (D, .): S_Delta, padded, then S_B^T, then S_C^T if there is one. Zeros elsewhere."""
-    dim, groups = S_Delta.shape
-    states = S_B.shape[0]
-    first = _padded(groups)
-    second = first + (states + 3) // 4 * 4
-    for d in range(dim):
-        for g in range(groups):
-            joint[d, g] = S_Delta[d, g]
-        for n in range(states):
-            joint[d, first + n] = S_B[n, d]
-        if S_C.shape[0]:
-            for n in range(states):
-                joint[d, second + n] = S_C[n, d]
-
-
-@compiled
 def fused(x, length, S_C, S_B, S_Delta, a, which, out, normalised, projected):
     """Rows of `out`: the layer's output at x, or at x/|x|; with its part along x or without.
 
@@ -119,87 +102,90 @@ def fused(x, length, S_C, S_B, S_Delta, a, which, out, normalised, projected):
     """
     rows, dim = x.shape
     states, groups = S_B.shape[1], S_Delta.shape[2]
-    padded_states = (states + 3) // 4 * 4
-    wide, stepped = _padded(dim), _padded(groups)
-    # Columns of a token's product with the joint matrix: steps, keys, queries.
-    own_queries = len(S_C) > 0
-    width = _padded(stepped + (2 if own_queries else 1) * padded_states)
-    query_column = stepped + padded_states
+    own_queries, decaying = len(S_C) > 0, len(a) > 0
+    padded_states, inner = (states + 3) // 4 * 4, (dim + 3) // 4 * 4
+    wide = _padded(dim)
+    # Columns of a token's product with the joint matrix: keys, queries, what steps are made of.
+    width = _padded(states + (states if own_queries else 0) + groups)
+    step_column = width - groups
     size = min(rows, BLOCK)
-    inner = (dim + 3) // 4 * 4
-    unit = np.zeros((size, max(wide, padded_states)))
-    product = np.empty((size, width))
-    decays = np.zeros((size, wide))
-    values = np.empty((size, wide))
-    rates = np.zeros(stepped)
+    unit = np.zeros((size, wide))
+    products = np.empty((size, width))
+    steps, decays = np.empty(size * groups), np.zeros(size * groups)
+    rates, loaded = np.empty(size * groups), np.full(size, -1)
     joint = np.zeros((inner, width))
-    state = np.empty((padded_states, wide))
-    output = np.empty(wide)
-    bc, delta, rate = -1, -1, -1
-    place, index = 0, 0  # of the next token in its sequence, and its sequence
+    factors, values = np.zeros(wide), np.zeros(wide)
+    state, output = np.empty((padded_states, wide)), np.empty(wide)
+    key, query = np.zeros(padded_states), np.zeros(padded_states)
+    bc, delta = -1, -1
+    place, sequence = 0, 0  # of the next token: within its sequence, and which that is
+    position = 0
     for start in range(0, rows, size):
         count = min(size, rows - start)
-        position, segment = place, index
-        i = 0
-        while i < count:
-            stop = min(count, i + length - place)
-            if which[index, 0] != bc or which[index, 1] != delta:
-                bc, delta = which[index, 0], which[index, 1]
-                _join(S_C[bc] if own_queries else S_B[bc, :0], S_B[bc], S_Delta[delta], joint)
-            if len(a) and which[index, 2] != rate:
-                rate = which[index, 2]
-                for g in range(groups):
-                    rates[g] = -a[rate, g]
-            for t in range(i, stop):
-                scale = 1.0
-                if normalised:
-                    scale = 0.0
-                    for d in range(dim):
-                        scale += x[start + t, d] * x[start + t, d]
-                    scale = 1.0 / np.sqrt(scale)
+        for t in range(count):
+            if which[sequence, 0] != bc or which[sequence, 1] != delta:
+                bc, delta = which[sequence, 0], which[sequence, 1]
                 for d in range(dim):
-                    unit[t, d] = x[start + t, d] * scale
+                    for n in range(states):
+                        joint[d, n] = S_B[bc, n, d]
+                        if own_queries:
+                            joint[d, states + n] = S_C[bc, n, d]
+                    for g in range(groups):
+                        joint[d, step_column + g] = S_Delta[delta, d, g]
+            scale = 1.0
+            if normalised:
+                scale = 0.0
+                for d in range(dim):
+                    scale += x[start + t, d] * x[start + t, d]
+                scale = 1.0 / np.sqrt(scale)
+            for d in range(dim):
+                unit[t, d] = x[start + t, d] * scale
+            u0, u1, u2, u3 = unit[t, 0], unit[t, 1], unit[t, 2], unit[t, 3]
+            for lane in range(width):
+                products[t, lane] = (u0 * joint[0, lane] + u1 * joint[1, lane]) + (
+                    u2 * joint[2, lane] + u3 * joint[3, lane]
+                )
+            for d in range(4, inner, 4):
+                u0, u1, u2, u3 = unit[t, d], unit[t, d + 1], unit[t, d + 2], unit[t, d + 3]
                 for lane in range(width):
-                    product[t, lane] = 0.0
-                for d in range(0, inner, 4):
-                    u0, u1, u2, u3 = unit[t, d], unit[t, d + 1], unit[t, d + 2], unit[t, d + 3]
-                    for lane in range(width):
-                        product[t, lane] += (
-                            u0 * joint[d, lane]
-                            + u1 * joint[d + 1, lane]
-                            + u2 * joint[d + 2, lane]
-                            + u3 * joint[d + 3, lane]
-                        )
-                for lane in range(stepped):
-                    product[t, lane] = softplus(product[t, lane])
-                    if len(a):
-                        decays[t, lane] = decay(rates[lane] * product[t, lane])
-            place += stop - i
-            i = stop
+                    products[t, lane] += (u0 * joint[d, lane] + u1 * joint[d + 1, lane]) + (
+                        u2 * joint[d + 2, lane] + u3 * joint[d + 3, lane]
+                    )
+            for g in range(groups):
+                steps[t * groups + g] = products[t, step_column + g]
+            if decaying and which[sequence, 2] != loaded[t]:
+                loaded[t] = which[sequence, 2]
+                for g in range(groups):
+                    rates[t * groups + g] = -a[loaded[t], g]
+            place += 1
             if place == length:
-                place, index = 0, index + 1
+                place, sequence = 0, sequence + 1
+        for i in range(count * groups):
+            steps[i] = softplus(steps[i])
+        if decaying:
+            for i in range(count * groups):
+                decays[i] = decay(rates[i] * steps[i])
         for t in range(count):
             if groups == dim:
-                for lane in range(wide):
-                    values[t, lane] = product[t, lane] * unit[t, lane]
+                for d in range(dim):
+                    factors[d] = decays[t * groups + d]
+                    values[d] = steps[t * groups + d] * unit[t, d]
             else:
-                for lane in range(wide):
-                    values[t, lane] = product[t, 0] * unit[t, lane]
-                    decays[t, lane] = decays[t, 0]
+                for d in range(dim):
+                    factors[d] = decays[t]
+                    values[d] = steps[t] * unit[t, d]
+            for n in range(states):
+                key[n] = products[t, n]
+                query[n] = products[t, states + n] if own_queries else unit[t, n]
             if position == 0:
                 state[:] = 0.0
             for lane in range(wide):
                 output[lane] = 0.0
             for n in range(0, padded_states, 4):
-                k0, k1 = product[t, stepped + n], product[t, stepped + n + 1]
-                k2, k3 = product[t, stepped + n + 2], product[t, stepped + n + 3]
-                if own_queries:
-                    q0, q1 = product[t, query_column + n], product[t, query_column + n + 1]
-                    q2, q3 = product[t, query_column + n + 2], product[t, query_column + n + 3]
-                else:
-                    q0, q1, q2, q3 = unit[t, n], unit[t, n + 1], unit[t, n + 2], unit[t, n + 3]
+                k0, k1, k2, k3 = key[n], key[n + 1], key[n + 2], key[n + 3]
+                q0, q1, q2, q3 = query[n], query[n + 1], query[n + 2], query[n + 3]
                 for lane in range(wide):
-                    factor, value = decays[t, lane], values[t, lane]
+                    factor, value = factors[lane], values[lane]
                     s0 = factor * state[n, lane] + k0 * value
                     s1 = factor * state[n + 1, lane] + k1 * value
                     s2 = factor * state[n + 2, lane] + k2 * value
@@ -215,7 +201,7 @@ def fused(x, length, S_C, S_B, S_Delta, a, which, out, normalised, projected):
                 out[start + t, d] = output[d] - along * unit[t, d]
             position += 1
             if position == length:
-                position, segment = 0, segment + 1
+                position = 0
 
 
 @compiled

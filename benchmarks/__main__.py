@@ -12,7 +12,7 @@ import torch
 
 from tokensphere import records
 
-NAMES = ("field", "column_sums", "simulate")
+NAMES = ("field", "column_sums", "simulate", "attention_flow")
 GPU_NAMES = ("column_sums_gpu", "permute_gpu")
 """Run only when named: they need a CUDA device, and the first mamba-ssm as a peer."""
 

@@ -216,5 +216,5 @@ def test_an_unknown_name_is_one_line_and_exit_code_2():
     assert done.stdout == ""
     assert done.stderr == (
         "benchmarks: 'fild': no such benchmark; "
-        "takes field, column_sums, simulate, column_sums_gpu, permute_gpu\n"
+        "takes field, column_sums, simulate, attention_flow, column_sums_gpu, permute_gpu\n"
     )

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks import attention_flow as benchmark
 from tokensphere.flow import (
     AutoregressiveFlow,
     attention,
@@ -380,3 +381,32 @@ def test_bad_input_is_named(name, call):
 def test_an_unchecked_call_looks_at_parameters_alone():
     flow = attention_flow(EYE, EYE, causal=True)
     assert torch.isfinite(flow.unchecked(2 * X)).all()
+
+
+@pytest.fixture
+def small_benchmark(monkeypatch):
+    """The benchmark at tiny sizes, without rates of the machine and other processes."""
+    monkeypatch.setattr(benchmark, "TIME", 1.0)
+    monkeypatch.setattr(benchmark, "OUTPUTS", 2)
+    monkeypatch.setattr(benchmark, "DENSE_LIMIT", 8 * 20**2)
+    monkeypatch.setattr(benchmark, "floor", lambda *_: {"wall": 1.0, "cpu": 1.0})
+    monkeypatch.setattr(benchmark, "peak_memory", lambda *_: 1.0)
+    return benchmark
+
+
+def test_the_benchmark_has_the_programs_at_their_step_and_at_equal_cost(small_benchmark):
+    sphere, heads, evaluations = small_benchmark.run(sizes=((12, 1), (10, 20, 30)))
+    for table, programs in ((sphere, {"rotf sphere.py", "simuformer"}), (heads, {"simuformer"})):
+        errors = {row["contender"]: row["largest error"] for row in table.rows}
+        assert {f"{name}, step 0.1" for name in programs} <= errors.keys()
+        assert errors["simulate, rtol 1e-09"] < 1e-8
+        assert errors["simuformer, step 0.1"] == pytest.approx(errors["layers, step 0.1"], rel=0.01)
+        assert errors["layers, step 0.1"] > 1e-3
+    assert [row["dense (CPU s)"] is None for row in evaluations.rows] == [False, False, True]
+
+
+def test_a_program_of_another_system_is_no_race(small_benchmark, monkeypatch):
+    right = benchmark.by_sphere
+    monkeypatch.setattr(benchmark, "by_sphere", lambda x, h, n: right(x, 1.01 * h, n))
+    with pytest.raises(AssertionError, match=r"sphere.py computes something else: off by"):
+        small_benchmark.run(sizes=((12, 1), ()))

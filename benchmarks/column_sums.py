@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from tokensphere import s6
+from tokensphere.s6 import recurrence
 
-from .measure import Table, assert_same, floor, peak_memory, race
+from . import scan
+from .measure import Table, assert_same, compare, peak_memory
 
-SIZES = tuple((1536, 16, length) for length in (256, 512, 1024, 4096, 16_384))
+SIZES = ((1536, 16, 512), (1536, 16, 4096))
 SMALL = (4, 2, 3)
 BLOCK = 2**26
 """Entries of the matrices that are built at once."""
@@ -23,40 +25,7 @@ GRAPH_LIMIT = 2**31
 
 def run(sizes: tuple[tuple[int, int, int], ...] = SIZES) -> list[Table]:
     """sizes: (D, N, L)."""
-    rows = [_race(size) for size in sizes]
-    channels, states, length = sizes[-1]
-    return [
-        Table(
-            "column_sums: one sequence, float32",
-            rows,
-            [
-                "MB: growth of a fresh process's peak memory during the call, inputs excluded.",
-                "matrix: `hidden_attention` of as many channels at once as fit into "
-                f"{4 * BLOCK / 2**20:g} MiB, then summed. "
-                f"It stops above {MATRIX_LIMIT:.1e} entries in all.",
-                "gradient: of the sum of `scan`'s output with respect to u, by autograd. It stops "
-                f"where the states it keeps would take {GRAPH_LIMIT / 2**30:g} GiB.",
-            ],
-        ),
-        floor(
-            f"column_sums: floor at {length:,} tokens (one decay a channel, state and token)",
-            {
-                "exponentials": channels * states * length,
-                "bytes": 4 * (2 * channels + 2 * states) * length,
-            },
-            torch.float32,
-            rows[-1]["ours (s)"],
-        ),
-    ]
-
-
-def problem(channels: int, states: int, length: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """delta, A, B, C as a fresh Mamba has them. Filled in place: see `measure.peak_memory`."""
-    g = torch.Generator().manual_seed(0)
-    delta = torch.empty(1, channels, length).uniform_(1e-3, 0.1, generator=g)
-    A = -torch.arange(1.0, states + 1).expand(channels, -1).contiguous()
-    B, C = (torch.empty(1, states, length).normal_(generator=g) for _ in range(2))
-    return delta, A, B, C
+    return [_race(size) for size in sizes]
 
 
 def by_matrix(delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
@@ -73,37 +42,68 @@ def by_matrix(delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
     )
 
 
-def by_gradient(delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    """The column sums are the gradient, since the layer is linear in u."""
+def by_gradient(
+    forward: Callable[..., Tensor], delta: Tensor, A: Tensor, B: Tensor, C: Tensor
+) -> Tensor:
+    """The column sums are the gradient with respect to u, in which the layer is linear."""
     u = torch.zeros_like(delta, requires_grad=True)
-    (gradient,) = torch.autograd.grad(s6.scan(u, delta, A, B, C).sum(), u)
+    (gradient,) = torch.autograd.grad(forward(u, delta, A, B, C).sum(), u)
     return gradient
 
 
-CONTENDERS = {"ours": s6.column_sums, "matrix": by_matrix, "gradient": by_gradient}
+CONTENDERS: dict[str, Callable[..., Tensor]] = {
+    "ours": s6.column_sums,
+    "torch path": recurrence._column_sums,
+    "matrix": by_matrix,
+    "gradient": partial(by_gradient, s6.scan),
+    "transformers' gradient": partial(by_gradient, scan.by_transformers),
+}
 
 
 def prepare(name: str, *size: int) -> Callable[[], Tensor]:
     """A contender on a problem of its own; found by name from another process."""
-    return partial(CONTENDERS[name], *problem(*size))
+    return partial(CONTENDERS[name], *scan.problem(*size)[1:])
 
 
-def _race(size: tuple[int, int, int]) -> dict[str, float | int | None]:
+def work(channels: int, states: int, length: int) -> dict[str, float]:
+    """Counts of one pass over the tokens, one decay a channel, state and token.
+
+    For each of those a multiply-add for the exponent, one to decay the adjoint state and add the
+    query, one to read it; and for each channel and token the product with the step.
+    """
+    each = channels * states * length
+    return {
+        "exponentials": each,
+        "multiply-adds": 3 * each + channels * length,
+        "bytes": 4 * length * (2 * channels + 2 * states),
+    }
+
+
+def _race(size: tuple[int, int, int]) -> Table:
     channels, states, length = size
-    names = ["ours"]
-    if channels * length**2 <= MATRIX_LIMIT:
-        names.append("matrix")
+    names = list(CONTENDERS)
+    if channels * length**2 > MATRIX_LIMIT:
+        names.remove("matrix")
     # For each token: the decay, the state, and what enters it.
-    if 4 * 3 * channels * states * length <= GRAPH_LIMIT:
-        names.append("gradient")
+    if 4 * 3 * channels * states * length > GRAPH_LIMIT:
+        names = [name for name in names if "gradient" not in name]
     calls = {name: prepare(name, *size) for name in names}
-    results = {name: call() for name, call in calls.items()}
-    for name, result in results.items():
-        assert_same(name, result, results["ours"], 1e-5)
-    del results
-    seconds = race(calls, repeats=5)
+    want = calls["ours"]()
+    for name, call in calls.items():
+        assert_same(name, call(), want, 1e-5)
     memory = {name: peak_memory(prepare, (name, *SMALL), (name, *size)) for name in names}
-    row: dict[str, float | int | None] = {"D": channels, "N": states, "tokens": length}
-    for name in CONTENDERS:
-        row |= {f"{name} (s)": seconds.get(name), f"{name} (MB)": memory.get(name)}
-    return row
+    return compare(
+        f"column_sums: one sequence, D = {channels:,}, N = {states}, L = {length:,}, float32",
+        calls,
+        work(*size),
+        torch.float32,
+        own=("torch path", "matrix", "gradient"),
+        columns={"MB": memory},
+        notes=[
+            "torch path: this library's without numba. gradient: of the sum of `scan`'s output "
+            "with respect to u; transformers': of its Mamba layer's.",
+            f"matrix: `hidden_attention` of as many channels at once as fit into "
+            f"{4 * BLOCK / 2**20:g} MiB, then summed. Up to {MATRIX_LIMIT:.1e} entries in all.",
+            "MB: growth of a fresh process's peak memory during the call, inputs excluded.",
+        ],
+    )

@@ -1,51 +1,29 @@
 """The field of a long sequence: linear in its length, against the dense attention and two scans."""
 
-import inspect
 from collections.abc import Callable
 from functools import partial
-from unittest.mock import patch
 
 import torch
 from scipy.stats import linregress
 from torch import Tensor
 from torch.nn.functional import softplus
-from transformers.models.mamba.modeling_mamba import mamba_selective_scan
 
 from tokensphere import s6
-from tokensphere.flow import MambaFlow, causal_sum, project, random_tokens
+from tokensphere.flow import MambaFlow, project, random_tokens
+from tokensphere.flow.causal_sum import causal_sum
 
-from .measure import Table, assert_same, floor, race
+from .measure import Table, assert_same, compare, race
+from .scan import by_transformers
 
 SIZES = tuple(2**k for k in range(8, 17))
 DIM, STATES = 16, 4
-SWEEP = ((DIM, STATES, 65_536), (128, 128, 8192))
-CHUNKS = (16, 32, 64, 128, 256)
-# Without its wrapper, which would pick a GPU kernel where one is installed.
-TRANSFORMERS_SCAN = inspect.unwrap(mamba_selective_scan)
-DENSE_LIMIT = 2**30
+DENSE_LIMIT = 2**28
 """Bytes of the dense attention; computing it takes a few times as much."""
 
 
-def run(
-    sizes: tuple[int, ...] = SIZES, sweep: tuple[tuple[int, int, int], ...] = SWEEP
-) -> list[Table]:
-    """sizes: lengths L; sweep: (D, N, L) at which chunk lengths are compared."""
-    rows = [_race(length) for length in sizes]
-    return [
-        Table(
-            f"field: one evaluation, D = {DIM}, N = {STATES}, float64",
-            rows,
-            [
-                "dense: `MambaFlow.attention(x)` applied to x. It stops where that alone would "
-                f"take more than {DENSE_LIMIT / 2**30:g} GiB.",
-                "s6.scan: the recurrence, token by token, as in mamba-ssm's `selective_scan_ref`.",
-                "transformers: what its Mamba layer runs on a CPU. It rounds B and u to float32.",
-            ],
-        ),
-        _slopes(rows),
-        _floor(sizes[-1], rows[-1]["ours (s)"]),
-        _sweep(sweep),
-    ]
+def run(sizes: tuple[int, ...] = SIZES) -> list[Table]:
+    """sizes: lengths L; the contenders race at the last one."""
+    return [_race(sizes[-1]), _lengths(sizes)]
 
 
 def problem(dim: int, states: int, length: int) -> tuple[MambaFlow, Tensor]:
@@ -65,6 +43,13 @@ def by_attention(field: MambaFlow, x: Tensor) -> Tensor:
     return project(x, torch.einsum("dlj,jd->ld", field.attention(x), x))
 
 
+def by_torch(field: MambaFlow, x: Tensor) -> Tensor:
+    """The library's own sum in torch, which gradients go through."""
+    S_C, S_B = field.S_BC
+    steps = softplus(x @ field.S_Delta)
+    return project(x, causal_sum(x @ S_C.mT, x @ S_B.mT, field.a * steps, steps * x))
+
+
 def by_scan(scan: Callable[..., Tensor], field: MambaFlow, x: Tensor) -> Tensor:
     """The field by a scan in mamba-ssm's layout."""
     S_C, S_B = field.S_BC
@@ -73,85 +58,86 @@ def by_scan(scan: Callable[..., Tensor], field: MambaFlow, x: Tensor) -> Tensor:
     return project(x, scan(x.mT[None], delta, A, B, C)[0].mT)
 
 
-def _race(length: int) -> dict[str, float | int | None]:
-    field, x = problem(DIM, STATES, length)
-    peers = {
-        "dense": (partial(by_attention, field, x), 1e-12),
-        "s6.scan": (partial(by_scan, s6.scan, field, x), 1e-12),
-        "transformers": (partial(by_scan, TRANSFORMERS_SCAN, field, x), 1e-6),
+PEERS: dict[str, tuple[Callable[[MambaFlow, Tensor], Tensor], float]] = {
+    "torch path": (by_torch, 1e-12),
+    "s6.scan": (partial(by_scan, s6.scan), 1e-12),
+    "transformers": (partial(by_scan, by_transformers), 1e-6),
+}
+"""Name -> (function, how far it may lie from ours)."""
+
+
+def work(tokens: int, dim: int, states: int | None) -> dict[str, float]:
+    """Counts of the cheapest way known, token by token, each number read and written once.
+
+    Multiply-adds a token: N D for keys, as many for queries where S_BC has factors (states None:
+    it has none, and N = D); D^2 for steps; 3 N D to decay the state, to write and to read it; 2 D
+    for exponents and values, 2 D for the norm that scales x, 2 D for the projection.
+    """
+    products = 3 + (1 if states is None else 2)
+    states = states or dim
+    return {
+        "bytes": 2 * 8 * tokens * dim,
+        "exponentials": tokens * dim,
+        "softplus": tokens * dim,
+        "multiply-adds": tokens * (products * states * dim + dim**2 + 6 * dim),
     }
-    names = list(peers)
-    if 8 * DIM * length**2 > DENSE_LIMIT:
-        del peers["dense"]
-    for name, (call, tolerance) in peers.items():
-        assert_same(name, call(), field(x), tolerance)
-    seconds = race({"ours": lambda: field(x)} | {name: call for name, (call, _) in peers.items()})
-    ours = seconds["ours"]
-    return (
-        {"tokens": length, "ours (s)": ours}
-        | {f"{name} (s)": seconds.get(name) for name in names}
-        | {f"{name} / ours": seconds[name] / ours if name in seconds else None for name in names}
+
+
+def _race(length: int) -> Table:
+    field, x = problem(DIM, STATES, length)
+    contenders: dict[str, Callable[[], Tensor]] = {"ours": lambda: field(x)}
+    for name, (call, tolerance) in PEERS.items():
+        assert_same(name, call(field, x), field(x), tolerance)
+        contenders[name] = partial(call, field, x)
+    return compare(
+        f"field: one evaluation, {length:,} tokens, D = {DIM}, N = {STATES}, float64",
+        contenders,
+        work(length, DIM, STATES),
+        torch.float64,
+        own=("torch path", "s6.scan"),
+        notes=[
+            "torch path: this library's without numba. s6.scan: by the layer's recurrence, given "
+            "its steps, keys and queries. transformers: by what its Mamba layer runs on a CPU, "
+            "which rounds B and u to float32.",
+        ],
     )
 
 
-def _slopes(rows: list[dict[str, float | int | None]]) -> Table:
-    """Larger half, but three at least: at small sizes the cost of a call hides the slope."""
-    slopes = []
-    for name in (name for name in rows[0] if name.endswith("(s)")):
-        points = [(row["tokens"], row[name]) for row in rows if row[name] is not None]
-        points = points[-max(3, -(-len(points) // 2)) :]
-        lengths, seconds = torch.tensor(points, dtype=torch.float64).log().T.numpy()
-        fit = linregress(lengths, seconds)
-        slopes.append(
-            {
-                "contender": name.removesuffix(" (s)"),
-                "slope": float(fit.slope),
-                "standard error": float(fit.stderr),
-                "from tokens": points[0][0],
-                "to tokens": points[-1][0],
+def _lengths(sizes: tuple[int, ...]) -> Table:
+    """CPU seconds on one thread, and their slopes."""
+    calls = {"ours": MambaFlow.__call__, "dense": by_attention}
+    calls |= {name: call for name, (call, _) in PEERS.items()}
+    rows: list[dict[str, float | int | str | None]] = []
+    for length in sizes:
+        field, x = problem(DIM, STATES, length)
+        racing = {name: partial(call, field, x) for name, call in calls.items()}
+        if 8 * DIM * length**2 > DENSE_LIMIT:
+            del racing["dense"]
+        else:
+            assert_same("dense", racing["dense"](), field(x), 1e-12)
+        seconds = race(racing, threads=(1,), repeats=5, budget=0.5)
+        rows.append(
+            {"tokens": length}
+            | {
+                f"{name} CPU s": seconds[name, 1].least("cpu") if name in racing else None
+                for name in calls
             }
         )
-    return Table("field: slope of log time against log length", slopes)
-
-
-def _floor(length: int, taken: float) -> Table:
-    """Counts of the cheapest linear-time algorithm: chunks of one token.
-
-    Multiply-adds a token: 2 N D for queries and keys, D^2 for steps, 2 N D to write and read the
-    state. Longer chunks cost more of them and fewer passes.
-    """
-    counts = {
-        "bytes": 2 * 8 * length * DIM,
-        "exponentials": length * DIM,
-        "softplus": length * DIM,
-        "multiply-adds": length * (4 * STATES * DIM + DIM**2),
+    slopes = {
+        name: _slope([(row["tokens"], row[name]) for row in rows if row[name]])
+        for name in list(rows[0])[1:]
     }
-    title = f"field: floor at {length:,} tokens (each number read, computed and written once)"
-    return floor(title, counts, torch.float64, taken)
+    notes = [
+        "One thread. slope: of log time against log length with its standard error, over the "
+        "larger half of the lengths, three at least: at small ones the cost of a call hides it.",
+        "dense: `MambaFlow.attention(x)` applied to x. It stops where that alone would take more "
+        f"than {DENSE_LIMIT / 2**20:g} MiB.",
+    ]
+    return Table("field: CPU time by length", [*rows, {"tokens": "slope"} | slopes], notes)
 
 
-def _sweep(sweep: tuple[tuple[int, int, int], ...]) -> Table:
-    def chunked(field: MambaFlow, x: Tensor, chunk: int) -> Tensor:
-        with patch.object(causal_sum, "CHUNK", chunk):
-            return field(x)
-
-    rows, notes = [], []
-    for dim, states, length in sweep:
-        field, x = problem(dim, states, length)
-        for chunk in CHUNKS:
-            assert_same(f"CHUNK = {chunk}", chunked(field, x, chunk), field(x), 1e-12)
-        seconds = race(
-            {str(chunk): partial(chunked, field, x, chunk) for chunk in (*CHUNKS, causal_sum.CHUNK)}
-        )
-        rows.append(
-            {"D": dim, "N": states, "tokens": length}
-            | {f"{chunk} (s)": seconds[str(chunk)] for chunk in CHUNKS}
-        )
-        best = min(seconds, key=seconds.__getitem__)
-        excess = seconds[str(causal_sum.CHUNK)] / seconds[best] - 1
-        notes.append(
-            f"D = {dim}, N = {states}: best {best}; the default takes {100 * excess:.0f} % more."
-        )
-    return Table(
-        f"field: tokens a chunk, `causal_sum.CHUNK` (default {causal_sum.CHUNK})", rows, notes
-    )
+def _slope(points: list[tuple[int, float]]) -> str:
+    points = points[-max(3, -(-len(points) // 2)) :]
+    lengths, seconds = torch.tensor(points, dtype=torch.float64).log().T.numpy()
+    fit = linregress(lengths, seconds)
+    return f"{fit.slope:.2f} ± {fit.stderr:.2f}"

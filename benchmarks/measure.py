@@ -1,23 +1,37 @@
-"""Wall time, memory, the rates of this machine, and tables to show them in."""
+"""Time, memory, the rates of this machine, floors made of them, and tables to show them in."""
 
+import importlib.util
+import math
 import multiprocessing
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-LARGE = 2**26
+THREADS = (1, 2)
+LARGE = 2**23
 """Elements of the arrays that no cache near a core holds."""
 CACHED = 2**17
 """Elements of the arrays that one does."""
-ORDER = 2048
+NEAREST = 1024
+"""Elements of the arrays that the cache nearest to a core holds."""
+ROUNDS = 2**13
+"""How often a kernel goes over those."""
+ORDER = 1024
 """Rows and columns of the matrices that measure the rate of matmul."""
 STATUS = Path("/proc/self/status")
+CLOCKS = {"wall": "wall", "cpu": "CPU"}
+SPREAD = "Least of several runs in turns; ± %: by which the median lies above."
 
 
 @dataclass(frozen=True)
@@ -50,22 +64,296 @@ def _cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+@dataclass(frozen=True)
+class Seconds:
+    """What calls of one contender took, each in wall time and in CPU time of its process."""
+
+    wall: tuple[float, ...]
+    cpu: tuple[float, ...]
+
+    def least(self, kind: str) -> float:
+        """Of "wall" or "cpu": other processes only ever add to it."""
+        return min(getattr(self, kind))
+
+    def spread(self, kind: str) -> float | None:
+        """Per cent by which the median lies above the least; None for a single call."""
+        times = getattr(self, kind)
+        return 100 * (statistics.median(times) / min(times) - 1) if len(times) > 1 else None
+
+
+class Elsewhere:
+    """A contender in processes of its own, one for each number of threads.
+
+    For libraries that settle how many threads they use when they are imported.
+
+    Args:
+        prepare: (threads, *arguments) -> the call; found by name from the other process.
+    """
+
+    def __init__(self, prepare: Callable[..., Callable[[], Any]], *arguments: Any) -> None:
+        self._prepare, self._arguments = prepare, arguments
+        self._pools: dict[int, Any] = {}
+
+    def __call__(self) -> Any:
+        return self._pool(1).apply(_called)
+
+    def seconds(self, threads: int) -> tuple[float, float]:
+        """Wall and CPU seconds of one call, without what it takes to ask for it."""
+        return self._pool(threads).apply(_clocked)
+
+    def close(self) -> None:
+        for pool in self._pools.values():
+            pool.terminate()
+
+    def _pool(self, threads: int) -> Any:
+        if threads not in self._pools:
+            arguments = (self._prepare, threads, *self._arguments)
+            context = multiprocessing.get_context("spawn")
+            self._pools[threads] = context.Pool(1, _start, arguments)
+        return self._pools[threads]
+
+
+_call: Callable[[], Any]
+
+
+def _start(prepare: Callable[..., Callable[[], Any]], *arguments: Any) -> None:
+    global _call
+    _call = prepare(*arguments)
+
+
+def _called() -> Any:
+    return _call()
+
+
+def _clocked() -> tuple[float, float]:
+    return clock(_call)
+
+
+def clock(call: Callable[[], Any]) -> tuple[float, float]:
+    """Wall and CPU seconds of one call; CPU time is that of all the process's threads."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    call()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+@contextmanager
+def limited(threads: int) -> Iterator[None]:
+    """torch, and numpy's BLAS where threadpoolctl is installed, use this many threads."""
+    before = torch.get_num_threads()
+    with ExitStack() as stack:
+        if importlib.util.find_spec("threadpoolctl"):
+            from threadpoolctl import threadpool_limits
+
+            stack.enter_context(threadpool_limits(threads))
+        torch.set_num_threads(threads)
+        stack.callback(torch.set_num_threads, before)
+        yield
+
+
 def race(
-    contenders: dict[str, Callable[[], object]], repeats: int = 10, budget: float = 3.0
-) -> dict[str, float]:
-    """Least wall time of each contender, in seconds: other processes only ever add to it.
+    contenders: dict[str, Callable[[], object]],
+    threads: Sequence[int] = THREADS,
+    repeats: int = 7,
+    budget: float = 2.0,
+    once: Collection[str] = (),
+) -> dict[tuple[str, int], Seconds]:
+    """What each contender takes on each number of threads; those in `once` run once, on the first.
 
     They run in turns, so that a slow spell of the machine meets them all. One that has used up its
-    budget, in seconds, is not run again. Run each once before: the first call loads and allocates.
+    budget, in seconds of wall time on one number of threads, is not run again. Run each once
+    before: the first call loads, compiles and allocates.
     """
-    times: dict[str, list[float]] = {name: [] for name in contenders}
+    taken: dict[tuple[str, int], list[tuple[float, float]]] = {
+        (name, count): []
+        for name in contenders
+        for count in (threads[:1] if name in once else threads)
+    }
     for _ in range(repeats):
-        for name, call in contenders.items():
-            if sum(times[name]) < budget:
-                start = time.perf_counter()
-                call()
-                times[name].append(time.perf_counter() - start)
-    return {name: min(each) for name, each in times.items()}
+        for count in threads:
+            with limited(count):
+                for name, call in contenders.items():
+                    times = taken.get((name, count))
+                    if times is None or (times and name in once):
+                        continue
+                    if sum(wall for wall, _ in times) < budget:
+                        apart = isinstance(call, Elsewhere)
+                        times.append(call.seconds(count) if apart else clock(call))
+    return {key: Seconds(*zip(*times, strict=True)) for key, times in taken.items()}
+
+
+def compare(
+    title: str,
+    contenders: dict[str, Callable[[], object]],
+    work: dict[str, float],
+    dtype: torch.dtype,
+    *,
+    own: Collection[str] = (),
+    columns: dict[str, dict[str, Any]] | None = None,
+    notes: Sequence[str] = (),
+    **options: Any,
+) -> Table:
+    """The table of a race.
+
+    Args:
+        contenders: "ours" and the others, each of which has run before.
+        work: what the cheapest way known must do, in the names of `rates`; see `floor`.
+        own: others that are no peers, such as another path of ours or a part of the work.
+        columns: more of them, heading -> contender -> cell.
+        options: of `race`.
+    """
+    seconds = race(contenders, **options)
+    peers = [name for name in contenders if name not in ("ours", *own)]
+    rows = []
+    best: dict[str, None] = {}
+    counts = sorted({count for _, count in seconds})
+    for count in counts:
+        least = floor(work, dtype, count)
+        for name in contenders:
+            if (name, count) not in seconds:
+                continue
+            times = seconds[name, count]
+            row: dict[str, Any] = {"contender": name, "threads": count}
+            row |= {head: cells.get(name) for head, cells in (columns or {}).items()}
+            for kind, unit in CLOCKS.items():
+                row |= {f"{unit} s": times.least(kind), f"{unit} ± %": times.spread(kind)}
+            for kind, unit in CLOCKS.items():
+                ratio = times.least(kind) / least[kind] if name == "ours" else None
+                row[f"ours / floor, {unit}"] = ratio
+            for kind, unit in CLOCKS.items():
+                first = _first(peers, seconds, count, kind) if name == "ours" else None
+                row[f"ours / best peer, {unit}"] = first and times.least(kind) / first[0]
+                if first:
+                    best[first[1]] = None
+            rows.append(row)
+        rows.append(
+            dict.fromkeys(rows[-1])
+            | {"contender": "floor", "threads": count}
+            | {"wall s": least["wall"], "CPU s": least["cpu"]}
+        )
+    notes = [*notes, SPREAD]
+    said = [f"best peer: {' or '.join(best)}."] if best else []
+    return Table(title, rows, [*said, describe(work, dtype, counts), *notes])
+
+
+def _first(
+    peers: list[str], seconds: dict[tuple[str, int], Seconds], threads: int, kind: str
+) -> tuple[float, str] | None:
+    """The least time of a peer, and its name. One that a second thread only costs has it on one."""
+    return min(
+        (
+            (times.least(kind), name)
+            for (name, count), times in seconds.items()
+            if name in peers and count <= threads
+        ),
+        default=None,
+    )
+
+
+def floor(work: dict[str, float], dtype: torch.dtype, threads: int) -> dict[str, float]:
+    """Wall and CPU seconds that the work takes at least, at this machine's rates.
+
+    Exponentials, softplus and multiply-adds share a core's units, so they follow one another; bytes
+    can be on their way meanwhile.
+    """
+    speed = rates(dtype, threads)
+    each = {name: count / speed[name] for name, count in work.items()}
+    moved = sum(taken for name, taken in each.items() if "bytes" in name)
+    wall = max(moved, sum(each.values()) - moved)
+    return {"wall": wall, "cpu": threads * wall}
+
+
+def describe(work: dict[str, float], dtype: torch.dtype, threads: Sequence[int]) -> str:
+    """The floor in words, with the rates that it rests on."""
+    speeds = [rates(dtype, count) for count in threads]
+    parts = [
+        f"{count / 1e6:.4g} million {name} at "
+        + " or ".join(f"{speed[name] / 1e9:.3g}" for speed in speeds)
+        for name, count in work.items()
+    ]
+    how = "inlined by numba" if inlined() else "by calls of torch, since numba is not installed"
+    return (
+        f"floor: {', '.join(parts)} thousand millions a second on "
+        f"{' or '.join(map(str, threads))} threads, measured in this run; arithmetic {how}, one "
+        "kind after another, bytes meanwhile."
+    )
+
+
+def inlined() -> bool:
+    return importlib.util.find_spec("numba") is not None
+
+
+@cache
+def rates(dtype: torch.dtype, threads: int) -> dict[str, float]:
+    """What `threads` threads of this machine do in a second at most.
+
+    - exponentials (2^x: rates may be given to the base 2), softplus, multiply-adds: in the
+      registers of a compiled loop, see `kernels`; without numba as calls of torch. Multiply-adds
+      are the better of that and of a matmul.
+    - bytes, cached bytes: copied, read and written, in memory and in a cache.
+    - new bytes: written to memory fresh from the system, which has to clear it first. A result of
+      many megabytes is such.
+
+    By CPU time, which other processes do not add to as they do to wall time.
+    """
+    number = np.dtype(str(dtype).removeprefix("torch."))
+    best: dict[str, float] = {}
+
+    def measure(name: str, count: float, prepare: Callable[[], Callable[[], object]]) -> None:
+        calls = [prepare() for _ in range(threads)]
+        run = lambda: list(pool.map(lambda call: call(), calls))  # noqa: E731
+        run()
+        least = min(clock(run)[1] for _ in range(5))
+        best[name] = max(best.get(name, 0.0), threads * threads * count / least)
+
+    with limited(1), ThreadPoolExecutor(threads) as pool:
+        for name, per_round, kernel in _arithmetic(number.type):
+            start = np.linspace(-2.0, 0.0, NEAREST, dtype=number)
+            measure(
+                name,
+                per_round * ROUNDS * NEAREST,
+                lambda kernel=kernel, start=start: partial(kernel, start.copy(), ROUNDS),
+            )
+        matrix = torch.ones(ORDER, ORDER, dtype=dtype)
+        measure("multiply-adds", ORDER**3, lambda: partial(torch.matmul, matrix, matrix))
+        for name, elements in (("bytes", LARGE), ("cached bytes", CACHED)):
+            # As many copies of few elements as take as long as one of many.
+            copies = LARGE // elements
+            size = 2 * copies * elements * number.itemsize
+            measure(name, size, lambda n=elements, k=copies: _copies(np.ones(n, number), k))
+        for fill in (np.ones, lambda n, _: torch.ones(n, dtype=dtype)):
+            measure(
+                "new bytes", LARGE * number.itemsize, lambda fill=fill: partial(fill, LARGE, number)
+            )
+    return best
+
+
+def _arithmetic(dtype: type) -> Iterator[tuple[str, int, Callable[[np.ndarray, int], object]]]:
+    """What is counted, how much of it in a round and number, and a function (array, rounds)."""
+    if inlined():
+        from .kernels import CHAIN, kernels
+
+        for name, kernel in kernels(dtype).items():
+            yield name, CHAIN if name == "multiply-adds" else 1, kernel
+        return
+
+    def repeat(function: Callable[[Tensor], Tensor], values: np.ndarray, rounds: int) -> None:
+        # A call is worth more numbers than fit into the nearest cache.
+        many = torch.from_numpy(np.resize(values, NEAREST * 64))
+        for _ in range(math.ceil(rounds / 64)):
+            function(many)
+
+    yield "exponentials", 1, partial(repeat, torch.exp2)
+    yield "softplus", 1, partial(repeat, softplus)
+
+
+def _copies(source: np.ndarray, count: int) -> Callable[[], None]:
+    target = source.copy()
+
+    def copy() -> None:
+        for _ in range(count):
+            np.copyto(target, source)
+
+    return copy
 
 
 def assert_same(name: str, got: Tensor, want: Tensor, tolerance: float) -> None:
@@ -78,49 +366,6 @@ def assert_same(name: str, got: Tensor, want: Tensor, tolerance: float) -> None:
         f"{name} computes something else: off by {error:.1e} at {where}, "
         f"{int((apart > tolerance).sum())} of {apart.numel()} numbers by more than {tolerance:.0e}"
     )
-
-
-def rates(dtype: torch.dtype) -> dict[str, float]:
-    """What this machine does in a second at most: bytes copied (read and written), multiply-adds
-    in a matmul, exponentials, softplus. Each is the better of a cached and a large array."""
-    size = torch.empty((), dtype=dtype).element_size()
-    best = dict.fromkeys(("bytes", "exponentials", "softplus"), 0.0)
-    for elements in (CACHED, LARGE):
-        source = torch.linspace(-5.0, 0.0, elements, dtype=dtype)
-        target = torch.empty_like(source)
-        kernels = {
-            "bytes": lambda s=source, t=target: t.copy_(s),
-            "exponentials": lambda s=source, t=target: torch.exp(s, out=t),
-            "softplus": lambda s=source: softplus(s),
-        }
-        for name, least in race(kernels).items():
-            count = 2 * size * elements if name == "bytes" else elements
-            best[name] = max(best[name], count / least)
-    matrix = torch.ones(ORDER, ORDER, dtype=dtype)
-    least = race({"matmul": lambda: matrix @ matrix})["matmul"]
-    return {**best, "multiply-adds": ORDER**3 / least}
-
-
-def floor(title: str, counts: dict[str, float], dtype: torch.dtype, taken: float) -> Table:
-    """The time that `counts` (names as in `rates`) take at this machine's rates, and how far above
-    it lies `taken`."""
-    speed = rates(dtype)
-    rows = [
-        {
-            "what": name,
-            "count (millions)": count / 1e6,
-            "a second (billions)": speed[name] / 1e9,
-            "floor (ms)": 1e3 * count / speed[name],
-        }
-        for name, count in counts.items()
-    ]
-    each = [row["floor (ms)"] for row in rows]
-    notes = [
-        f"One after another these take {sum(each):.3g} ms; ours takes {1e3 * taken:.3g} ms, "
-        f"{1e3 * taken / sum(each):.3g} times as long.",
-        f"If they overlapped perfectly, {max(each):.3g} ms: {1e3 * taken / max(each):.3g} times.",
-    ]
-    return Table(title, rows, notes)
 
 
 def peak_memory(

@@ -19,8 +19,9 @@ which is eqs (1)-(2) of the paper with ``A[d, n] = -a_d`` for every state n. Eli
     M[l, j] = delta_j sum_n C_{l,n} B_{j,n} exp(A_{d,n} sum_{k=j+1}^{l} delta_k),
 
 which is eqs (4)-(5). All functions multiply decays or add up steps away from one token; none
-divides by a decay or subtracts two cumulated sums, so they stay exact when steps are tiny or huge. Inputs in half
-precision are computed in float32; the result has the dtype of ``delta``.
+divides by a decay or subtracts two cumulated sums, so they stay exact when steps are tiny or huge.
+Inputs in half precision are computed in float32; the result has the dtype of ``delta``, that of
+:func:`selective_scan` the one of ``u``.
 """
 
 from .attention import attention_rows, hidden_attention

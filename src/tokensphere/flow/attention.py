@@ -31,9 +31,10 @@ def attention_flow(
     sums over all tokens, or over those up to l if causal.
 
     One evaluation costs O(L^2 D) time and, on a CPU, O(L D) memory, its gradient too: torch's
-    fused attention, which has a kernel for float64 there. Elsewhere, for second derivatives, in
-    forward mode and under the transforms of torch.func, blocks of queries take its place: the same
-    memory where no gradient is asked for, and O(L^2) where one is.
+    fused attention, which has a kernel for float64 there. On other devices, for second derivatives,
+    in forward mode, under the transforms of torch.func and in torch.compile, plain torch takes its
+    place, for a block of queries at a time: the same memory but for the block's scores where no
+    gradient is asked for, and O(L^2) where one is.
 
     Args:
         Q, K: (..., M, D), queries and keys; or functions of t that return such.
@@ -48,7 +49,7 @@ def attention_flow(
         ValueError: a wrong shape, dtype or non-finite value; the message names the argument.
             Constant parameters are checked at once, functions of t at each call.
 
-    Systems of the literature, with the code that simulates them:
+    Systems of the literature, and programs that simulate them:
 
         Geshkovski, Letrouit, Polyanskiy, Rigollet, A mathematical perspective on transformers,
         arXiv 2312.10794; github.com/borjanG/2023-transformers-rotf.
@@ -56,18 +57,18 @@ def attention_flow(
             (USA):                            Q = beta I, K = I, causal=False, softmax=False
             sphere.py, its A and V:           Q = beta A, K = A, V
             phase-diagrams.py, its BF and V:  Q = beta I, K = BF, V.mT (its tokens are rows times V)
-        Karagodin, Ge, Polyanskiy, Rigollet, Normalization in attention dynamics, arXiv 2510.22026;
-        github.com/nikitus20/simuformer, its H heads BF_h, V_h:
-            postln:           Q = beta I, K = BF_h, V = V_h.mT / H, heads=True
-            postln, no softmax: the same, softmax=False and L times this V
+        Karagodin, Ge, Polyanskiy, Rigollet, Normalization in attention dynamics, arXiv 2510.22026,
+        its Post-LN; github.com/nikitus20/simuformer, its H heads BF_h, V_h:
+            --norm postln:    Q = beta I, K = BF_h, V = V_h.mT / H, heads=True
+            --no_softmax:     softmax=False, V = L V_h.mT / H
             --sequential:     causal=True
         Karagodin, Polyanskiy, Rigollet, Clustering in causal attention masking, arXiv 2411.04990:
             Q, K and V, causal=True
 
     What these programs iterate, x <- unit(x + h y), is :func:`tokensphere.flow.layers` of this
-    field with times h apart: forward Euler. Their pre-norm is
-    :func:`tokensphere.flow.simulate_residual_stream`. Attention that is normalised itself (nGPT,
-    peri-LN) and tokens that are not on a sphere (arXiv 2305.05465) are not instances.
+    field with times h apart: forward Euler. Pre-LN is
+    :func:`tokensphere.flow.simulate_residual_stream` of it. Peri-LN and nGPT, which normalise the
+    layer's output, and tokens that are not on a sphere (arXiv 2305.05465) are not instances.
     """
     return AttentionFlow(Q, K, V, causal, softmax, heads)
 

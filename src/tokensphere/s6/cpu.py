@@ -250,6 +250,11 @@ def _scan(u, delta, A, B, C, state, resets, out, shared):
             for first in range(0, channels, WIDTH):
                 lanes = min(WIDTH, channels - first)
                 own = slice(first, first + lanes)
+                if lanes < WIDTH:
+                    # Idle lanes stand still at zero.
+                    inputs[:] = zero
+                    steps[:] = zero
+                    h[:] = zero
                 for w in range(lanes):
                     for n in range(states):
                         rates[n, w] = A[g, first + w, n] * u.dtype.type(1.4426950408889634)
@@ -313,6 +318,10 @@ def _column_sums(weights, delta, A, B, C, adjoint, resets, out, shared):
                 lanes = min(WIDTH, channels - first)
                 own = slice(first, first + lanes)
                 h[:] = zero
+                if lanes < WIDTH:
+                    # Idle lanes stand still at zero.
+                    scales[:] = zero
+                    steps[:] = zero
                 for w in range(lanes):
                     for n in range(states):
                         rates[n, w] = A[g, first + w, n] * delta.dtype.type(1.4426950408889634)

@@ -256,6 +256,11 @@ def test_first_and_second_derivatives(causal, softmax):
     for check in (torch.autograd.gradcheck, torch.autograd.gradgradcheck):
         assert check(field, (x, Q, K, V))
         assert check(field, (x.detach(), Q, K.detach(), V.detach()))
+    # The gradient that is to be derived again is not the kernel's own.
+    energy = field(x, Q, K, V).square().sum()
+    again = torch.autograd.grad(energy, (x, Q, K, V), create_graph=True)
+    for one, other in zip(again, torch.autograd.grad(energy, (x, Q, K, V)), strict=True):
+        same(one.detach(), other, 1e-12 * max(1.0, float(other.abs().max())))
 
 
 @masks
@@ -364,6 +369,10 @@ NAN = torch.full((3, 3), torch.nan, dtype=torch.float64)
         ("V", lambda: attention_flow(EYE, EYE, lambda t: NAN, causal=True)(X)),
         ("V", lambda: attention_flow(EYE, lambda t: EYE, EYE[:2, :2], causal=True)),
         ("V", lambda: attention_flow(EYE[None], EYE[None], EYE, causal=True, heads=True)),
+        (
+            "V",
+            lambda: attention_flow(*[EYE.expand(2, 3, 3)] * 2, EYE[None], causal=True, heads=True),
+        ),
         ("causal", lambda: attention_flow(EYE, EYE, causal=1)),
         ("softmax", lambda: attention_flow(EYE, EYE, causal=True, softmax="no")),
         ("heads", lambda: attention_flow(EYE, EYE, causal=True, heads=8)),

@@ -140,8 +140,9 @@ class MambaFlow(Parametric):
 
     Any parameter may instead be a function of t that returns such a tensor (Remark 2.1).
 
-    Calling the field costs O(L (CHUNK (N + D) + N D)) time and O(L (CHUNK + D + N D / CHUNK))
-    memory.
+    On a CPU, where no gradient is asked for and numba is installed, a call is one compiled pass:
+    O(L D (N + D)) time, and no memory that grows with L but its result. Elsewhere it costs
+    O(L (CHUNK (N + D) + N D)) time and O(L (CHUNK + D + N D / CHUNK)) memory.
 
     Raises:
         ValueError: a wrong shape, dtype, sign or non-finite value; the message names the argument.
@@ -273,6 +274,12 @@ class AutoregressiveFlow(OnSphere):
         Raises: ValueError for weights of a wrong shape or not finite, or tokens off the sphere.
         """
         check_tokens(x, x.shape[-1], 2)
+        return self._attention(x)
+
+    def unchecked(self, x: Tensor, t: Tensor | float = 0.0) -> Tensor:
+        return project(x, self._attention(x) @ x)
+
+    def _attention(self, x: Tensor) -> Tensor:
         weights = self.coefficients(x)
         check_tensor("coefficients(x)", weights, 2)
         if weights.shape[-2:] != (x.shape[-2], x.shape[-2]):

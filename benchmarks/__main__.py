@@ -12,7 +12,17 @@ import torch
 
 from tokensphere import records
 
-NAMES = ("field", "column_sums", "simulate", "attention_flow")
+from .measure import THREADS
+
+NAMES = (
+    "simulate",
+    "field",
+    "scan",
+    "column_sums",
+    "hidden_attention",
+    "selective_scan",
+    "attention_flow",
+)
 GPU_NAMES = ("column_sums_gpu", "permute_gpu")
 """Run only when named: they need a CUDA device, and the first mamba-ssm as a peer."""
 
@@ -35,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(f"--out: {arguments.out} is a folder")
 
     start = time.perf_counter()
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads\n", flush=True)
+    print(f"torch {torch.__version__}, {' and '.join(map(str, THREADS))} threads\n", flush=True)
     data, sizes = {}, {}
     for name in names:
         benchmark = importlib.import_module(f".{name}", __package__)
@@ -48,10 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             records.save(
                 arguments.out,
                 data,
-                parameters={"threads": torch.get_num_threads(), "sizes": sizes},
-                code=[
-                    "tokensphere." + name for name in ("flow", "s6", "reorder.wrapping")
-                ],
+                parameters={"threads": THREADS, "sizes": sizes},
+                code=["tokensphere." + name for name in ("flow", "s6", "reorder.wrapping")],
                 seconds=time.perf_counter() - start,
                 seed=0,
                 device="cuda:0" if set(names) & set(GPU_NAMES) else "cpu",

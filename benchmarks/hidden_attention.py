@@ -63,15 +63,15 @@ def prepare(name: str, *size: int) -> Callable[[], Tensor]:
 def work(channels: int, states: int, length: int) -> dict[str, float]:
     """Counts of divide and conquer: a half's queries meet the other half's keys.
 
-    A product for each entry j <= l and state. Before that each of log2 L levels takes, for each
-    channel, state and token, a multiply-add for the exponent, an exponential, and a product with
-    the key or the query. The result lies in memory that is new to the process, zeros included.
+    A product for each entry j <= l and state. Before that, for each channel, state and token, one
+    of step and key, and in each of log2 L levels one for the exponent, an exponential, and one
+    with the key or the query. The result lies in memory new to the process, zeros included.
     """
     each = channels * states * length
     levels = math.log2(length)
     return {
         "exponentials": each * levels,
-        "multiply-adds": each * ((length + 1) / 2 + 2 * levels),
+        "multiply-adds": each * ((length + 1) / 2 + 1 + 2 * levels),
         "new bytes": 4 * channels * length**2,
     }
 

@@ -7,6 +7,7 @@ numba, which may be absent: `measure.rates` alone imports this module.
 
 import math
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from numba import njit
@@ -17,6 +18,7 @@ CHAIN = 16
 """Multiply-adds, one upon the other, between a number's load and its store."""
 
 
+@cache
 def kernels(dtype: type) -> dict[str, Callable[[np.ndarray, int], None]]:
     """Functions (array, rounds) by what they count, as in `measure.rates`.
 
@@ -82,9 +84,13 @@ def _compiled(function: Callable) -> Callable:
 
 
 def _fit(function: Callable, domain: tuple[float, float], degree: int) -> np.ndarray:
-    """Coefficients of the polynomial that meets the function at Chebyshev's points."""
-    through = np.polynomial.Chebyshev.interpolate(function, degree, domain=domain)
-    return through.convert(kind=np.polynomial.Polynomial).coef
+    """Coefficients of the polynomial nearest to the function at many of Chebyshev's points."""
+    first, last = domain
+    count = 64 * (degree + 1)  # so many that rounding of the function's values evens out
+    points = np.cos(np.pi * (np.arange(count) + 0.5) / count)
+    points = (first + last) / 2 + (last - first) / 2 * points
+    near = np.polynomial.Chebyshev.fit(points, function(points), degree, domain=domain)
+    return near.convert(kind=np.polynomial.Polynomial).coef
 
 
 def _polynomial(coefficients: np.ndarray, dtype: type) -> Callable:

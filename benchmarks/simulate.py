@@ -139,6 +139,10 @@ def _recurrence(field: MambaFlow, sequences: int, length: int, dim: int) -> tupl
     return derivative, (2, 1, 0)
 
 
+def diffrax_installed() -> bool:
+    return importlib.util.find_spec("diffrax") is not None
+
+
 def by_diffrax(threads: int, *size: int) -> Call:
     """diffrax's Dopri8 on the recurrence, compiled; for a process of its own."""
     os.environ["NPROC"] = str(threads)  # what XLA makes its threads by
@@ -208,7 +212,7 @@ def _race(sequences: int, length: int, dim: int) -> Table:
     # Of these all sequences are at hand; the slow ones have shown that they compute the same.
     ends |= {"ours": calls["ours"](), "scipy DOP853": solve}
     with ExitStack() as stack:
-        if importlib.util.find_spec("diffrax"):
+        if diffrax_installed():
             calls["diffrax Dopri8"] = stack.enter_context(closing(Elsewhere(by_diffrax, *size)))
             ends["diffrax Dopri8"] = calls["diffrax Dopri8"]()
         reference = by_scipy(field, few, 3e-14, 1e-16)

@@ -92,6 +92,8 @@ def test_a_batch_of_parameters_meets_a_batch_of_tokens():
     assert_same(MambaFlow(S_BC, S_Delta, a), x)
     assert_same(SharedStepFlow((S_BC, 2 * S_BC), normal(g, 2, 1, 4), 0.7), x)
     assert_same(FirstTokenFlow(S_BC, S_Delta), x)
+    # Longer than a block of the pass, where sequences take turns in it.
+    assert_same(MambaFlow(S_BC, S_Delta, a * normal(g, 2, 3, 4).exp()), x.repeat(1, 1, 10, 1))
     # Tokens without the batch of the parameters: the result has it, an array of x's shape has not.
     field = MambaFlow(S_BC, S_Delta, a)
     assert field(x[0, 0]).shape == (2, 3, 5, 4)
@@ -217,9 +219,14 @@ def test_tracers_take_the_torch_path():
         lambda z: softplus(z) if cpu.plain(z) else 2 * z
     )(x)
     torch.testing.assert_close(graph(other), 2 * other)
-    compiled = torch.compile(field.unchecked, backend="eager")
-    compiled(x)
-    torch.testing.assert_close(compiled(other), field(other), rtol=0, atol=1e-13)
+    compiled = torch.compile(lambda z: softplus(z) if cpu.plain(z) else 2 * z, backend="eager")
+    torch.testing.assert_close(compiled(x), 2 * x)
+    whole = torch.compile(field.unchecked, backend="eager")
+    torch.testing.assert_close(whole(other), field(other), rtol=0, atol=1e-13)
+    seen = []
+    torch.func.vmap(lambda z: (seen.append(cpu.plain(z)), z)[1])(x)
+    torch.func.jacrev(lambda z: (seen.append(cpu.plain(z)), z)[1])(x)
+    assert seen == [False, False]
     with torch.device("meta"):  # where new tensors would go
         torch.testing.assert_close(field(x), project(x, in_torch(field, x)), rtol=0, atol=1e-12)
 

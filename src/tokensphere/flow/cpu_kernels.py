@@ -42,8 +42,6 @@ def decay(x):
     The library's exponential would be called number by number; this one is a polynomial, of
     degree 11 and 2e-17 off (a Chebyshev fit of (exp(r) - 1 - r) / r^2), and works on vectors.
     """
-    vanishes = x < LEAST
-    x = LEAST if vanishes else x
     shifted = x * LOG2_E + ROUND
     k = shifted - ROUND
     r = (x - k * LN2_HIGH) - k * LN2_LOW
@@ -59,7 +57,7 @@ def decay(x):
     q = q * r + 0.5000000000000001
     power = np.int64((np.float64(shifted).view(np.int64) + 1023) << 52).view(np.float64)
     found = power * (1.0 + (r + r * r * q))
-    return 0.0 if vanishes else found
+    return 0.0 if x < LEAST else found
 
 
 @compiled

@@ -1,13 +1,10 @@
-"""The fields against their equations and their symmetries; simulation; bad input."""
-
-import math
+"""The fields against their equations and their symmetries; layers; bad input."""
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.integrate import solve_ivp
 
 from tokensphere import s6
 from tokensphere.flow import (
@@ -20,8 +17,6 @@ from tokensphere.flow import (
     layers,
     project,
     random_tokens,
-    simulate,
-    simulate_residual_stream,
 )
 
 
@@ -179,64 +174,6 @@ def test_gradients_pass_through_the_field():
     assert torch.autograd.gradcheck(lambda z: MambaFlow(S_BC, S_Delta, a)(unit(z)), x)
 
 
-def test_simulate_against_scipy():
-    """Time-dependent parameters, to the tolerance asked for."""
-    S_BC, S_Delta, a, g = parameters(0, 4)
-    other = normal(g, 4, 4)
-    field = MambaFlow(
-        lambda t: S_BC * math.cos(t) + other * math.sin(t), S_Delta, lambda t: a * (1 + 0.1 * t)
-    )
-    x0 = random_tokens(6, 4, generator=g)
-    times = torch.linspace(0, 8, 33, dtype=torch.float64)
-
-    def right_hand_side(t, z):
-        x = torch.from_numpy(z).view(6, 4)
-        return field(x / x.norm(dim=-1, keepdim=True), t).flatten().numpy()
-
-    reference = solve_ivp(
-        right_hand_side,
-        (0, 8),
-        x0.flatten().numpy(),
-        method="DOP853",
-        t_eval=times.numpy(),
-        rtol=1e-13,
-        atol=1e-14,
-    ).y.T.reshape(33, 6, 4)
-    trajectory = simulate(field, x0, times)
-    # Errors of single steps, each below 1e-9, add up over some hundred steps.
-    assert np.abs(trajectory.tokens.numpy() - reference).max() < 1e-7
-    assert float((trajectory.tokens.norm(dim=-1) - 1).abs().max()) < 1e-14
-    torch.testing.assert_close(trajectory.tokens[0], x0, rtol=0, atol=1e-15)
-
-
-def test_a_crowd_is_simulated_as_accurately_as_one():
-    """The slow majority must not hide the error of one fast sequence."""
-    S_BC, S_Delta, _, g = parameters(0, 3)
-    y0 = random_tokens(1, 3, generator=g)
-    times = torch.tensor([0.0, 5.0], dtype=torch.float64)
-    alone = simulate(FirstTokenFlow(20 * S_BC, S_Delta), y0, times).tokens[-1]
-    slow = torch.full((400, 1, 1), 1e-3, dtype=torch.float64)
-    slow[0] = 20.0
-    crowd = simulate(FirstTokenFlow(slow * S_BC, S_Delta), y0.expand(400, 1, 3), times).tokens[-1]
-    torch.testing.assert_close(crowd[0], alone, rtol=0, atol=1e-7)
-    # At a loose tolerance too its steps are its own: the same result, to rounding.
-    loose = [
-        simulate(FirstTokenFlow(scale * S_BC, S_Delta), start, times, 1e-4, 1e-7).tokens[-1, 0]
-        for scale, start in ((20.0, y0), (slow, y0.expand(400, 1, 3)))
-    ]
-    torch.testing.assert_close(loose[1].flatten(), loose[0].flatten(), rtol=0, atol=1e-12)
-
-
-def test_the_sphere_holds_where_the_form_is_negative():
-    """There dx/dt = layer(x) - <layer(x), x> x, taken off the sphere, runs away from it."""
-    identity = torch.eye(3, dtype=torch.float64)
-    field = FirstTokenFlow(-identity, identity)
-    x0 = random_tokens(4, 3, generator=torch.Generator().manual_seed(0))
-    times = torch.tensor([0.0, 200.0], dtype=torch.float64)
-    end = simulate(field, x0, times).tokens[-1]
-    assert float(field(end).norm(dim=-1).max()) < 1e-8
-
-
 @pytest.mark.parametrize("normalise", ["after", "before"])
 def test_layers_against_a_loop_by_hand(normalise):
     S_BC, S_Delta, a, g = parameters(4, 3)
@@ -256,31 +193,6 @@ def test_layers_against_a_loop_by_hand(normalise):
     every = layers(field, x0, times, normalise=normalise, every=2)
     torch.testing.assert_close(every.tokens, got.tokens[::2], rtol=0, atol=1e-14)
     assert torch.equal(every.times, times[::2])
-
-
-def test_a_stream_that_reaches_the_origin_is_an_error():
-    """A negative form drives z to the origin along a ray; a step may be long enough to cross it."""
-    field = FirstTokenFlow(-torch.eye(2, dtype=torch.float64), torch.eye(2, dtype=torch.float64))
-    z0 = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
-    times = torch.tensor([0.0, 5.0], dtype=torch.float64)
-    for rtol, atol in ((1e-9, 1e-12), (1e-3, 0.5)):
-        with pytest.raises(RuntimeError, match="origin|integration stopped"):
-            simulate_residual_stream(field, z0, times, rtol=rtol, atol=atol)
-
-
-def test_the_residual_stream_is_the_limit_of_layers_that_normalise_before():
-    S_BC, S_Delta, a, g = parameters(4, 3)
-    field = MambaFlow(S_BC @ S_BC.mT, S_Delta, a)
-    x0 = random_tokens(4, 3, generator=g)
-    limit = simulate_residual_stream(field, x0, torch.tensor([0.0, 2.0], dtype=torch.float64))
-    ends = []
-    for depth in (1000, 2000):
-        times = torch.linspace(0, 2, depth + 1, dtype=torch.float64)
-        ends.append(layers(field, x0, times, normalise="before", every=depth).tokens[-1])
-    errors = [float((end - limit.tokens[-1]).abs().max()) for end in ends]
-    assert errors[0] / errors[1] == pytest.approx(2, abs=0.05)  # first order
-    # Without its first-order part the error is 100 times smaller: there is nothing else in it.
-    assert float((2 * ends[1] - ends[0] - limit.tokens[-1]).abs().max()) < errors[1] / 100
 
 
 GOOD = parameters(0, 3)
@@ -316,12 +228,6 @@ NAN = torch.full((3, 3), torch.nan, dtype=torch.float64)
         ("Q and K", lambda S, D, a: causal_attention(S, D[:2])),
         ("Q", lambda S, D, a: causal_attention(NAN, D)),
         (r"coefficients\(x\)", lambda S, D, a: AutoregressiveFlow(lambda x: S)(X)),
-        ("x0", lambda S, D, a: simulate(FirstTokenFlow(S, D), 1.1 * X, TIMES)),
-        ("z0", lambda S, D, a: simulate_residual_stream(FirstTokenFlow(S, D), 0 * X, TIMES)),
-        ("times", lambda S, D, a: simulate(FirstTokenFlow(S, D), X, TIMES.flip(0))),
-        ("times", lambda S, D, a: simulate(FirstTokenFlow(S, D), X, TIMES[:1])),
-        ("times", lambda S, D, a: simulate(FirstTokenFlow(S, D), X, TIMES[[0, 1, 1]])),
-        ("rtol", lambda S, D, a: simulate(FirstTokenFlow(S, D), X, TIMES, rtol=0.0)),
         ("normalise", lambda S, D, a: layers(FirstTokenFlow(S, D), X, TIMES, normalise="pre")),
         ("every", lambda S, D, a: layers(FirstTokenFlow(S, D), X, TIMES, every=2)),
     ],
@@ -329,11 +235,6 @@ NAN = torch.full((3, 3), torch.nan, dtype=torch.float64)
 def test_bad_input_is_named(name, call):
     with pytest.raises(ValueError, match=f"^{name}: "):
         call(*GOOD[:3])
-
-
-def test_a_field_that_is_not_finite_stops_the_integration():
-    with pytest.raises(RuntimeError, match="not finite at t"):
-        simulate(lambda x, t: x * torch.nan, X, TIMES)
 
 
 def test_chunks_are_cut_before_their_exponents_overflow():

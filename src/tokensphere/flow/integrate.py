@@ -193,11 +193,11 @@ def _by_torchdiffeq(
     def finite(t: Tensor, x: Tensor) -> Tensor:
         derivative = rate(x, t)
         if not torch.isfinite(derivative).all():
-            raise RuntimeError(f"the field is not finite at t = {float(t):g}")
+            raise RuntimeError(f"the field is not finite at t = {float(t.detach()):g}")
         return derivative
 
     # torchdiffeq's name; it gives the state before each step that it takes.
-    finite.callback_accept_step = lambda t, x, dt: after_step(float(t), x)
+    finite.callback_accept_step = lambda t, x, dt: after_step(float(t.detach()), x)
     at = times.to(x0.device)
     options = {"norm": lambda error: error.abs().max()}
     if len(times) == 2 and rtol <= EIGHTH_ORDER_PAYS:
@@ -217,7 +217,7 @@ def _by_torchdiffeq(
         )
     except AssertionError as error:  # torchdiffeq's word for a step that underflows
         raise RuntimeError(f"the integration stopped: {error}") from None
-    after_step(float(times[-1]), found[-1])
+    after_step(float(at[-1].detach()), found[-1])
     return found
 
 

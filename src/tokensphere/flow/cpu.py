@@ -15,11 +15,11 @@ from torch.autograd import forward_ad
 
 Factors = tuple[Tensor, Tensor]
 
-
-LARGEST = 2**17
-"""Numbers of parameters and state, 1 MB, above which the pass is left to torch: it reads them for
-each token, from the second cache, torch's products of matrices once for CHUNK tokens. Measured at
-D = N on an EPYC 9004: at 128 the pass takes 0.6 of torch's time, at 192 0.9, at 256 1.1."""
+LARGEST = 3 * 2**16
+"""Numbers of parameters and state, 1.5 MB, above which the pass is left to torch: it reads them
+for each token, and the second cache holds 1 MB; torch's products of matrices read them once for
+CHUNK tokens. Measured at D = N on an EPYC 9004: at 128 the pass takes 0.6 to 0.7 of torch's time,
+at 192 0.7 to 0.9, at 256 0.95 to 1.1."""
 
 SHARE = 2**16
 """Numbers of x, about a millisecond's, from which on a thread of their own pays."""
@@ -80,7 +80,7 @@ def numpy_field(
 ) -> Callable[[np.ndarray], np.ndarray] | None:
     """x -> the field at x/|x| for arrays of one shape; None where there is none."""
     parameters = _tensors(S_BC, S_Delta, a)
-    if any(each.requires_grad for each in parameters) or not plain(*parameters):
+    if not plain(*parameters):
         return None
     own = [each.clone() for each in parameters]
     S_BC = (own[0], own[1]) if isinstance(S_BC, tuple) else own[0]

@@ -16,6 +16,7 @@ from tokensphere.flow import (
     simulate,
     simulate_residual_stream,
 )
+from tokensphere.flow.fields import OnSphere
 
 
 def normal(generator, *shape):
@@ -131,7 +132,7 @@ def test_one_component_is_scipys_own_run():
 
     times = np.array([0.5, 9.0])
     start = np.array([0.01])
-    nothing = lambda t, y: None  # noqa: E731
+    nothing = lambda t, parts: None  # noqa: E731
     ours = dop853.solve(logistic, start, times, 1e-7, 1e-10, 1, nothing)[-1]
     scipys = solve_ivp(logistic, times, start, "DOP853", rtol=1e-7, atol=1e-10).y[:, -1]
     np.testing.assert_allclose(ours, scipys, rtol=1e-14)
@@ -215,6 +216,22 @@ def test_a_stream_that_reaches_the_origin_is_an_error():
     for rtol, atol in ((1e-9, 1e-12), (1e-3, 0.5)):
         with pytest.raises(RuntimeError, match="origin|integration stopped"):
             simulate_residual_stream(field, z0, t64(0.0, 5.0), rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize("tolerance", [1e-3, 1e-6, 1e-9])
+def test_a_stream_may_turn_by_more_than_a_right_angle_in_a_step(tolerance):
+    """It keeps away from the origin all the time: long steps must not be taken for jumps."""
+
+    class Turn(OnSphere):
+        def layer(self, x, t=0.0):
+            return 3 * torch.stack([-x[..., 1], x[..., 0]], -1)
+
+    end = simulate_residual_stream(
+        Turn(), t64([1.0, 0.0]), t64(0.0, 3.0), tolerance, tolerance / 1000
+    ).tokens[-1]
+    expected = t64([math.cos(9.0), math.sin(9.0)])
+    # An error of the radius is one of the speed from then on: 17 steps, each with up to 9 radians.
+    torch.testing.assert_close(end, expected, rtol=0, atol=17 * 9 * tolerance)
 
 
 def test_the_residual_stream_is_the_limit_of_layers_that_normalise_before():

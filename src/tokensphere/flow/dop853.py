@@ -19,7 +19,7 @@ def solve(
     rtol: float,
     atol: float,
     dim: int,
-    after_step: Callable[[float, np.ndarray], None],
+    after_step: Callable[[float, Callable[[int], np.ndarray]], None],
 ) -> np.ndarray:
     """dy/dt = derivative(t, y) from y(times[0]) = start, (n,), at the given times, (T, n).
 
@@ -30,7 +30,8 @@ def solve(
         times: (T,), strictly increasing.
         dim: so many components in a row are a token. A step's error, the method's combination of
             two estimates, is that of the token for which it is largest, by its worst component.
-        after_step: called with the time and the state after each accepted step.
+        after_step: called after each accepted step with its end, and with a function that gives
+            the states at K equal parts of it, (K, n).
     Raises:
         RuntimeError: the step size fell below what float64 resolves.
     """
@@ -47,7 +48,7 @@ def solve(
             message = solver.step()
             if solver.status == "failed":
                 raise RuntimeError(f"the integration stopped at t = {solver.t:g}: {message}")
-            after_step(solver.t, solver.y)
+            after_step(solver.t, solver.parts)
             inside = int(np.searchsorted(times, solver.t))
             if inside > known:
                 found[known:inside] = solver.dense_output()(times[known:inside]).T
@@ -72,6 +73,12 @@ class _LargestError(DOP853):
         both = np.hypot(fifth, 0.1 * third)
         both[both == 0] = 1.0
         return self.margin * h * float((fifth * (fifth / both)).max())
+
+    def parts(self, count: int) -> np.ndarray:
+        """(count, n), the states at the ends of equal parts of the last step."""
+        if count == 1:
+            return self.y[None]
+        return self.dense_output()(np.linspace(self.t_old, self.t, count + 1)[1:]).T
 
     def _of_tokens(self, errors: np.ndarray) -> np.ndarray:
         # Turned, because numpy is slow at the maximum along a short last axis.

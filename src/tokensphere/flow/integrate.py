@@ -18,6 +18,9 @@ EIGHTH_ORDER_PAYS = 1e-7
 method of order 5: at 1e-9 two thirds, at 1e-5 a third more."""
 
 Field = Callable[[Tensor, Tensor | float], Tensor]
+AfterStep = Callable[[float, Callable[[int], Tensor]], None]
+"""Called with the end of a step, and a function that gives the states at K parts of it, (K, ...).
+"""
 NumpyField = Callable[[np.ndarray], np.ndarray]
 
 
@@ -79,13 +82,16 @@ def simulate_residual_stream(
         raise ValueError("z0: holds a token at the origin, which has no direction")
     last = z0
 
-    def same_side(t: float, z: Tensor) -> None:
-        # A solver that controls its error turns a token by more than a right angle in one step
-        # only where its direction jumps: across the origin.
+    def same_side(t: float, parts: Callable[[int], Tensor]) -> None:
+        # A direction turns by more than a right angle within a small part of a step only where it
+        # jumps: across the origin. Through a whole step, at a loose tolerance, it may just turn.
         nonlocal last
-        if ((last * z).sum(-1) <= 0).any():
-            raise RuntimeError(f"a token's stream crossed the origin before t = {t:g}")
-        last = z
+        end = parts(1)
+        if ((last * end[0]).sum(-1) <= 0).any():
+            path = torch.cat([last[None], parts(8)])
+            if ((path[1:] * path[:-1]).sum(-1) <= 0).any():
+                raise RuntimeError(f"a token's stream crossed the origin before t = {t:g}")
+        last = end[0]
 
     _check(times, rtol, atol)
     rate = lambda z, t: field.layer(unit(z), t)  # noqa: E731
@@ -149,7 +155,7 @@ def _integrate(
     rtol: float,
     atol: float,
     in_numpy: Callable[[tuple[int, ...]], NumpyField | None] = _no_numpy,
-    after_step: Callable[[float, Tensor], None] = lambda t, x: None,
+    after_step: AfterStep = lambda t, parts: None,
 ) -> Tensor:
     """dx/dt = rate(x, t), (T, ..., L, D). first: the rate at x0.
 
@@ -172,8 +178,8 @@ def _integrate(
             raise RuntimeError(f"the field is not finite at t = {t:g}")
         return result
 
-    def passed(t: float, flat: np.ndarray) -> None:
-        after_step(t, torch.from_numpy(flat).view(x0.shape))
+    def passed(t: float, parts: Callable[[int], np.ndarray]) -> None:
+        after_step(t, lambda count: torch.from_numpy(parts(count)).unflatten(-1, x0.shape))
 
     start, at = x0.detach().flatten().numpy(), times.detach().numpy()
     found = dop853.solve(derivative, start, at, rtol, atol, x0.shape[-1], passed)
@@ -186,7 +192,7 @@ def _by_torchdiffeq(
     times: Tensor,
     rtol: float,
     atol: float,
-    after_step: Callable[[float, Tensor], None],
+    after_step: AfterStep,
 ) -> Tensor:
     """On any device, and with derivatives."""
 
@@ -196,8 +202,11 @@ def _by_torchdiffeq(
             raise RuntimeError(f"the field is not finite at t = {float(t.detach()):g}")
         return derivative
 
+    def passed(t: Tensor, x: Tensor) -> None:
+        after_step(float(t.detach()), lambda count: x[None])  # it tells of ends only
+
     # torchdiffeq's name; it gives the state before each step that it takes.
-    finite.callback_accept_step = lambda t, x, dt: after_step(float(t.detach()), x)
+    finite.callback_accept_step = lambda t, x, dt: passed(t, x)
     at = times.to(x0.device)
     options = {"norm": lambda error: error.abs().max()}
     if len(times) == 2 and rtol <= EIGHTH_ORDER_PAYS:
@@ -217,7 +226,7 @@ def _by_torchdiffeq(
         )
     except AssertionError as error:  # torchdiffeq's word for a step that underflows
         raise RuntimeError(f"the integration stopped: {error}") from None
-    after_step(float(at[-1].detach()), found[-1])
+    passed(at[-1], found[-1])
     return found
 
 

@@ -195,14 +195,14 @@ def compare(
     """The table of a race.
 
     Args:
-        contenders: "ours" and the others, each of which has run before.
+        contenders: "ours", others whose names begin so, and the rest. Each has run before.
         work: what the cheapest way known must do, in the names of `rates`; see `floor`.
         own: others that are no peers, such as another path of ours or a part of the work.
         columns: more of them, heading -> contender -> cell.
         options: of `race`.
     """
     seconds = race(contenders, **options)
-    peers = [name for name in contenders if name not in ("ours", *own)]
+    peers = [name for name in contenders if not _is_ours(name) and name not in own]
     rows = []
     best: dict[str, None] = {}
     counts = sorted({count for _, count in seconds})
@@ -217,10 +217,10 @@ def compare(
             for kind, unit in CLOCKS.items():
                 row |= {f"{unit} s": times.least(kind), f"{unit} ± %": times.spread(kind)}
             for kind, unit in CLOCKS.items():
-                ratio = times.least(kind) / least[kind] if name == "ours" else None
+                ratio = times.least(kind) / least[kind] if _is_ours(name) else None
                 row[f"ours / floor, {unit}"] = ratio
             for kind, unit in CLOCKS.items():
-                first = _first(peers, seconds, count, kind) if name == "ours" else None
+                first = _first(peers, seconds, count, kind) if _is_ours(name) else None
                 row[f"ours / best peer, {unit}"] = first and times.least(kind) / first[0]
                 if first:
                     best[first[1]] = None
@@ -233,6 +233,10 @@ def compare(
     notes = [*notes, SPREAD]
     said = [f"best peer: {' or '.join(best)}."] if best else []
     return Table(title, rows, [*said, describe(work, dtype, counts), *notes])
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith("ours")
 
 
 def _first(
@@ -272,9 +276,8 @@ def describe(work: dict[str, float], dtype: torch.dtype, threads: Sequence[int])
     ]
     how = "inlined by numba" if inlined() else "by calls of torch, since numba is not installed"
     return (
-        f"floor: {', '.join(parts)} thousand millions a second on "
-        f"{' or '.join(map(str, threads))} threads, measured in this run; arithmetic {how}, one "
-        "kind after another, bytes meanwhile."
+        f"floor: {', '.join(parts)} billions a second on {' or '.join(map(str, threads))} threads, "
+        f"measured in this run; arithmetic {how}, one kind after another, bytes meanwhile."
     )
 
 

@@ -222,11 +222,10 @@ def _race(sequences: int, length: int, dim: int) -> Table:
         for name, error in errors.items():
             assert error <= AGREEMENT, f"{name} is off by {error:.1e}"
         return compare(
-            f"simulate: {sequences:,} sequences of {length} tokens, D = {dim}, to time {TIME:g}",
+            f"simulate: {sequences:,} x {length} tokens, D = {dim}, to time {TIME:g}",
             calls,
             work(size, evaluations),
             torch.float64,
-            own=(loosely,),
             columns={"error": errors},
             notes=[
                 f"Tolerances {RTOL:g} and {ATOL:g} for all. error: the largest at the end over the "

@@ -86,7 +86,7 @@ def test_a_table_has_both_clocks_and_ratios_for_each_number_of_threads(
         for name, row in rows.items():
             assert row["wall s"] > 0
             assert row["CPU s"] > 0
-            assert [row[ratio] is not None for ratio in RATIOS] == [name == "ours"] * 4
+            assert [row[ratio] is not None for ratio in RATIOS] == [name.startswith("ours")] * 4
             assert all((row[column] is None) == (name == "floor") for column in more)
 
 

@@ -271,6 +271,7 @@ TIMES = t64(0.0, 1.0)
         ("times", lambda S, D, a: simulate(FirstTokenFlow(S, D), X, TIMES[:1])),
         ("times", lambda S, D, a: simulate(FirstTokenFlow(S, D), X, TIMES[[0, 1, 1]])),
         ("rtol", lambda S, D, a: simulate(FirstTokenFlow(S, D), X, TIMES, rtol=0.0)),
+        ("rtol", lambda S, D, a: simulate(FirstTokenFlow(S, D), X, TIMES, rtol=1e-15)),
         ("atol", lambda S, D, a: simulate(FirstTokenFlow(S, D), X, TIMES, atol=1.0)),
     ],
 )

@@ -17,6 +17,9 @@ EIGHTH_ORDER_PAYS = 1e-7
 """Relative tolerance up to which torchdiffeq's method of order 8 takes fewer evaluations than its
 method of order 5: at 1e-9 two thirds, at 1e-5 a third more."""
 
+LEAST_RTOL = 100 * torch.finfo(torch.float64).eps
+"""scipy takes this in place of less, with a warning."""
+
 Field = Callable[[Tensor, Tensor | float], Tensor]
 AfterStep = Callable[[float, Callable[[int], Tensor]], None]
 """Called with the end of a step, and a function that gives the states at K parts of it, (K, ...).
@@ -141,6 +144,8 @@ def _check(times: Tensor, rtol: float, atol: float) -> None:
     for name, value in {"rtol": rtol, "atol": atol}.items():
         if not 0 < value < 1:
             raise ValueError(f"{name}: got {value}, takes a number between 0 and 1")
+    if rtol < LEAST_RTOL:
+        raise ValueError(f"rtol: got {rtol:g}, takes {LEAST_RTOL:.1e} or more, 100 roundings")
 
 
 def _no_numpy(shape: tuple[int, ...]) -> None:

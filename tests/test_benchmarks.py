@@ -82,7 +82,9 @@ def test_a_table_has_both_clocks_and_ratios_for_each_number_of_threads(
     assert list(table.rows[0]) == ["contender", "threads", *more, *TIMES, *RATIOS]
     for threads in measure.THREADS:
         rows = {row["contender"]: row for row in table.rows if row["threads"] == threads}
-        assert rows.keys() == {"ours", "floor", *contenders}
+        # The slow ways to hidden_attention run on one thread alone.
+        slow = benchmark is hidden_attention and threads > 1
+        assert rows.keys() == {"ours", "floor", *(() if slow else contenders)}
         for name, row in rows.items():
             assert row["wall s"] > 0
             assert row["CPU s"] > 0

@@ -16,7 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numba
 import numpy as np
 import torch
-from numba.extending import overload
+from llvmlite import ir
+from numba.extending import intrinsic, models, register_model
+from numba.np.arrayobj import make_array
 from torch import Tensor
 
 from .arguments import by_group
@@ -25,10 +27,20 @@ __all__ = ["column_sums", "scan"]
 
 WIDTH = 32
 """Channels of a block: two registers of AVX-512 in float32, so that one waits while one works."""
-TILE = 64
+TILE = 128
 """Tokens that are turned round at once. Three tiles and the states fill the first cache."""
 WORTH_A_THREAD = 1 << 20
 """Decays below which a further thread costs more than it saves."""
+POLYNOMIAL_32 = (
+    *(0.0001559467702, 0.001340664385, 0.009617692976),
+    *(0.05550310551, 0.2402265278, 0.693147215),
+)
+POLYNOMIAL_64 = (
+    *(4.07807178609287042e-10, 7.07257039454079943e-9, 1.01806476605730693e-7),
+    *(1.32154426754528552e-6, 0.0000152527273851897748, 0.000154035304415718501),
+    *(0.00133335581534399697, 0.00961812910760700262, 0.0555041086647903945),
+    *(0.24022650695910098, 0.693147180559945697),
+)
 COMPILED = {"nogil": True, "fastmath": {"contract"}}
 """Products and sums may be fused; anything more would not respect NaN, nor how numbers round."""
 
@@ -158,51 +170,160 @@ def _compiled(walk: Callable, dtype: torch.dtype) -> Callable:
         return numba.njit(signature, **COMPILED)(walk)
 
 
-def _decay(step, rate):
-    """2^(step rate), for a product that is not positive."""
-    raise NotImplementedError("compiled code only")
+class _Row(numba.types.Type):
+    """WIDTH numbers, one a lane, that compiled code holds in vector registers.
+
+    Written as loops over the lanes, the innermost step would lose a third of its time to checks
+    that rows of different arrays do not overlap, and the compiler would decide each time anew
+    whether to vectorise it.
+    """
+
+    def __init__(self, dtype):
+        self.dtype = dtype
+        super().__init__(name=f"Row({dtype})")
 
 
-@overload(_decay, jit_options=COMPILED)
-def _decay_of(step, rate):
+@register_model(_Row)
+class _RowModel(models.PrimitiveModel):
+    def __init__(self, manager, row):
+        number = ir.FloatType() if row.dtype == numba.float32 else ir.DoubleType()
+        super().__init__(manager, row, ir.VectorType(number, WIDTH))
+
+
+def _place(context, builder, row, array_type, array, index):
+    """Where row `index` of (., WIDTH) lies."""
+    array = make_array(array_type)(context, builder, array)
+    start = builder.mul(index, ir.Constant(index.type, WIDTH))
+    pointer = builder.gep(array.data, [start])
+    return builder.bitcast(pointer, context.get_value_type(row).as_pointer())
+
+
+@intrinsic
+def _get(typing, tile, index):
+    """tile[index], from (., WIDTH)."""
+    row = _Row(tile.dtype)
+
+    def build(context, builder, signature, values):
+        place = _place(context, builder, row, tile, *values)
+        return builder.load(place, align=tile.dtype.bitwidth // 8)
+
+    return row(tile, numba.intp), build
+
+
+@intrinsic
+def _put(typing, tile, index, row):
+    """tile[index] = row."""
+
+    def build(context, builder, signature, values):
+        place = _place(context, builder, row, tile, *values[:2])
+        builder.store(values[2], place, align=tile.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return numba.void(tile, numba.intp, row), build
+
+
+@intrinsic
+def _put_beside(typing, result, index, row):
+    """result[:, index] = row, where the numbers of a column lie side by side."""
+
+    def build(context, builder, signature, values):
+        array = make_array(signature.args[0])(context, builder, values[0])
+        stride = builder.extract_value(array.strides, 1)
+        start = builder.mul(values[1], stride)
+        place = builder.gep(builder.bitcast(array.data, ir.IntType(8).as_pointer()), [start])
+        place = builder.bitcast(place, values[2].type.as_pointer())
+        builder.store(values[2], place, align=result.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return numba.void(result, numba.intp, row), build
+
+
+@intrinsic
+def _all(typing, number):
+    """The number in all lanes."""
+    row = _Row(number)
+
+    def build(context, builder, signature, values):
+        return _spread(builder, values[0], context.get_value_type(row))
+
+    return row(number), build
+
+
+def _spread(builder, number, vector):
+    alone = builder.insert_element(
+        ir.Constant(vector, ir.Undefined), number, ir.Constant(ir.IntType(32), 0)
+    )
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), None)
+    return builder.shuffle_vector(alone, ir.Constant(vector, ir.Undefined), zeros)
+
+
+@intrinsic
+def _times(typing, a, b):
+    def build(context, builder, signature, values):
+        return builder.fmul(*values, flags=("contract",))
+
+    return a(a, a), build
+
+
+@intrinsic
+def _times_plus(typing, a, b, c):
+    """a b + c."""
+
+    def build(context, builder, signature, values):
+        product = builder.fmul(*values[:2], flags=("contract",))
+        return builder.fadd(product, values[2], flags=("contract",))
+
+    return a(a, a, a), build
+
+
+@intrinsic
+def _least(typing, a, b):
+    """The lesser of two; a, where b is NaN."""
+
+    def build(context, builder, signature, values):
+        return builder.select(builder.fcmp_ordered("<", values[1], values[0]), *reversed(values))
+
+    return a(a, a), build
+
+
+@intrinsic
+def _decay(typing, step, rate):
+    """2^(step rate), for products that are not positive."""
     # Adding 1.5 times 2^23 (2^52) leaves an integer n in the last bits. For the rest f, in
     # [-1/2, 1/2], 2^f is 1 + f q(f): q is the best such polynomial, with a relative error of 3e-9
     # (2e-17). It is exact at zero, since an error there would add up along slow decays. n goes to
     # the exponent's bits; what is below the least normal number is zero.
-    if rate == numba.float32:
-        shift, least, one, zero = (np.float32(x) for x in (12582912, 12582912 - 126, 1, 0))
-        q6, q5, q4 = (np.float32(x) for x in (0.0001559467702, 0.001340664385, 0.009617692976))
-        q3, q2, q1 = (np.float32(x) for x in (0.05550310551, 0.2402265278, 0.693147215))
+    if step.dtype == numba.float32:
+        bits, mantissa, least, polynomial = 32, 23, -126, POLYNOMIAL_32
+    else:
+        bits, mantissa, least, polynomial = 64, 52, -1022, POLYNOMIAL_64
+    shift = 1.5 * 2.0**mantissa
 
-        def decay(step, rate):
-            shifted = np.float32(step * rate + shift)
-            f = step * rate - (shifted - shift)
-            p = (((((q6 * f + q5) * f + q4) * f + q3) * f + q2) * f + q1) * f + one
-            bits = np.float32(p).view(np.int32) + (shifted.view(np.int32) << 23)
-            return np.int32(bits).view(np.float32) if shifted >= least else zero
+    def build(context, builder, signature, values):
+        vector = context.get_value_type(step)
+        integers = ir.VectorType(ir.IntType(bits), WIDTH)
 
-        return decay
+        def number(x):
+            return ir.Constant(vector, [x] * WIDTH)
 
-    shift, least = 6755399441055744.0, 6755399441055744.0 - 1022
+        def times_plus(a, b, c):
+            product = builder.fmul(a, b, flags=("contract",))
+            return builder.fadd(product, c, flags=("contract",))
 
-    def decay(step, rate):
-        shifted = np.float64(step * rate + shift)
-        f = step * rate - (shifted - shift)
-        p = 4.07807178609287042e-10 * f + 7.07257039454079943e-9
-        p = p * f + 1.01806476605730693e-7
-        p = p * f + 1.32154426754528552e-6
-        p = p * f + 0.0000152527273851897748
-        p = p * f + 0.000154035304415718501
-        p = p * f + 0.00133335581534399697
-        p = p * f + 0.00961812910760700262
-        p = p * f + 0.0555041086647903945
-        p = p * f + 0.24022650695910098
-        p = p * f + 0.693147180559945697
-        p = p * f + 1.0
-        bits = np.float64(p).view(np.int64) + (shifted.view(np.int64) << 52)
-        return np.int64(bits).view(np.float64) if shifted >= least else 0.0
+        product = builder.fmul(*values)
+        shifted = builder.fadd(product, number(shift))
+        f = builder.fsub(product, builder.fsub(shifted, number(shift)))
+        p = number(polynomial[0])
+        for coefficient in (*polynomial[1:], 1.0):
+            p = times_plus(p, f, number(coefficient))
+        n = builder.shl(
+            builder.bitcast(shifted, integers), ir.Constant(integers, [mantissa] * WIDTH)
+        )
+        power = builder.bitcast(builder.add(builder.bitcast(p, integers), n), vector)
+        normal = builder.fcmp_ordered(">=", shifted, number(shift + least))
+        return builder.select(normal, power, number(0.0))
 
-    return decay
+    return step(step, step), build
 
 
 @numba.njit(**COMPILED)
@@ -221,30 +342,30 @@ def _turn(rows, tile):
 
 
 @numba.njit(**COMPILED)
-def _turn_back(tile, rows):
-    channels, tokens = rows.shape
-    whole = channels - channels % 8
-    for t in range(tokens):
-        for w in range(0, whole, 8):
-            for i in range(8):
-                rows[w + i, t] = tile[t, w + i]
-        for w in range(whole, channels):
-            rows[w, t] = tile[t, w]
+def _write(row, spare, result, index):
+    """A token's numbers to result[:, index]."""
+    channels = result.shape[0]
+    if channels == WIDTH and result.strides[0] == result.itemsize:
+        _put_beside(result, index, row)
+    else:
+        _put(spare, 0, row)
+        for w in range(channels):
+            result[w, index] = spare[0, w]
 
 
 def _scan(u, delta, A, B, C, state, resets, out, shared):
     """Walk along (B, G, D / G, L); B, C: (B, G, L, N); state is where it starts, and ends."""
     batch, groups, channels, length = u.shape
     states = A.shape[2]
-    zero, infinity = u.dtype.type(0), u.dtype.type(np.inf)
+    zero = u.dtype.type(0)
+    none = _all(zero)
+    # Zero times NaN or infinity is NaN.
+    least, nothing = none, none
     inputs = np.zeros((TILE, WIDTH), u.dtype)
     steps = np.zeros((TILE, WIDTH), u.dtype)
     rates = np.zeros((states, WIDTH), u.dtype)
     h = np.zeros((states, WIDTH), u.dtype)
-    x = np.zeros(WIDTH, u.dtype)
-    y = np.zeros(WIDTH, u.dtype)
-    decays = np.zeros(WIDTH, u.dtype)
-    fine = True
+    spare = np.zeros((1, WIDTH), u.dtype)
     for b in range(batch):
         for g in range(groups):
             for first in range(0, channels, WIDTH):
@@ -264,54 +385,47 @@ def _scan(u, delta, A, B, C, state, resets, out, shared):
                     here = slice(start, start + tokens)
                     _turn(u[b, g, own, here], inputs)
                     _turn(delta[b, g, own, here], steps)
+                    result = out[b, g, own, here]
                     for t in range(tokens):
-                        for w in range(WIDTH):
-                            fine &= (steps[t, w] >= zero) & (steps[t, w] < infinity)
-                            fine &= np.abs(inputs[t, w]) < infinity
-                            x[w] = inputs[t, w] * steps[t, w]
-                            y[w] = zero
                         if resets[b, start + t]:
                             h[:] = zero
-                        if shared:
-                            for w in range(WIDTH):
-                                decays[w] = _decay(steps[t, w], rates[0, w])
-                            for n in range(states):
-                                key = B[b, g, start + t, n]
-                                query = C[b, g, start + t, n]
-                                for w in range(WIDTH):
-                                    new = decays[w] * h[n, w] + x[w] * key
-                                    h[n, w] = new
-                                    y[w] += new * query
-                        else:
-                            for n in range(states):
-                                key = B[b, g, start + t, n]
-                                query = C[b, g, start + t, n]
-                                for w in range(WIDTH):
-                                    decay = _decay(steps[t, w], rates[n, w])
-                                    new = decay * h[n, w] + x[w] * key
-                                    h[n, w] = new
-                                    y[w] += new * query
-                        for w in range(WIDTH):
-                            steps[t, w] = y[w]
-                    _turn_back(steps, out[b, g, own, here])
+                        step = _get(steps, t)
+                        x = _get(inputs, t)
+                        least = _least(least, step)
+                        nothing = _times_plus(x, none, _times_plus(step, none, nothing))
+                        x = _times(x, step)
+                        y = none
+                        decay = _decay(step, _get(rates, 0)) if shared else none
+                        for n in range(states):
+                            if not shared:
+                                decay = _decay(step, _get(rates, n))
+                            update = _times(x, _all(B[b, g, start + t, n]))
+                            new = _times_plus(decay, _get(h, n), update)
+                            y = _times_plus(new, _all(C[b, g, start + t, n]), y)
+                            _put(h, n, new)
+                        _write(y, spare, result, t)
                 for w in range(lanes):
                     for n in range(states):
                         state[b, g, first + w, n] = h[n, w]
-    return fine
+    _put(h, 0, least)
+    sound = (h[0] >= zero).all()
+    _put(h, 0, nothing)
+    return sound and (h[0] == zero).all()
 
 
 def _column_sums(weights, delta, A, B, C, adjoint, resets, out, shared):
     """Walk back along (B, G, D / G, L); B, C: (B, G, L, N); adjoint is zero, and stays."""
     batch, groups, channels, length = delta.shape
     states = A.shape[2]
-    zero, infinity = delta.dtype.type(0), delta.dtype.type(np.inf)
+    zero = delta.dtype.type(0)
+    none = _all(zero)
+    # Zero times NaN or infinity is NaN.
+    least, nothing = none, none
     scales = np.zeros((TILE, WIDTH), delta.dtype)
     steps = np.zeros((TILE, WIDTH), delta.dtype)
     rates = np.zeros((states, WIDTH), delta.dtype)
     h = np.zeros((states, WIDTH), delta.dtype)
-    y = np.zeros(WIDTH, delta.dtype)
-    decays = np.zeros(WIDTH, delta.dtype)
-    fine = True
+    spare = np.zeros((1, WIDTH), delta.dtype)
     for b in range(batch):
         for g in range(groups):
             for first in range(0, channels, WIDTH):
@@ -331,33 +445,25 @@ def _column_sums(weights, delta, A, B, C, adjoint, resets, out, shared):
                     here = slice(start, start + tokens)
                     _turn(weights[b, g, own, here], scales)
                     _turn(delta[b, g, own, here], steps)
+                    result = out[b, g, own, here]
                     for back in range(tokens):
                         t = tokens - 1 - back
-                        for w in range(WIDTH):
-                            fine &= (steps[t, w] >= zero) & (steps[t, w] < infinity)
-                            fine &= np.abs(scales[t, w]) < infinity
-                            y[w] = zero
-                        if shared:
-                            for w in range(WIDTH):
-                                decays[w] = _decay(steps[t, w], rates[0, w])
-                            for n in range(states):
-                                key = B[b, g, start + t, n]
-                                query = C[b, g, start + t, n]
-                                for w in range(WIDTH):
-                                    new = h[n, w] + scales[t, w] * query
-                                    y[w] += new * key
-                                    h[n, w] = decays[w] * new
-                        else:
-                            for n in range(states):
-                                key = B[b, g, start + t, n]
-                                query = C[b, g, start + t, n]
-                                for w in range(WIDTH):
-                                    new = h[n, w] + scales[t, w] * query
-                                    y[w] += new * key
-                                    h[n, w] = _decay(steps[t, w], rates[n, w]) * new
+                        step = _get(steps, t)
+                        scale = _get(scales, t)
+                        least = _least(least, step)
+                        nothing = _times_plus(scale, none, _times_plus(step, none, nothing))
+                        total = none
+                        decay = _decay(step, _get(rates, 0)) if shared else none
+                        for n in range(states):
+                            if not shared:
+                                decay = _decay(step, _get(rates, n))
+                            new = _times_plus(scale, _all(C[b, g, start + t, n]), _get(h, n))
+                            total = _times_plus(new, _all(B[b, g, start + t, n]), total)
+                            _put(h, n, _times(decay, new))
+                        _write(_times(total, step), spare, result, t)
                         if resets[b, start + t]:
                             h[:] = zero
-                        for w in range(WIDTH):
-                            steps[t, w] *= y[w]
-                    _turn_back(steps, out[b, g, own, here])
-    return fine
+    _put(h, 0, least)
+    sound = (h[0] >= zero).all()
+    _put(h, 0, nothing)
+    return sound and (h[0] == zero).all()

@@ -39,7 +39,7 @@ def short(monkeypatch):
         monkeypatch.setattr(module, "peak_memory", lambda *_: 1.0)
     monkeypatch.setattr(simulate, "diffrax_installed", lambda: False)
     monkeypatch.setattr(simulate, "TIME", 0.5)
-    for name, value in {"LARGE": 64, "CACHED": 32, "ORDER": 8, "ROUNDS": 2}.items():
+    for name, value in {"LARGE": 64, "CACHED": 32, "ORDER": 8, "ROUNDS": 2, "PATIENCE": 0}.items():
         monkeypatch.setattr(measure, name, value)
 
 

@@ -4,8 +4,8 @@ Channels lie across the lanes of the vector registers. A block of WIDTH channels
 tokens with its states in the first cache; TILE tokens at a time are turned round, so that those
 channels' steps lie side by side. B and C, which the channels of a group share, are read as
 numbers that go to all lanes. Nothing of size (D, N, L) ever exists: the exponential is taken where
-its decay is used. Written out below, it is compiled into the loop; a call to the one of the
-system's library would keep the loop from being vectorised.
+its decay is used. It is written out below, for all lanes at once: the system's library would be
+called number by number.
 """
 
 import functools
@@ -28,9 +28,10 @@ __all__ = ["column_sums", "scan"]
 WIDTH = 32
 """Channels of a block: two registers of AVX-512 in float32, so that one waits while one works."""
 TILE = 128
-"""Tokens that are turned round at once. Three tiles and the states fill the first cache."""
+"""Tokens that are turned round at once: 512 bytes of a channel, one after the other, in float32."""
 WORTH_A_THREAD = 1 << 20
 """Decays below which a further thread costs more than it saves."""
+# q of 2^f = 1 + f q(f), from the highest power; see _decay.
 POLYNOMIAL_32 = (
     *(0.0001559467702, 0.001340664385, 0.009617692976),
     *(0.05550310551, 0.2402265278, 0.693147215),

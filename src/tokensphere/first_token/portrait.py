@@ -61,7 +61,9 @@ def sphere_portrait(
     if len(S_Delta) != 3:
         raise ValueError(f"S_Delta: shape {tuple(S_Delta.shape)}, takes (3, 3)")
     flow, grid = FirstTokenFlow(S_BC, S_Delta), even_points(starts)
-    typical = flow(grid).norm(dim=-1).mean().clamp(min=1e-300)
+    # Where nothing moves the field is rounding of the layer's output, which has no course.
+    rounding = 1e-9 * flow.layer(grid).norm(dim=-1).mean()
+    typical = flow(grid).norm(dim=-1).mean().maximum(rounding).clamp(min=1e-300)
 
     def course(y: Tensor, s: Tensor) -> Tensor:
         velocity = flow(y)

@@ -16,7 +16,7 @@ from tokensphere.s6 import recurrence
 
 pytest.importorskip("numba", reason="the extra fast")
 
-from tokensphere.s6 import cpu
+from tokensphere.s6 import cpu, cpu_kernels
 
 plain_recur, plain_sums = recurrence._recur, recurrence._column_sums
 
@@ -206,6 +206,8 @@ def test_without_numba(monkeypatch):
     monkeypatch.setitem(sys.modules, "numba", None)
     monkeypatch.delitem(sys.modules, "tokensphere.s6.cpu")
     monkeypatch.delattr(s6, "cpu")
+    monkeypatch.delitem(sys.modules, "tokensphere.s6.cpu_kernels")
+    monkeypatch.delattr(s6, "cpu_kernels")
     recurrence._cpu.cache_clear()
     values = problem(6, (2, 3, 4, 20))
     try:
@@ -230,8 +232,9 @@ def test_where_nothing_can_be_kept_on_disk(monkeypatch):
         taken.append(True)
         return lambda walk: walk
 
-    monkeypatch.setattr(cpu.numba, "njit", njit)
-    assert cpu._compiled.__wrapped__(cpu._scan, torch.float32) is cpu._scan and taken
+    monkeypatch.setattr(cpu_kernels.numba, "njit", njit)
+    assert cpu_kernels.compiled.__wrapped__(cpu_kernels.scan, torch.float32) is cpu_kernels.scan
+    assert taken
 
 
 def test_gradients_are_of_the_plain_pass(plain_only):

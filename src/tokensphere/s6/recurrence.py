@@ -36,6 +36,8 @@ def scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
 
     Returns:
         y, (B, D, L), in O(B D N L) time and, without autograd, O(B D (L + BLOCK N)) memory.
+        On a CPU, where numba is installed and neither a gradient nor a transform is asked for, by
+        the compiled pass in `tokensphere.s6.cpu`.
 
     Raises:
         ValueError: a shape, dtype, sign or non-finite value; the message names the argument.
@@ -126,6 +128,8 @@ def column_sums(
     `tokensphere.s6.gpu` computes the same in one pass; float64 always takes this one. The kernel
     does not wait for the device to look at values: where this one would raise for a value, the sums
     that it enters come out as NaN or infinity.
+
+    On a CPU with numba the same is compiled, as :func:`scan` is, for any dtype.
 
     Args:
         delta, A, B, C: as for :func:`scan`.

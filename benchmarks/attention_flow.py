@@ -16,7 +16,7 @@ from torch import Tensor
 from tokensphere.flow import attention_flow, layers, project, random_tokens, simulate
 from tokensphere.flow.fields import OnSphere
 
-from .measure import Table, assert_same, floor, peak_memory, race
+from .measure import Table, assert_same, compare, floor, peak_memory, race
 
 SIZES = ((1024, 16), (1024, 4096, 8192, 16_384, 65_536))
 DIM = 3
@@ -35,6 +35,7 @@ def run(sizes: tuple[tuple[int, int], tuple[int, ...]] = SIZES) -> list[Table]:
     (length, sequences), lengths = sizes
     return [
         *(_error_at_equal_cost(system) for system in (_sphere(length), _heads(sequences))),
+        _beside_dense(max(each for each in lengths if 8 * each**2 <= DENSE_LIMIT)),
         _evaluations(lengths),
     ]
 
@@ -224,6 +225,22 @@ def _layered(system: System, steps: int) -> Tensor:
     return layers(system.flow, system.start, times, every=steps).tokens
 
 
+def work(length: int) -> dict[str, float]:
+    """An exponential and 2 D multiply-adds for each pair j <= l."""
+    pairs = length * (length + 1) / 2
+    return {"exponentials": pairs, "multiply-adds": 2 * DIM * pairs}
+
+
+def _beside_dense(length: int) -> Table:
+    return compare(
+        f"attention_flow: one evaluation, causal, {length:,} tokens, D = {DIM}, float64",
+        {name: prepare(length) for name, prepare in PREPARE.items()},
+        work(length),
+        torch.float64,
+        notes=["dense: `flow.attention(x) @ x`."],
+    )
+
+
 def _evaluations(lengths: tuple[int, ...]) -> Table:
     rows = []
     for length in lengths:
@@ -236,8 +253,7 @@ def _evaluations(lengths: tuple[int, ...]) -> Table:
         seconds = race(contenders, threads=(1,), repeats=5, budget=4.0)
         cpu = {name: seconds[name, 1].least("cpu") for name in contenders}
         memory = {name: peak_memory(PREPARE[name], (8,), (length,)) for name in contenders}
-        pairs = length * (length + 1) / 2
-        least = floor({"exponentials": pairs, "multiply-adds": 2 * DIM * pairs}, torch.float64, 1)
+        least = floor(work(length), torch.float64, 1)
         rows.append(
             {
                 "tokens": length,

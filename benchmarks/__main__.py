@@ -14,30 +14,33 @@ from tokensphere import records
 
 from .measure import THREADS
 
-NAMES = (
-    "simulate",
-    "field",
-    "scan",
-    "column_sums",
-    "hidden_attention",
-    "selective_scan",
-    "attention_flow",
-)
+CODE = {
+    "simulate": ("flow",),
+    "field": ("flow", "s6"),
+    "scan": ("s6",),
+    "column_sums": ("s6",),
+    "hidden_attention": ("s6",),
+    "selective_scan": ("s6",),
+    "attention_flow": ("flow",),
+    "column_sums_gpu": ("s6",),
+    "permute_gpu": ("reorder.wrapping",),
+}
+"""The benchmarks, and the modules that each times."""
 GPU_NAMES = ("column_sums_gpu", "permute_gpu")
 """Run only when named: they need a CUDA device, and the first mamba-ssm as a peer."""
+NAMES = tuple(name for name in CODE if name not in GPU_NAMES)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmarks named, all by default; 2 for a name or file that cannot be used."""
     parser = argparse.ArgumentParser(prog="benchmarks", description="Speed against peers.")
-    known = NAMES + GPU_NAMES
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(CODE))
     parser.add_argument("--out", metavar="FILE", help="save a record, such as results/x.json")
     arguments = parser.parse_args(argv)
     names = arguments.names or NAMES
     for name in names:
-        if name not in known:
-            return _complain(f"{name!r}: no such benchmark; takes {', '.join(known)}")
+        if name not in CODE:
+            return _complain(f"{name!r}: no such benchmark; takes {', '.join(CODE)}")
         if name in GPU_NAMES and not torch.cuda.is_available():
             return _complain(f"{name}: needs a CUDA device")
     # Before the run: a mistake here should not cost minutes.
@@ -59,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 arguments.out,
                 data,
                 parameters={"threads": THREADS, "sizes": sizes},
-                code=["tokensphere." + name for name in ("flow", "s6", "reorder.wrapping")],
+                code=sorted({f"tokensphere.{module}" for name in names for module in CODE[name]}),
                 seconds=time.perf_counter() - start,
                 seed=0,
                 device="cuda:0" if set(names) & set(GPU_NAMES) else "cpu",

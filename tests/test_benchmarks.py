@@ -538,7 +538,7 @@ def test_the_command_prints_and_saves(tmp_path, monkeypatch, capsys):
         def run():
             return [measure.Table("tiny", [{"n": 1}])]
 
-    monkeypatch.setattr(__main__, "NAMES", ("tiny",))
+    monkeypatch.setitem(__main__.CODE, "tiny", ("rates",))
     monkeypatch.setitem(sys.modules, "benchmarks.tiny", Tiny)
     out = tmp_path / "benchmarks.json"
     assert __main__.main(["tiny", "--out", str(out)]) == 0
@@ -546,6 +546,7 @@ def test_the_command_prints_and_saves(tmp_path, monkeypatch, capsys):
     record = records.load(out)
     assert record.data == {"tiny": [{"title": "tiny", "rows": [{"n": 1}], "notes": []}]}
     assert record.parameters["sizes"] == {"tiny": [1]}
+    assert set(record.code) == {"tokensphere.rates"}
     assert __main__.main(["tiny", "--out", str(tmp_path)]) == 2
 
 

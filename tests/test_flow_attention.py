@@ -400,11 +400,17 @@ def small_benchmark(monkeypatch):
     monkeypatch.setattr(benchmark, "DENSE_LIMIT", 8 * 20**2)
     monkeypatch.setattr(benchmark, "floor", lambda *_: {"wall": 1.0, "cpu": 1.0})
     monkeypatch.setattr(benchmark, "peak_memory", lambda *_: 1.0)
+
+    def compare(title, contenders, work, *_, **__):
+        return title, {name: call() for name, call in contenders.items()}, work
+
+    monkeypatch.setattr(benchmark, "compare", compare)
     return benchmark
 
 
 def test_the_benchmark_has_the_programs_at_their_step_and_at_equal_cost(small_benchmark):
-    sphere, heads, evaluations = small_benchmark.run(sizes=((12, 1), (10, 20, 30)))
+    tables = small_benchmark.run(sizes=((12, 1), (10, 20, 30)))
+    sphere, heads, (title, found, work), evaluations = tables
     for table, programs in ((sphere, {"rotf sphere.py", "simuformer"}), (heads, {"simuformer"})):
         errors = {row["contender"]: row["largest error"] for row in table.rows}
         assert {f"{name}, step 0.1" for name in programs} <= errors.keys()
@@ -412,6 +418,9 @@ def test_the_benchmark_has_the_programs_at_their_step_and_at_equal_cost(small_be
         assert errors["simuformer, step 0.1"] == pytest.approx(errors["layers, step 0.1"], rel=0.01)
         assert errors["layers, step 0.1"] > 1e-3
     assert [row["dense (CPU s)"] is None for row in evaluations.rows] == [False, False, True]
+    assert "20 tokens" in title
+    assert work == {"exponentials": 210, "multiply-adds": 6 * 210}
+    torch.testing.assert_close(found["ours"], found["dense"], rtol=0, atol=1e-12)
 
 
 def test_a_program_of_another_system_is_no_race(small_benchmark, monkeypatch):

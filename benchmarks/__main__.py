@@ -48,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(f"--out: {arguments.out} is a folder")
 
     start = time.perf_counter()
+    # Races set their own. Of more, the many small operations of a slow way wait for one another.
+    torch.set_num_threads(1)
     print(f"torch {torch.__version__}, {' and '.join(map(str, THREADS))} threads\n", flush=True)
     data, sizes = {}, {}
     for name in names:

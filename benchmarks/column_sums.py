@@ -98,6 +98,7 @@ def _race(size: tuple[int, int, int]) -> Table:
         work(*size),
         torch.float32,
         own=("torch path", "matrix", "gradient"),
+        once=[name for name in names if name == "matrix" or "gradient" in name],
         columns={"MB": memory},
         notes=[
             "torch path: this library's without numba. gradient: of the sum of `scan`'s output "

@@ -392,6 +392,7 @@ def peak_memory(
 
 
 def _growth(prepare: Callable[..., Callable[[], object]], small: tuple, size: tuple) -> float:
+    torch.set_num_threads(1)
     prepare(*small)()
     call = prepare(*size)
     before = _high_water()

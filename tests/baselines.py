@@ -17,6 +17,8 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
+from tokensphere.paper.kernels import AsyncSocketKernelManager
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
 import notebooks
 
@@ -32,6 +34,7 @@ def execute(page: str) -> nbformat.NotebookNode:
             resources={"metadata": {"path": folder}},
             record_timing=False,
             coalesce_streams=True,
+            kernel_manager_class=AsyncSocketKernelManager,
         )
         client.execute()
     notebook.metadata["language_info"] = {"name": "python"}  # without Python's own version
@@ -82,7 +85,6 @@ def main(names: list[str]) -> int:
     failed = 0
     for page in names or known:
         start = time.perf_counter()
-        # One process a notebook: several executions in one process can race for ports.
         process = multiprocessing.get_context("spawn").Process(target=renew, args=(page,))
         process.start()
         process.join()

@@ -18,6 +18,8 @@ from jupyter_cache.executors.utils import single_nb_execution
 from myst_nb.core.read import myst_nb_reader_plugin
 from sphinx.util import logging
 
+from tokensphere.paper.kernels import AsyncSocketKernelManager
+
 LOG = logging.getLogger(__name__)
 
 
@@ -45,7 +47,12 @@ def fill_cache(app, env, docnames):
                 pool.submit(execute, str(notebooks.source(page)), timeout): page for page in missing
             }
             for run in as_completed(runs):
-                _keep(cache, runs[run], *run.result())
+                try:
+                    result = run.result()
+                except RuntimeError as error:  # a kernel that died, or never answered
+                    LOG.info("%s failed: %s", runs[run], error)
+                else:
+                    _keep(cache, runs[run], *result)
     finally:
         for name, value in threads.items():
             if value is None:
@@ -60,7 +67,11 @@ def execute(path: str, timeout: int):
 
     notebook = myst_nb_reader_plugin(path)
     result = single_nb_execution(
-        notebook, cwd=str(Path(path).parent), timeout=timeout, allow_errors=False
+        notebook,
+        cwd=str(Path(path).parent),
+        timeout=timeout,
+        allow_errors=False,
+        kernel_manager_class=AsyncSocketKernelManager,
     )
     error = None if result.err is None else str(result.err).strip().splitlines()[-1]
     return nbformat.writes(notebook), result.time, error

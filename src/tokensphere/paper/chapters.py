@@ -80,6 +80,8 @@ def run(
     from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import DeadKernelError
 
+    from tokensphere.paper.kernels import AsyncSocketKernelManager
+
     source = find(chapter)
     target = Path(output).absolute()
     if target.suffix != ".ipynb":
@@ -103,6 +105,7 @@ def run(
             language="python",
             progress_bar=True,
             cwd=source.parent,
+            kernel_manager_class=AsyncSocketKernelManager,
         )
         _sign(draft, source, target)
         os.replace(draft, target)

@@ -1,0 +1,41 @@
+"""Jupyter kernels that many processes can start at once.
+
+A manager of jupyter_client looks for five free TCP ports and lets go of them; a second later the
+kernel binds them. Meanwhile any other process may get one, and then the kernel dies before it has
+said a word. These managers talk to their kernels over Unix sockets in a folder of their own, which
+nobody else can take.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import weakref
+from typing import Any
+
+from jupyter_client.manager import AsyncKernelManager, KernelManager
+
+__all__ = ["AsyncSocketKernelManager", "SocketKernelManager"]
+
+LONGEST = 100
+"""Bytes that the path of a Unix socket may have: 107 on Linux, 103 on macOS."""
+
+
+class _Sockets:
+    def __init__(self, **kwargs: Any) -> None:
+        if os.name == "posix":
+            folder = tempfile.mkdtemp(prefix="kernel-")
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+            file = os.path.join(folder, "k.json")
+            if len(os.fsencode(file)) < LONGEST:  # the sockets' names are two bytes longer
+                kwargs = {"transport": "ipc", "connection_file": file} | kwargs
+        super().__init__(**kwargs)
+
+
+class SocketKernelManager(_Sockets, KernelManager):
+    """For who waits for the kernel, as nbval does."""
+
+
+class AsyncSocketKernelManager(_Sockets, AsyncKernelManager):
+    """For nbclient and papermill: their `kernel_manager_class`."""

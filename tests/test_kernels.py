@@ -1,0 +1,61 @@
+"""Kernels that talk over sockets of their own, so that no two can want the same port."""
+
+import gc
+import os
+import tempfile
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbval import kernel as nbval_kernel
+
+from tokensphere.paper import kernels
+from tokensphere.paper.kernels import AsyncSocketKernelManager, SocketKernelManager
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs Unix sockets")
+
+
+@pytest.fixture
+def folder(tmp_path_factory, monkeypatch):
+    """Where temporary files go meanwhile: short enough for a socket, and empty."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as path:
+        monkeypatch.setattr(tempfile, "tempdir", path)
+        yield Path(path)
+
+
+def asked(manager) -> str:
+    """What a kernel started by this class of managers says its transport is."""
+    code = "import json, ipykernel; f = open(ipykernel.get_connection_file())\n"
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(code + "print(json.load(f)['transport'])")]
+    )
+    NotebookClient(notebook, kernel_name="python3", kernel_manager_class=manager).execute()
+    return notebook.cells[0].outputs[0].text.strip()
+
+
+def test_a_kernel_takes_no_port_and_leaves_nothing_behind(folder):
+    assert asked(AsyncSocketKernelManager) == "ipc"
+    gc.collect()
+    assert list(folder.iterdir()) == []
+
+
+def test_two_managers_share_no_socket(folder):
+    first, second = SocketKernelManager(), SocketKernelManager()
+    assert first.ip != second.ip
+
+
+def test_where_a_path_is_too_long_for_a_socket_ports_serve(folder, monkeypatch):
+    monkeypatch.setattr(kernels, "LONGEST", len(str(folder)))
+    assert SocketKernelManager().transport == "tcp"
+
+
+def test_nbval_starts_such_a_kernel(folder, monkeypatch):
+    # What tests/baselines/conftest.py sets; a change of nbval's that ignored it would show here.
+    monkeypatch.setattr(nbval_kernel, "KernelManager", SocketKernelManager)
+    manager, client = nbval_kernel.start_new_kernel(kernel_name="python3")
+    try:
+        assert manager.transport == "ipc"
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)

@@ -4,15 +4,12 @@ from tokensphere.sinks.capture import capture, check, each_layer, rebuild
 from tokensphere.sinks.layer import Layer
 from tokensphere.sinks.measure import LayerScores, measure
 from tokensphere.sinks.nulls import (
-    Estimate,
-    Verdict,
     lag_importance,
     move_first,
     replace_first,
     rescale,
     shuffle_tokens,
     uniform_importance,
-    verdict,
 )
 from tokensphere.sinks.scores import (
     VARIANTS,
@@ -24,6 +21,7 @@ from tokensphere.sinks.scores import (
     sink_rate,
     sink_score,
 )
+from tokensphere.sinks.verdicts import Estimate, Verdict, verdict
 
 __all__ = [
     "VARIANTS",

@@ -35,6 +35,10 @@ class Layer:
         gate: the factor on what the layer reads out, (B, D P, L), or None without one.
         lengths: tokens in each sequence, (B,), integers.
         reverse: whether the layer reads the sequence from its last token on.
+        beside: what goes round the scan and is read out beside it, (B, E, L), or None without.
+
+    Where a caller asked for what scores need and no more, ``u`` is on the meta device, which holds
+    its shape alone, and ``gate`` and ``beside`` are None: such a layer cannot be mixed.
     """
 
     name: str
@@ -47,6 +51,7 @@ class Layer:
     gate: Tensor | None
     lengths: Tensor
     reverse: bool = False
+    beside: Tensor | None = None
 
     @property
     def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -76,10 +81,11 @@ class Layer:
         channels = channels.to(self.delta.device)
         shared = self.u.shape[1] // count
         wide = (channels[:, None] * shared + torch.arange(shared, device=channels.device)).flatten()
+        u = self.u.new_empty(len(self.u), len(wide), self.u.shape[-1]) if self.u.is_meta else None
         group = channels // (count // groups) if groups > 1 else channels.new_zeros(1)
         return replace(
             self,
-            u=self.u[:, wide],
+            u=self.u[:, wide] if u is None else u,
             delta=self.delta[:, channels],
             A=self.A[channels],
             B=self.B[:, group],
@@ -92,7 +98,11 @@ class Layer:
         """gate * (attention @ u + skip * u), (B, D P, L), by the hidden attention matrices.
 
         O(L^2) time and memory: to check a capture with, on short sequences.
+
+        Raises ValueError where the layer was captured without its values.
         """
+        if self.u.is_meta:
+            raise ValueError(f"{self.name}: captured without values")
         attention = s6.hidden_attention(*self.tensors)
         values = self.u.unflatten(1, (self.delta.shape[1], -1)).to(attention.dtype)
         mixed = torch.einsum("bdlj,bdpj->bdpl", attention, values).flatten(1, 2)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tokensphere.sinks.capture import Inputs, each_layer
+from tokensphere.sinks.batch import Inputs
+from tokensphere.sinks.capture import each_layer
 from tokensphere.sinks.layer import Layer
+from tokensphere.sinks.mixers import find
 from tokensphere.sinks.scores import (
     VARIANTS,
     attention_map,
@@ -18,6 +19,7 @@ from tokensphere.sinks.scores import (
     sample_channels,
     sample_sink_rates,
 )
+from tokensphere.sinks.walk import blame, find_mixers
 
 __all__ = ["LayerScores", "measure"]
 
@@ -55,6 +57,7 @@ def measure(
     channels: int | None = None,
     seed: int = 0,
     maps: bool = False,
+    layers: Collection[str] | None = None,
 ) -> list[LayerScores]:
     """Score every layer on every batch: importance of each token, and how many channels sink.
 
@@ -65,19 +68,26 @@ def measure(
         threshold: eps of eq (34).
         channels: how many channels of a layer to draw, by `seed`; None for all.
         maps: whether to average the layers' attention maps too, in quadratic time.
+        layers: names of the mixers to score, None for all; the others are not read. The channels
+            drawn are those that would be drawn with all.
 
     Raises:
-        ValueError: no batch, a score that is not finite (names the layer), or as the functions it
-            calls.
+        ValueError: no batch, a score that is not finite (names the layer, and weights that are
+            not), or as the functions it calls.
     """
-    found: list[list[_Part]] = []
-    for batch in batches:
-        depth = iter(range(10**9))
+    places: dict[str, list[int]] = {}
+    for name, mixer in find_mixers(model).items():
+        start = sum(map(len, places.values()))
+        places[name] = list(range(start, start + len(find(mixer).directions)))
 
-        def score(layer: Layer, depth: Any = depth) -> _Part:
-            return _score(layer, next(depth), variants, threshold, channels, seed, maps)
+    def score(layer: Layer) -> _Part:
+        depth = places[layer.name][layer.reverse and len(places[layer.name]) > 1]
+        part = _score(layer, depth, variants, threshold, channels, seed, maps)
+        if not all(bool(each[layer.mask.cpu()].isfinite().all()) for each in part.scores.values()):
+            raise ValueError(f"{layer.name}: its scores are not finite; {blame(model)}")
+        return part
 
-        found.append(each_layer(model, batch, score))
+    found = [each_layer(model, batch, score, layers=layers, values=False) for batch in batches]
     if not found:
         raise ValueError("batches: there is none")
     return [_join(parts, threshold) for parts in zip(*found, strict=True)]
@@ -115,10 +125,7 @@ def _score(
     scores, rates, sums = {}, {}, {}
     for variant in variants:
         alpha = importance(layer, variant)
-        mean = alpha.mean(1)
-        if not bool(torch.isfinite(mean[mask]).all()):
-            raise ValueError(f"{layer.name}: its {variant} scores are not finite")
-        scores[variant] = mean.cpu()
+        scores[variant] = alpha.mean(1).cpu()
         rates[variant] = sample_sink_rates(alpha, threshold).cpu()
         sums[variant] = alpha.nansum(0).cpu()
     drawn = attention_map(layer, "softmax").cpu() * len(mask) if maps else None

@@ -7,16 +7,38 @@ dtypes of the fused kernels of mamba-ssm: steps and decay rates in float32 at le
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["FAMILIES", "Family", "find", "keep", "loaded"]
+__all__ = ["FAMILIES", "Family", "Seen", "find", "keep", "loaded"]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a run of the model showed of one mixer.
+
+    hidden: what went into it, (B, L, hidden).
+    mask: (B, L), true at tokens, None where there is no padding.
+    heard: what those of its submodules gave that `Family.listens` names, when the mixer called
+        them. One is missing that it did not call, as where a fused kernel takes its weights.
+    values: whether u, skip and gate are wanted. Without them no score changes, and the convolution
+        of u need not be computed.
+    """
+
+    hidden: Tensor
+    mask: Tensor | None
+    heard: Mapping[str, Tensor] = field(default_factory=dict)
+    values: bool = True
+
+    def output(self, mixer: Any, name: str, inputs: Callable[[], Tensor]) -> Tensor:
+        """What the submodule of that name gave; computed from its inputs where it was not heard."""
+        return self.heard[name] if name in self.heard else getattr(mixer, name)(inputs())
 
 
 @dataclass(frozen=True)
@@ -24,16 +46,20 @@ class Family:
     """How one class of mixer is read.
 
     model: what users know it from.
-    read: from mixer, its input (B, L, hidden) and the mask (B, L), true at tokens or None without
-        padding, to those fields of a Layer that are tensors of the model, tokens as they came in.
-    read_out: from mixer, gated values (B, L, D P) and the model's dtype to its output.
+    read: from mixer and Seen to those fields of a Layer that are tensors of the model, tokens as
+        they came in. Where values are not wanted, u is on the meta device, its shape alone, and
+        gate and beside are None.
+    read_out: from mixer, gated values (B, L, D P), what is read out beside them and the model's
+        dtype to the mixer's output.
     directions: `reverse` of its layers.
+    listens: submodules whose outputs `read` can use.
     """
 
     model: str
-    read: Callable[[Any, Tensor, Tensor | None], dict[str, Tensor]]
-    read_out: Callable[[Any, Tensor, torch.dtype], Tensor]
+    read: Callable[[Any, Seen], dict[str, Tensor | None]]
+    read_out: Callable[[Any, Tensor, Tensor | None, torch.dtype], Tensor]
     directions: tuple[bool, ...] = (False,)
+    listens: tuple[str, ...] = ("in_proj", "x_proj")
 
 
 def find(module: nn.Module) -> Family | None:
@@ -72,45 +98,64 @@ def _skip(mixer: Any) -> Tensor:
     return _wide(mixer.D.detach()).clone()
 
 
-def _steps(projection: nn.Module, values: Tensor) -> Tensor:
-    """softplus of a projection whose bias is added in float32 at least, as the kernels do."""
-    if type(projection) is nn.Linear and not projection.weight.is_meta:
-        raw = _wide(functional.linear(values, projection.weight)) + _wide(projection.bias)
-    else:  # quantised or offloaded: only the module itself knows how to multiply
-        raw = _wide(projection(values))
-    return functional.softplus(raw).mT
+def _steps(mixer: Any, values: Tensor) -> Tensor:
+    """softplus of dt_proj, (B, D, L), its bias added in float32 at least, as the kernels do.
+
+    As in the model, an adapter on dt_proj counts only where the weights are quantised: elsewhere
+    the model multiplies by the weight itself, and passes the adapter by.
+    """
+    projection = mixer.dt_proj
+    weight, bias = projection.weight, _wide(projection.bias)
+    quantised = hasattr(getattr(mixer, "config", None), "_is_quantized")
+    if quantised or weight.is_meta or not weight.is_floating_point():
+        return functional.softplus(_wide(projection(values))).mT
+    return functional.softplus(_wide(weight @ values.mT) + bias[:, None])
 
 
-def _convolve(mixer: Any, values: Tensor) -> Tensor:
-    """The causal convolution of (B, D, L) and its activation.
+def _convolve(mixer: Any, values: Tensor, channels: slice = slice(None)) -> Tensor:
+    """The causal convolution of these channels, (B, D, L), and its activation.
 
     As in the model, padding is not zeroed between in_proj and this, so that a bias of in_proj
     reaches the first tokens from padding on the left. The model zeroes it after this, which keeps
     it out of the state; here it is cut off.
     """
-    return mixer.act(mixer.conv1d(values)[..., : values.shape[-1]])
+    convolution = mixer.conv1d
+    if channels == slice(None):
+        return mixer.act(convolution(values)[..., : values.shape[-1]])
+    bias = None if convolution.bias is None else convolution.bias[channels]
+    padded = functional.pad(values[:, channels], (convolution.kernel_size[0] - 1, 0))
+    weight = convolution.weight[channels]
+    return mixer.act(functional.conv1d(padded, weight, bias, groups=len(weight)))
+
+
+def _shape_alone(like: Tensor, channels: int) -> Tensor:
+    """(B, channels, L) on the meta device, for `like` (B, L, ...)."""
+    return like.new_empty(like.shape[0], channels, like.shape[1], device="meta")
 
 
 def _mamba(
     mixer: Any,
-    hidden: Tensor,
-    mask: Tensor | None,
+    seen: Seen,
     normalise: Callable[..., tuple[Tensor, Tensor, Tensor]] = lambda mixer, *parts: parts,
-) -> dict[str, Tensor]:
-    u, gate = mixer.in_proj(keep(hidden.mT, mask).mT).mT.chunk(2, dim=1)
-    u = _convolve(mixer, u)
+) -> dict[str, Tensor | None]:
+    u, gate = _shape_alone(seen.hidden, mixer.A_log.shape[0]), None
+    if seen.values or "x_proj" not in seen.heard:
+        projected = seen.output(mixer, "in_proj", lambda: keep(seen.hidden.mT, seen.mask).mT)
+        u, gate = projected.mT.chunk(2, dim=1)
+        # The gate is silu whatever the activation of the convolution.
+        u, gate = _convolve(mixer, u), functional.silu(gate)
     states = mixer.ssm_state_size
-    steps, B, C = mixer.x_proj(u.mT).split([mixer.time_step_rank, states, states], dim=-1)
+    parts = seen.output(mixer, "x_proj", lambda: u.mT)
+    steps, B, C = parts.split([mixer.time_step_rank, states, states], dim=-1)
     steps, B, C = normalise(mixer, steps, B, C)
     return {
         "u": u,
-        "delta": _steps(mixer.dt_proj, steps),
+        "delta": _steps(mixer, steps),
         "A": _rates(mixer),
         "B": B.mT[:, None],
         "C": C.mT[:, None],
         "skip": _skip(mixer),
-        # The gate is silu whatever the activation of the convolution.
-        "gate": functional.silu(gate),
+        "gate": gate,
     }
 
 
@@ -129,15 +174,21 @@ def _jamba_norms(mixer: Any, steps: Tensor, B: Tensor, C: Tensor) -> tuple[Tenso
     return mixer.dt_layernorm(steps), mixer.b_layernorm(B), mixer.c_layernorm(C)
 
 
-def _mamba2(mixer: Any, hidden: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
+def _mamba2(mixer: Any, seen: Seen) -> dict[str, Tensor | None]:
     groups, states = mixer.n_groups, mixer.ssm_state_size
-    projected = mixer.in_proj(keep(hidden.mT, mask).mT)
+    projected = seen.output(mixer, "in_proj", lambda: keep(seen.hidden.mT, seen.mask).mT)
     inner = mixer.num_heads * mixer.head_dim
     sizes = [inner, inner + 2 * groups * states, mixer.num_heads]
     gate, values, steps = projected.split(sizes, dim=-1)
-    values = _convolve(mixer, values.mT)
-    u, B, C = values.split([inner, groups * states, groups * states], dim=1)
     delta = functional.softplus(_wide(steps) + _wide(mixer.dt_bias)).clamp(*mixer.time_step_limit)
+    u, around = _shape_alone(seen.hidden, inner), None
+    if seen.values:
+        values = _convolve(mixer, values.mT)
+        u, B, C = values.split([inner, groups * states, groups * states], dim=1)
+        # Applied before the normalisation, which belongs to what reads the values out.
+        around = functional.silu(gate.mT)
+    else:
+        B, C = _convolve(mixer, values.mT, slice(inner, None)).chunk(2, dim=1)
     return {
         "u": u,
         "delta": delta.mT,
@@ -145,13 +196,12 @@ def _mamba2(mixer: Any, hidden: Tensor, mask: Tensor | None) -> dict[str, Tensor
         "B": B.unflatten(1, (groups, states)),
         "C": C.unflatten(1, (groups, states)),
         "skip": _skip(mixer).repeat_interleave(mixer.head_dim),
-        # Applied before the normalisation, which belongs to what reads the values out.
-        "gate": functional.silu(gate.mT),
+        "gate": around,
     }
 
 
-def _typeseg(mixer: Any, hidden: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
-    u, delta, B, C, gate = mixer.project(hidden, mask)
+def _typeseg(mixer: Any, seen: Seen) -> dict[str, Tensor | None]:
+    u, delta, B, C, gate = mixer.project(seen.hidden, seen.mask)
     return {
         "u": u,
         "delta": delta,
@@ -163,11 +213,13 @@ def _typeseg(mixer: Any, hidden: Tensor, mask: Tensor | None) -> dict[str, Tenso
     }
 
 
-def _project(mixer: Any, values: Tensor, dtype: torch.dtype) -> Tensor:
+def _project(mixer: Any, values: Tensor, beside: Tensor | None, dtype: torch.dtype) -> Tensor:
     return mixer.out_proj(values.to(dtype))
 
 
-def _normalise_project(mixer: Any, values: Tensor, dtype: torch.dtype) -> Tensor:
+def _normalise_project(
+    mixer: Any, values: Tensor, beside: Tensor | None, dtype: torch.dtype
+) -> Tensor:
     return mixer.out_proj(mixer.norm(values).to(dtype))
 
 
@@ -185,7 +237,7 @@ FAMILIES = {
         "Mamba2ForCausalLM", _mamba2, _normalise_project
     ),
     "tokensphere.sinks.typeseg.Mixer": Family(
-        "tokensphere.sinks.typeseg.TypeSeg", _typeseg, _project, (False, True)
+        "tokensphere.sinks.typeseg.TypeSeg", _typeseg, _project, (False, True), ()
     ),
 }
 """By the full name of the mixer's class."""

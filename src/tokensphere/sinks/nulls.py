@@ -3,32 +3,26 @@
 Three kinds of null: attention that prefers no key (:func:`uniform_importance`) and attention in the
 theory's own limit (:func:`lag_importance`), both by formula; the same model on changed tokens
 (:func:`shuffle_tokens`, :func:`replace_first`, :func:`move_first`); and the same function with
-other tensors (:func:`rescale`). :func:`verdict` weighs one layer's scores against them.
+other tensors (:func:`rescale`). :func:`tokensphere.sinks.verdict` weighs a layer's scores against
+them.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from .layer import Layer
-from .scores import interval
 
 __all__ = [
-    "Estimate",
-    "Verdict",
     "lag_importance",
     "move_first",
     "replace_first",
     "rescale",
     "shuffle_tokens",
     "uniform_importance",
-    "verdict",
 ]
-
-ROUNDING = 1e-5
-"""An excess over a null that is no larger is rounding: scores are float32 means of shares <= 1."""
 
 
 def uniform_importance(length: int) -> Tensor:
@@ -201,97 +195,6 @@ def rescale(layer: Layer, factor: float) -> Layer:
     if not math.isfinite(factor) or factor == 0:
         raise ValueError(f"factor: got {factor!r}, takes a finite number but 0")
     return replace(layer, u=layer.u / factor, B=factor * layer.B, skip=factor * layer.skip)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over prompts with its confidence interval, `scores.interval`."""
-
-    mean: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether a layer's first token is a sink, and what makes it one.
-
-    Attributes:
-        kind: "none"; "position", a sink whichever token stands first; "token", a sink that goes
-            with the token; or "undetermined", a sink for which the prompts support neither.
-        excess: score minus null.
-        fall_shuffled, fall_replaced: score minus the same prompt's score on shuffled tokens, and
-            with the first token replaced.
-    """
-
-    kind: str
-    excess: Estimate
-    fall_shuffled: Estimate
-    fall_replaced: Estimate
-
-
-def verdict(
-    scores: Tensor,
-    null: Tensor | float,
-    shuffled: Tensor,
-    replaced: Tensor,
-    confidence: float = 0.95,
-) -> Verdict:
-    """Weigh the first token's scores in one layer against what could explain them.
-
-    There is a sink if the mean excess over the null lies above 0 by its confidence interval over
-    prompts (and above rounding). Without a sink a layer passes with probability (1 - confidence) /
-    2 at most; over many layers pass a confidence closer to 1.
-
-    Its kind asks, prompt by prompt, whether a changed prompt's score lies nearer to the original's
-    score or to the null: by the interval of its distance to their midpoint. "position" if both
-    changes leave more than half of the excess; "token" if replacing the token takes more than half.
-    Half is a convention; asking for no fall at all would find against every sink, given prompts
-    enough. A sink that survives a new first token and not the shuffle hangs on the order of the
-    others: "undetermined".
-
-    Args:
-        scores: each prompt's score of the first token, (S,): the mean over channels of its
-            "absolute" importance, the one that no scale moves.
-        null: `uniform_importance(T)[0]`, or one for each prompt, (S,), if their lengths T differ.
-        shuffled, replaced: the scores of the same prompts after :func:`shuffle_tokens` and
-            :func:`replace_first` (or :func:`move_first`), (S,).
-        confidence: of each two-sided interval.
-
-    Raises:
-        ValueError: fewer than two prompts, other shapes, values or confidence.
-    """
-    if scores.ndim != 1 or len(scores) < 2:
-        raise ValueError(
-            f"scores: shape {tuple(scores.shape)}, takes (S,) with at least two prompts"
-        )
-    null = torch.as_tensor(null, dtype=torch.float64)
-    if null.ndim == 0:
-        null = null.expand(len(scores))
-    given = {"scores": scores, "null": null, "shuffled": shuffled, "replaced": replaced}
-    for name, value in given.items():
-        if value.shape != scores.shape:
-            raise ValueError(f"{name}: shape {tuple(value.shape)}, takes {tuple(scores.shape)}")
-        if not value.isfinite().all():
-            raise ValueError(f"{name}: holds NaN or infinity")
-    scores, null, shuffled, replaced = (value.detach().cpu().double() for value in given.values())
-
-    def estimate(values: Tensor) -> Estimate:
-        low, high = interval(values, confidence)
-        return Estimate(float(values.mean()), float(low), float(high))
-
-    excess = estimate(scores - null)
-    midpoint = (scores + null) / 2
-    kept_shuffled, kept_replaced = estimate(shuffled - midpoint), estimate(replaced - midpoint)
-    if excess.low <= ROUNDING:
-        kind = "none"
-    elif kept_replaced.high < 0:
-        kind = "token"
-    elif kept_replaced.low > 0 and kept_shuffled.low > 0:
-        kind = "position"
-    else:
-        kind = "undetermined"
-    return Verdict(kind, excess, estimate(scores - shuffled), estimate(scores - replaced))
 
 
 def _queries(length: int) -> Tensor:

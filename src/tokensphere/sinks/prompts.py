@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,11 +18,25 @@ from torch import Tensor, nn
 
 from tokensphere.sinks.nulls import replace_first, shuffle_tokens, uniform_importance
 
-__all__ = ["Prompts", "changed", "encode_prompts", "first_tokens", "read_prompts"]
+__all__ = [
+    "LEAST_READERS",
+    "Encoded",
+    "Prompts",
+    "changed",
+    "digest",
+    "encode_prompts",
+    "first_of_each",
+    "first_tokens",
+    "read_prompts",
+]
+
+LEAST_READERS = 0.25
+"""A position read by fewer of its prompt's tokens is left out where positions are compared: the
+last one is read by itself alone, which a mean over one query shows as a large score."""
 
 
 def read_prompts(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
-    """The prompts of a file, each with the number of its line.
+    """The prompts of a file, each with the number of its line; "-" is the standard input.
 
     One prompt a line, or in a file named .jsonl one object a line with the key "prompt". Blank
     lines are passed over.
@@ -27,28 +44,51 @@ def read_prompts(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
     Raises:
         FileNotFoundError; ValueError for a file without prompts, or a line that is none.
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"prompts: no such file: {path}")
+    if os.fspath(path) == "-":
+        where, content = "standard input", sys.stdin.buffer.read()
+    else:
+        where = path = Path(path)
+        if not path.exists():
+            raise FileNotFoundError(f"prompts: no such file: {path}")
+        if path.is_dir():
+            raise ValueError(f"prompts: {path} is a folder, takes a file")
+        content = path.read_bytes()
     try:
         # Not splitlines: a form feed within a prompt ends no line.
-        lines = path.read_text("utf-8-sig").split("\n")
+        lines = re.split("\r\n|\n|\r", content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise ValueError(f"prompts: {path} is not UTF-8 text: {error.reason}") from None
+        number = len(re.split(b"\r\n|\n|\r", content[: error.start]))
+        raise ValueError(
+            f"prompts: {where} is not UTF-8 text: {error.reason} in line {number}"
+        ) from None
+    jsonl = isinstance(where, Path) and where.suffix == ".jsonl"
     prompts = []
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            jsonl = path.suffix == ".jsonl"
-            prompts.append((number, _prompt(line, f"{path}, line {number}") if jsonl else line))
+            prompts.append((number, _prompt(line, f"{where}, line {number}") if jsonl else line))
     if not prompts:
-        raise ValueError(f"prompts: {path} holds no prompt")
+        raise ValueError(f"prompts: {where} holds no prompt")
     return prompts
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Prompts as token ids, each an integer tensor (L,) on the CPU with L >= 2.
+
+    lines: the number of each one's line. cut: how many were longer. short: the lines of those that
+    were left out, with fewer than two tokens.
+    """
+
+    ids: list[Tensor]
+    lines: list[int]
+    cut: int
+    short: list[int]
 
 
 def encode_prompts(
     encode: Callable[[str], list[int]], prompts: Sequence[tuple[int, str]], max_length: int
-) -> list[Tensor]:
-    """Each prompt's token ids, cut after `max_length`: integers (L,), on the CPU.
+) -> Encoded:
+    """Each prompt's token ids, cut after `max_length`; prompts of fewer than two are left out.
 
     Args:
         encode: from text to all of its token ids.
@@ -56,38 +96,63 @@ def encode_prompts(
         max_length: at least 2.
 
     Raises:
-        ValueError: a prompt of fewer than two tokens (names its line), a max_length below 2.
+        ValueError: a max_length below 2; no two prompts of two tokens (names a line).
     """
     if max_length < 2:
         raise ValueError(f"max-length: got {max_length}, takes an integer >= 2")
-    encoded = []
-    for number, text in prompts:
-        ids = encode(text)[:max_length]
-        if len(ids) < 2:
-            raise ValueError(
-                f"prompts: line {number} has {len(ids)} token{'s' * (len(ids) != 1)}, "
-                "takes at least two"
-            )
-        encoded.append(torch.tensor(ids, dtype=torch.int64))
-    return encoded
+    rows = {number: encode(text) for number, text in prompts}
+    kept = {number: row for number, row in rows.items() if len(row) >= 2}
+    short = [number for number in rows if number not in kept]
+    if short and len(kept) < 2:
+        count = len(rows[short[0]])
+        raise ValueError(
+            f"prompts: line {short[0]} has {count} token{'s' * (count != 1)}, takes at least two "
+            "prompts of at least two tokens"
+        )
+    return Encoded(
+        [torch.tensor(row[:max_length], dtype=torch.int64) for row in kept.values()],
+        list(kept),
+        sum(len(row) > max_length for row in kept.values()),
+        short,
+    )
+
+
+def first_of_each(prompts: Sequence[Tensor]) -> list[int]:
+    """Indices of the prompts that equal none before them: repetitions tell nothing of a spread."""
+    found = {tuple(prompt.tolist()): index for index, prompt in reversed(list(enumerate(prompts)))}
+    return sorted(found.values())
+
+
+def digest(prompts: Sequence[Tensor]) -> str:
+    """SHA-256 of the prompts' token ids, the same in whatever order the prompts come.
+
+    Of a text with one prompt a line, ids in decimal with a space between them, lines sorted as
+    text, each ended by a line feed.
+    """
+    lines = sorted(" ".join(map(str, prompt.tolist())) + "\n" for prompt in prompts)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Prompts:
     """Prompts by falling length, so that batches hold like lengths and the largest comes first.
 
-    ids: (S, L), padded on the right. lengths: (S,). Both on the CPU. device: the model's.
+    ids: (S, L), padded on the right. lengths: (S,). order: where each stood among those given,
+    (S,). All on the CPU. device: the model's.
     """
 
     ids: Tensor
     lengths: Tensor
+    order: Tensor
     device: torch.device | str
 
     @classmethod
     def of(cls, prompts: Sequence[Tensor], device: torch.device | str) -> Prompts:
-        ordered = sorted((prompt.cpu().long() for prompt in prompts), key=len, reverse=True)
+        order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]), reverse=True)
+        ordered = [prompts[index].cpu().long() for index in order]
         ids = nn.utils.rnn.pad_sequence(ordered, batch_first=True)
-        return cls(ids, torch.tensor([len(prompt) for prompt in ordered]), device)
+        lengths = torch.tensor([len(prompt) for prompt in ordered])
+        return cls(ids, lengths, torch.tensor(order), device)
 
     @property
     def mask(self) -> Tensor:
@@ -107,7 +172,16 @@ class Prompts:
 
     def first(self, count: int) -> Prompts:
         """The longest `count` of them."""
-        return Prompts(self.ids[:count], self.lengths[:count], self.device)
+        return Prompts(self.ids[:count], self.lengths[:count], self.order[:count], self.device)
+
+    def as_given(self, values: Tensor) -> Tensor:
+        """values (S, ...), one of each prompt, in the order in which the prompts were given."""
+        return values[self.order.argsort()]
+
+    def well_read(self) -> Tensor:
+        """(S, L): true at positions that at least LEAST_READERS of the prompt's tokens read."""
+        queries = self.lengths[:, None] - torch.arange(self.ids.shape[1])
+        return self.mask & (queries >= LEAST_READERS * self.lengths[:, None])
 
     def uniform(self) -> Tensor:
         """`uniform_importance` of each prompt's length, (S, L), NaN past its end."""
@@ -118,8 +192,19 @@ class Prompts:
         )
 
 
-def changed(texts: Prompts, seed: int, begins: bool, both: bool) -> dict[str, Tensor]:
-    """The prompts' tokens, and those of their nulls, by name."""
+def changed(
+    texts: Prompts, seed: int, begins: bool, both: bool, replace_with: int | None = None
+) -> dict[str, Tensor]:
+    """The prompts' tokens, and those of their nulls, by name.
+
+    Args:
+        seed: of the shuffles and of the tokens drawn.
+        begins: whether all begin with a beginning-of-text token, which a second shuffle leaves.
+        both: whether the last token is to be replaced too, in copies of their own.
+        replace_with: the token put there; None to draw one for each prompt from the others.
+
+    Raises ValueError where a prompt has that token there already, or there is none to draw.
+    """
     ids, mask = texts.ids, texts.mask
 
     def generator(stream: int) -> torch.Generator:
@@ -129,11 +214,11 @@ def changed(texts: Prompts, seed: int, begins: bool, both: bool) -> dict[str, Te
     changed = {"prompts": ids, "shuffled": shuffle_tokens(ids, mask, generator(0))}
     if begins:
         changed["shuffled_after_bos"] = shuffle_tokens(ids, mask, generator(1), keep_first=1)
-    others = _other_tokens(texts, ids[:, 0], generator(2))
+    others = _other_tokens(texts, ids[:, 0], generator(2), replace_with)
     changed["replaced"] = replace_first(ids, mask, others)
     if both:
         last = ids.gather(1, texts.lengths[:, None] - 1)[:, 0]
-        others = _other_tokens(texts, last, generator(3))
+        others = _other_tokens(texts, last, generator(3), replace_with)
         changed["replaced_last"] = replace_first(ids.flip(1), mask.flip(1), others).flip(1)
     return changed
 
@@ -149,8 +234,18 @@ def first_tokens(
     ]
 
 
-def _other_tokens(texts: Prompts, present: Tensor, generator: torch.Generator) -> Tensor:
-    """For each prompt a token of the others, as frequent as there, but not the present one."""
+def _other_tokens(
+    texts: Prompts, present: Tensor, generator: torch.Generator, replace_with: int | None
+) -> Tensor:
+    """For each prompt a token of the others, as frequent as there, but not the present one; or
+    `replace_with`."""
+    if replace_with is not None:
+        if bool((same := present == replace_with).any()):
+            raise ValueError(
+                f"replace-with: {int(same.sum())} of {len(same)} prompts have the token "
+                f"{replace_with} there already, takes one that none has"
+            )
+        return torch.full_like(present, replace_with)
     pool = texts.ids[texts.mask]
     owner = torch.arange(len(texts.ids)).repeat_interleave(texts.lengths)
     drawn = []
@@ -169,4 +264,8 @@ def _prompt(line: str, where: str) -> str:
         raise ValueError(f"prompts: {where}: not JSON: {error}") from None
     if not isinstance(content, dict) or not isinstance(content.get("prompt"), str):
         raise ValueError(f'prompts: {where}: takes an object with text at the key "prompt"')
+    try:
+        content["prompt"].encode()
+    except UnicodeEncodeError:  # half of a pair of surrogates, which JSON can write
+        raise ValueError(f"prompts: {where}: holds what is no Unicode text") from None
     return content["prompt"]

@@ -99,7 +99,7 @@ def encode_prompts(
         ValueError: a max_length below 2; no two prompts of two tokens (names a line).
     """
     if max_length < 2:
-        raise ValueError(f"max-length: got {max_length}, takes an integer >= 2")
+        raise ValueError(f"max_length: got {max_length}, takes an integer >= 2")
     rows = {number: encode(text) for number, text in prompts}
     kept = {number: row for number, row in rows.items() if len(row) >= 2}
     short = [number for number in rows if number not in kept]
@@ -242,7 +242,7 @@ def _other_tokens(
     if replace_with is not None:
         if bool((same := present == replace_with).any()):
             raise ValueError(
-                f"replace-with: {int(same.sum())} of {len(same)} prompts have the token "
+                f"replace_with: {int(same.sum())} of {len(same)} prompts have the token "
                 f"{replace_with} there already, takes one that none has"
             )
         return torch.full_like(present, replace_with)

@@ -82,8 +82,17 @@ def measure(
 
     def score(layer: Layer) -> _Part:
         depth = places[layer.name][layer.reverse and len(places[layer.name]) > 1]
-        part = _score(layer, depth, variants, threshold, channels, seed, maps)
-        if not all(bool(each[layer.mask.cpu()].isfinite().all()) for each in part.scores.values()):
+        try:
+            part = _score(layer, depth, variants, threshold, channels, seed, maps)
+            given = part.scores.values()
+        except ValueError:
+            # The sums refuse what is not finite, and cannot know whose it is.
+            given = [each.float() for each in layer.tensors]
+            if all(bool(each.isfinite().all()) for each in given):
+                raise
+        else:
+            given = [each[layer.mask.cpu()] for each in given]
+        if not all(bool(each.isfinite().all()) for each in given):
             raise ValueError(f"{layer.name}: its scores are not finite; {blame(model)}")
         return part
 

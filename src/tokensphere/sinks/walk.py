@@ -100,12 +100,12 @@ def walk(
     # What accelerate has put on a device comes off it again at a module's end.
     offloaded = any(hasattr(module, "_hf_hook") for module in model.modules())
     ends_early = layers is not None and not outputs and not offloaded
-    run = _Run(mixers, visit, batch, values, ends_early)
+    run = _Run(visit, batch, values, ends_early)
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(_evaluation(model))
-        run.listen(stack)
+        run.listen(model, mixers, stack)
         try:
             returned = model(*given, **named)
         except _Enough:
@@ -144,29 +144,24 @@ class _Enough(Exception):
 class _Run:
     """One run's hooks and what they have seen."""
 
-    def __init__(
-        self,
-        mixers: dict[str, nn.Module],
-        visit: Visit,
-        batch: Batch | None,
-        values: bool,
-        ends_early: bool,
-    ) -> None:
-        self.mixers, self.visit, self.batch = mixers, visit, batch
-        self.values, self.ends_early = values, ends_early
+    def __init__(self, visit: Visit, batch: Batch | None, values: bool, ends_early: bool) -> None:
+        self.visit, self.batch, self.values, self.ends_early = visit, batch, values, ends_early
         self.visited: set[str] = set()
-        self.heard: dict[str, dict[str, Tensor]] = {name: {} for name in mixers}
-        self.inside = {part for mixer in mixers.values() for part in mixer.modules()}
+        self.heard: dict[str, dict[str, Tensor]] = {}
         self.recent: deque[Tensor] = deque(maxlen=REMEMBERED)
         self.failure: BaseException | None = None
 
-    def listen(self, stack: ExitStack) -> None:
-        every = nn.modules.module
-        handles = [
-            every.register_module_forward_pre_hook(self._remember_input),
-            every.register_module_forward_hook(self._remember_output),
-        ]
-        for name, mixer in self.mixers.items():
+    def listen(self, model: nn.Module, mixers: dict[str, nn.Module], stack: ExitStack) -> None:
+        """Put hooks on the model, which `stack` takes off."""
+        handles = []
+        inside = {part for mixer in mixers.values() for part in mixer.modules()}
+        for module in model.modules():
+            # Not on what wraps a compiled module: it is that module's hooks that see it run.
+            if module not in inside and not hasattr(module, "_orig_mod"):
+                handles.append(module.register_forward_pre_hook(self._remember_input))
+                handles.append(module.register_forward_hook(self._remember_output))
+        for name, mixer in mixers.items():
+            self.heard[name] = {}
             for part in find(mixer).listens:
                 if isinstance(submodule := getattr(mixer, part, None), nn.Module):
                     call = functools.partial(self._hear, name, part)
@@ -177,13 +172,13 @@ class _Run:
             stack.callback(handle.remove)
 
     def _remember_input(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        self._remember(module, args[0] if args else None)
+        self._remember(args[0] if args else None)
 
     def _remember_output(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        self._remember(module, output)
+        self._remember(output)
 
-    def _remember(self, module: nn.Module, value: Any) -> None:
-        if isinstance(value, Tensor) and value.ndim == 3 and module not in self.inside:
+    def _remember(self, value: Any) -> None:
+        if isinstance(value, Tensor) and value.ndim == 3:
             self.recent.append(value)
 
     def _hear(self, name: str, part: str, module: nn.Module, args: Any, output: Any) -> None:
@@ -221,7 +216,7 @@ class _Run:
         except Exception as error:
             self.failure = error
             raise
-        if self.ends_early and len(self.visited) == len(self.mixers):
+        if self.ends_early and len(self.visited) == len(self.heard):
             raise _Enough
         return changed
 

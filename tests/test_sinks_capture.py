@@ -377,7 +377,7 @@ def test_bad_arguments_are_named():
 
     for message, call in {
         "model: GPT2Model holds no supported mixer; supported are MambaForCausalLM, "
-        "FalconMambaForCausalLM, JambaForCausalLM, Mamba2ForCausalLM, ": lambda: capture(
+        "FalconMambaForCausalLM, JambaForCausalLM, ": lambda: capture(
             transformers.GPT2Model(gpt2), inputs
         ),
         "model: got str": lambda: capture("mamba", inputs),

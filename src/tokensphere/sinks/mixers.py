@@ -1,44 +1,23 @@
-"""How each class of Mamba mixer computes its S6 tensors from what goes into it.
+"""The classes of Mamba mixers that can be read, and how each computes its S6 tensors.
 
-Each family follows its class in transformers (5.17 and 5.23, `models/*/modeling_*.py`), with the
-dtypes of the fused kernels of mamba-ssm: steps and decay rates in float32 at least.
+The readers follow the classes' own code, with the dtypes of the fused kernels of mamba-ssm: steps
+and decay rates in float32 at least.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from tokensphere.sinks import mamba1, mamba2, other_mixers
+from tokensphere.sinks.seen import Seen, keep, loaded
 
 __all__ = ["FAMILIES", "Family", "Seen", "find", "keep", "loaded"]
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a run of the model showed of one mixer.
-
-    hidden: what went into it, (B, L, hidden).
-    mask: (B, L), true at tokens, None where there is no padding.
-    heard: what those of its submodules gave that `Family.listens` names, when the mixer called
-        them. One is missing that it did not call, as where a fused kernel takes its weights.
-    values: whether u, skip and gate are wanted. Without them no score changes, and the convolution
-        of u need not be computed.
-    """
-
-    hidden: Tensor
-    mask: Tensor | None
-    heard: Mapping[str, Tensor] = field(default_factory=dict)
-    values: bool = True
-
-    def output(self, mixer: Any, name: str, inputs: Callable[[], Tensor]) -> Tensor:
-        """What the submodule of that name gave; computed from its inputs where it was not heard."""
-        return self.heard[name] if name in self.heard else getattr(mixer, name)(inputs())
 
 
 @dataclass(frozen=True)
@@ -51,6 +30,9 @@ class Family:
         gate and beside are None.
     read_out: from mixer, gated values (B, L, D P), what is read out beside them and the model's
         dtype to the mixer's output.
+    about: in a few words, where its tensors differ from those of the first of its kind.
+    padding: sides on which its mixer can be told of padding; "right" where it takes no mask and
+        padding behind the tokens is out of their reach, "" where it is not.
     directions: `reverse` of its layers.
     listens: submodules whose outputs `read` can use.
     """
@@ -58,6 +40,8 @@ class Family:
     model: str
     read: Callable[[Any, Seen], dict[str, Tensor | None]]
     read_out: Callable[[Any, Tensor, Tensor | None, torch.dtype], Tensor]
+    about: str
+    padding: str = "left, right"
     directions: tuple[bool, ...] = (False,)
     listens: tuple[str, ...] = ("in_proj", "x_proj")
 
@@ -69,175 +53,96 @@ def find(module: nn.Module) -> Family | None:
     return next((FAMILIES[name] for name in names if name in FAMILIES), None)
 
 
-def keep(value: Tensor, mask: Tensor | None) -> Tensor:
-    """value (B, D, L), zero where the mask (B, L) is; None stands for no padding."""
-    return value if mask is None else torch.where(mask[:, None].to(value.device).bool(), value, 0)
-
-
-@contextmanager
-def loaded(mixer: nn.Module) -> Iterator[None]:
-    """The mixer's own parameters in memory meanwhile, where accelerate has offloaded them."""
-    if not hasattr(mixer, "_hf_hook"):
-        yield
-        return
-    from accelerate.utils import align_module_device
-
-    with align_module_device(mixer):
-        yield
-
-
-def _wide(value: Tensor) -> Tensor:
-    return value if value.dtype == torch.float64 else value.float()
-
-
-def _rates(mixer: Any) -> Tensor:
-    return -torch.exp(_wide(mixer.A_log.detach()))
-
-
-def _skip(mixer: Any) -> Tensor:
-    return _wide(mixer.D.detach()).clone()
-
-
-def _steps(mixer: Any, values: Tensor) -> Tensor:
-    """softplus of dt_proj, (B, D, L), its bias added in float32 at least, as the kernels do.
-
-    As in the model, an adapter on dt_proj counts only where the weights are quantised: elsewhere
-    the model multiplies by the weight itself, and passes the adapter by.
-    """
-    projection = mixer.dt_proj
-    weight, bias = projection.weight, _wide(projection.bias)
-    quantised = hasattr(getattr(mixer, "config", None), "_is_quantized")
-    if quantised or weight.is_meta or not weight.is_floating_point():
-        return functional.softplus(_wide(projection(values))).mT
-    return functional.softplus(_wide(weight @ values.mT) + bias[:, None])
-
-
-def _convolve(mixer: Any, values: Tensor, channels: slice = slice(None)) -> Tensor:
-    """The causal convolution of these channels, (B, D, L), and its activation.
-
-    As in the model, padding is not zeroed between in_proj and this, so that a bias of in_proj
-    reaches the first tokens from padding on the left. The model zeroes it after this, which keeps
-    it out of the state; here it is cut off.
-    """
-    convolution = mixer.conv1d
-    if channels == slice(None):
-        return mixer.act(convolution(values)[..., : values.shape[-1]])
-    bias = None if convolution.bias is None else convolution.bias[channels]
-    padded = functional.pad(values[:, channels], (convolution.kernel_size[0] - 1, 0))
-    weight = convolution.weight[channels]
-    return mixer.act(functional.conv1d(padded, weight, bias, groups=len(weight)))
-
-
-def _shape_alone(like: Tensor, channels: int) -> Tensor:
-    """(B, channels, L) on the meta device, for `like` (B, L, ...)."""
-    return like.new_empty(like.shape[0], channels, like.shape[1], device="meta")
-
-
-def _mamba(
-    mixer: Any,
-    seen: Seen,
-    normalise: Callable[..., tuple[Tensor, Tensor, Tensor]] = lambda mixer, *parts: parts,
-) -> dict[str, Tensor | None]:
-    u, gate = _shape_alone(seen.hidden, mixer.A_log.shape[0]), None
-    if seen.values or "x_proj" not in seen.heard:
-        projected = seen.output(mixer, "in_proj", lambda: keep(seen.hidden.mT, seen.mask).mT)
-        u, gate = projected.mT.chunk(2, dim=1)
-        # The gate is silu whatever the activation of the convolution.
-        u, gate = _convolve(mixer, u), functional.silu(gate)
-    states = mixer.ssm_state_size
-    parts = seen.output(mixer, "x_proj", lambda: u.mT)
-    steps, B, C = parts.split([mixer.time_step_rank, states, states], dim=-1)
-    steps, B, C = normalise(mixer, steps, B, C)
-    return {
-        "u": u,
-        "delta": _steps(mixer, steps),
-        "A": _rates(mixer),
-        "B": B.mT[:, None],
-        "C": C.mT[:, None],
-        "skip": _skip(mixer),
-        "gate": gate,
-    }
-
-
-def _falcon_norms(mixer: Any, *parts: Tensor) -> tuple[Tensor, ...]:
-    """Root mean square 1 over the channels of each of steps, B and C; no weights."""
-
-    def norm(value: Tensor) -> Tensor:
-        wide = value.float()
-        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + mixer.rms_eps)
-        return (wide * scale).to(value.dtype)
-
-    return tuple(map(norm, parts))
-
-
-def _jamba_norms(mixer: Any, steps: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, ...]:
-    return mixer.dt_layernorm(steps), mixer.b_layernorm(B), mixer.c_layernorm(C)
-
-
-def _mamba2(mixer: Any, seen: Seen) -> dict[str, Tensor | None]:
-    groups, states = mixer.n_groups, mixer.ssm_state_size
-    projected = seen.output(mixer, "in_proj", lambda: keep(seen.hidden.mT, seen.mask).mT)
-    inner = mixer.num_heads * mixer.head_dim
-    sizes = [inner, inner + 2 * groups * states, mixer.num_heads]
-    gate, values, steps = projected.split(sizes, dim=-1)
-    delta = functional.softplus(_wide(steps) + _wide(mixer.dt_bias)).clamp(*mixer.time_step_limit)
-    u, around = _shape_alone(seen.hidden, inner), None
-    if seen.values:
-        values = _convolve(mixer, values.mT)
-        u, B, C = values.split([inner, groups * states, groups * states], dim=1)
-        # Applied before the normalisation, which belongs to what reads the values out.
-        around = functional.silu(gate.mT)
-    else:
-        B, C = _convolve(mixer, values.mT, slice(inner, None)).chunk(2, dim=1)
-    return {
-        "u": u,
-        "delta": delta.mT,
-        "A": _rates(mixer)[:, None].repeat(1, states),
-        "B": B.unflatten(1, (groups, states)),
-        "C": C.unflatten(1, (groups, states)),
-        "skip": _skip(mixer).repeat_interleave(mixer.head_dim),
-        "gate": around,
-    }
-
-
-def _typeseg(mixer: Any, seen: Seen) -> dict[str, Tensor | None]:
-    u, delta, B, C, gate = mixer.project(seen.hidden, seen.mask)
-    return {
-        "u": u,
-        "delta": delta,
-        "A": _rates(mixer),
-        "B": B[:, None],
-        "C": C[:, None],
-        "skip": _skip(mixer),
-        "gate": gate,
-    }
-
-
 def _project(mixer: Any, values: Tensor, beside: Tensor | None, dtype: torch.dtype) -> Tensor:
     return mixer.out_proj(values.to(dtype))
 
 
-def _normalise_project(
-    mixer: Any, values: Tensor, beside: Tensor | None, dtype: torch.dtype
-) -> Tensor:
-    return mixer.out_proj(mixer.norm(values).to(dtype))
+def _falcon(mixer: Any, seen: Seen) -> dict[str, Tensor | None]:
+    return mamba1.mamba(mixer, seen, mamba1.falcon_norms)
 
+
+def _jamba(mixer: Any, seen: Seen) -> dict[str, Tensor | None]:
+    return mamba1.mamba(mixer, seen, mamba1.jamba_norms)
+
+
+_of_heads = functools.partial(
+    Family, read=mamba2.mamba2, read_out=mamba2.read_out, listens=("in_proj",)
+)
 
 FAMILIES = {
     "transformers.models.mamba.modeling_mamba.MambaMixer": Family(
-        "MambaForCausalLM", _mamba, _project
+        "MambaForCausalLM", mamba1.mamba, _project, "steps, B and C from x_proj, a gate by silu"
     ),
     "transformers.models.falcon_mamba.modeling_falcon_mamba.FalconMambaMixer": Family(
-        "FalconMambaForCausalLM", functools.partial(_mamba, normalise=_falcon_norms), _project
+        "FalconMambaForCausalLM", _falcon, _project, "steps, B and C normalised, without weights"
     ),
     "transformers.models.jamba.modeling_jamba.JambaMambaMixer": Family(
-        "JambaForCausalLM", functools.partial(_mamba, normalise=_jamba_norms), _project
+        "JambaForCausalLM", _jamba, _project, "steps, B and C normalised, with weights"
     ),
-    "transformers.models.mamba2.modeling_mamba2.Mamba2Mixer": Family(
-        "Mamba2ForCausalLM", _mamba2, _normalise_project
+    "transformers.models.zamba.modeling_zamba.ZambaMambaMixer": Family(
+        "ZambaForCausalLM",
+        mamba1.zamba,
+        _project,
+        "heads with x_proj and dt_proj of their own, which are groups",
+        listens=("in_proj",),
+    ),
+    "transformers.models.mamba2.modeling_mamba2.Mamba2Mixer": _of_heads(
+        "Mamba2ForCausalLM", about="heads, groups, limits on steps; a norm of the gated values"
+    ),
+    "transformers.models.bamba.modeling_bamba.BambaMixer": _of_heads(
+        "BambaForCausalLM", about="as Mamba-2"
+    ),
+    "transformers.models.zamba2.modeling_zamba2.Zamba2MambaMixer": _of_heads(
+        "Zamba2ForCausalLM", about="as Mamba-2; steps have a least size"
+    ),
+    "transformers.models.falcon_h1.modeling_falcon_h1.FalconH1Mixer": _of_heads(
+        "FalconH1ForCausalLM",
+        read=mamba2.falcon_h1,
+        read_out=mamba2.read_out_falcon_h1,
+        about="as Mamba-2; multipliers around in_proj; no norm, or one before or after the gate",
+    ),
+    "transformers.models.granitemoehybrid.modeling_granitemoehybrid.GraniteMoeHybridMambaLayer": (
+        _of_heads("GraniteMoeHybridForCausalLM", about="as Mamba-2")
+    ),
+    "transformers.models.nemotron_h.modeling_nemotron_h.NemotronHMamba2Mixer": _of_heads(
+        "NemotronHForCausalLM", about="as Mamba-2; steps have a least size"
+    ),
+    "mamba_ssm.modules.mamba_simple.Mamba": Family(
+        "mamba-ssm's Mamba",
+        mamba1.mamba_ssm,
+        _project,
+        "as Mamba; what the fused kernel computes inside is computed again",
+        padding="right",
+        listens=("x_proj",),
+    ),
+    "mamba_ssm.modules.mamba2.Mamba2": _of_heads(
+        "mamba-ssm's Mamba2",
+        read=mamba2.mamba_ssm,
+        read_out=mamba2.read_out_mamba_ssm,
+        about="as Mamba-2; all its options, and the gated channels beside the scan",
+        padding="right",
+    ),
+    "mambavision.models.mamba_vision.MambaVisionMixer": Family(
+        "MambaVision",
+        other_mixers.mambavision,
+        other_mixers.read_out_mambavision,
+        "no gate; a second branch read out beside the scan; the bias of steps twice",
+        padding="",
+    ),
+    "tokensphere.reorder.models.S6Mixer": Family(
+        "S6Classifier",
+        other_mixers.s6_mixer,
+        _project,
+        "as Mamba, without a convolution",
+        padding="right",
     ),
     "tokensphere.sinks.typeseg.Mixer": Family(
-        "tokensphere.sinks.typeseg.TypeSeg", _typeseg, _project, (False, True), ()
+        "tokensphere.sinks.typeseg.TypeSeg",
+        other_mixers.typeseg,
+        _project,
+        "both directions; a convolution around each token",
+        directions=(False, True),
+        listens=(),
     ),
 }
 """By the full name of the mixer's class."""

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import importlib.util
 import sys
 import time
 from collections.abc import Sequence
@@ -24,11 +25,14 @@ CODE = {
     "attention_flow": ("flow",),
     "column_sums_gpu": ("s6",),
     "permute_gpu": ("reorder.wrapping",),
+    "peer": ("s6", "sinks.capture", "sinks.scores"),
 }
 """The benchmarks, and the modules that each times."""
 GPU_NAMES = ("column_sums_gpu", "permute_gpu")
 """Run only when named: they need a CUDA device, and the first mamba-ssm as a peer."""
-NAMES = tuple(name for name in CODE if name not in GPU_NAMES)
+PEER_NAMES = ("peer",)
+"""Run only when named: they need transformer-lens, of the extra `peer`."""
+NAMES = tuple(name for name in CODE if name not in GPU_NAMES + PEER_NAMES)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _complain(f"{name!r}: no such benchmark; takes {', '.join(CODE)}")
         if name in GPU_NAMES and not torch.cuda.is_available():
             return _complain(f"{name}: needs a CUDA device")
+        if name in PEER_NAMES and importlib.util.find_spec("transformer_lens") is None:
+            return _complain(f"{name}: needs transformer-lens: pip install -e '.[peer]'")
     # Before the run: a mistake here should not cost minutes.
     if arguments.out and Path(arguments.out).is_dir():
         return _complain(f"--out: {arguments.out} is a folder")

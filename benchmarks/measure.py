@@ -32,6 +32,7 @@ ORDER = 1024
 PATIENCE = 0.2
 """Seconds, at least, over which the least is sought that a short run takes."""
 STATUS = Path("/proc/self/status")
+CLEAR = Path("/proc/self/clear_refs")
 CLOCKS = {"wall": "wall", "cpu": "CPU"}
 SPREAD = "Least of several runs in turns; ± %: by which the median lies above."
 
@@ -381,20 +382,33 @@ def peak_memory(
 ) -> float | None:
     """MB by which a fresh process grows at most during one call of `prepare(*size)()`.
 
-    A call at the size `small` comes first, to load what is loaded once. `prepare` must leave no
-    peak of its own behind: it should allocate its inputs and nothing else. Only Linux tells the
-    peak of a process by itself (`getrusage` hands on the parent's); None elsewhere.
+    A call at the size `small` comes first, to load what is loaded once. Only Linux tells the peak
+    of a process by itself (`getrusage` hands on the parent's); None elsewhere.
     """
+    return peak_memories(prepare, small, [size])[0]
+
+
+def peak_memories(
+    prepare: Callable[..., Callable[[], object]], small: tuple, sizes: Sequence[tuple]
+) -> list[float | None]:
+    """:func:`peak_memory` at several sizes, in one process, which loads once what takes seconds."""
     if not STATUS.is_file():
-        return None
+        return [None] * len(sizes)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_growth, (prepare, small, size))
+        return pool.apply(_growths, (prepare, small, sizes))
 
 
-def _growth(prepare: Callable[..., Callable[[], object]], small: tuple, size: tuple) -> float:
+def _growths(
+    prepare: Callable[..., Callable[[], object]], small: tuple, sizes: Sequence[tuple]
+) -> list[float]:
     torch.set_num_threads(1)
     prepare(*small)()
-    call = prepare(*size)
+    return [_growth(prepare(*size)) for size in sizes]
+
+
+def _growth(call: Callable[[], object]) -> float:
+    # The peak starts again from here, whatever was held before.
+    CLEAR.write_text("5")
     before = _high_water()
     call()
     return (_high_water() - before) / 1e6

@@ -19,11 +19,12 @@ from benchmarks import (
     field,
     hidden_attention,
     measure,
+    peer,
     scan,
     selective_scan,
     simulate,
 )
-from tokensphere import records, s6
+from tokensphere import records, s6, sinks
 
 ROOT = Path(__file__).parents[1]
 RATES = measure.rates
@@ -186,8 +187,11 @@ def test_blocks_of_channels_are_all_channels(monkeypatch):
 
 @pytest.mark.skipif(not measure.STATUS.is_file(), reason="no peak of a process here")
 def test_peak_memory_sees_what_a_call_allocates():
-    megabytes = measure.peak_memory(_allocation, (1,), (200,))
-    assert 190 < megabytes < 260
+    assert 190 < measure.peak_memory(_allocation, (1,), (200,)) < 260
+    # In one process, the second smaller than what the first had.
+    many, few = measure.peak_memories(_allocation, (1,), [(200,), (80,)])
+    assert 190 < many < 260
+    assert 70 < few < 140
 
 
 def _allocation(megabytes):
@@ -556,6 +560,59 @@ def test_the_command_prints_and_saves(tmp_path, monkeypatch, capsys):
     assert __main__.main(["tiny", "--out", str(tmp_path)]) == 2
 
 
+def stand_in(kind, length, factor=1.0):
+    """What the peer's matrices are, made of ours: it need not be installed."""
+    layers = sinks.capture(*peer.problem(kind, length))
+    return lambda: [factor * s6.hidden_attention(*layer.tensors) for layer in layers]
+
+
+@pytest.fixture
+def without_peer(monkeypatch):
+    monkeypatch.setattr(peer, "peak_memories", lambda _, small, sizes: [1.0] * len(sizes))
+    matrices, scores = (peer.TASKS[task] for task in peer.TASKS)
+    monkeypatch.setitem(matrices, "peer", lambda *size: lambda: stand_in(*size)()[0])
+    monkeypatch.setitem(
+        scores,
+        "peer",
+        lambda *size: lambda: torch.stack([M[..., 0].mean(-1) for M in stand_in(*size)()]),
+    )
+
+
+def test_the_peer_is_left_out_where_its_matrices_take_too_much(without_peer, monkeypatch):
+    monkeypatch.setattr(peer, "LIMIT", 16 * 8 * 8 * 5**2)
+    tables = peer.run(sizes=(3, 5, 6))
+    assert len(tables) == len(peer.TASKS) * len(peer.KINDS)
+    for table in tables:
+        assert [row["tokens"] for row in table.rows] == [3, 5, 6]
+        many = "Mamba-1" in table.title
+        for name in ("peer CPU s", "peer MB", "peer / ours, CPU"):
+            assert [row[name] is None for row in table.rows] == [False, False, many]
+        assert all(row["ours CPU s"] > 0 for row in table.rows)
+        assert ("forward CPU s" in table.rows[0]) == ("score" in table.title)
+
+
+def test_a_peer_with_other_matrices_is_no_race(without_peer, monkeypatch):
+    matrices = peer.TASKS["the matrices of one layer"]
+    monkeypatch.setitem(matrices, "peer", lambda *size: lambda: stand_in(*size, 1.001)()[0])
+    with pytest.raises(AssertionError, match="peer computes something else: off by"):
+        peer.run(sizes=(3,))
+
+
+def test_the_peer_itself_computes_the_same(monkeypatch):
+    pytest.importorskip("transformer_lens", reason="the peer: pip install -e '.[peer]'")
+    monkeypatch.setattr(peer, "peak_memories", lambda _, small, sizes: [1.0] * len(sizes))
+    assert all(table.rows[0]["peer CPU s"] > 0 for table in peer.run(sizes=(9,)))
+
+
+def test_a_benchmark_whose_peer_is_absent_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(__main__.importlib.util, "find_spec", lambda _: None)
+    assert __main__.main(["peer"]) == 2
+    assert capsys.readouterr().err == (
+        "benchmarks: peer: needs transformer-lens: pip install -e '.[peer]'\n"
+    )
+    assert not set(__main__.NAMES) & {"peer", *__main__.GPU_NAMES}
+
+
 def test_an_unknown_name_is_one_line_and_exit_code_2():
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "fild"],
@@ -569,5 +626,5 @@ def test_an_unknown_name_is_one_line_and_exit_code_2():
     assert done.stderr == (
         "benchmarks: 'fild': no such benchmark; "
         "takes simulate, field, scan, column_sums, hidden_attention, selective_scan, "
-        "attention_flow, column_sums_gpu, permute_gpu\n"
+        "attention_flow, column_sums_gpu, permute_gpu, peer\n"
     )

@@ -2,7 +2,7 @@
 
 It runs where the peer is installed, and nothing else needs it:
 
-    python -m pip install -r requirements.txt "transformer-lens==4.3.0"
+    python -m pip install -r requirements.txt -e ".[peer]"
     python -m pytest tests/test_sinks_peer.py
 
 The peer listens to the projections while the model runs, and subtracts cumulated steps where
@@ -16,9 +16,10 @@ The peer listens to the projections while the model runs, and subtracts cumulate
 - its positions are the model's, padding included, where ours count from a sequence's first token;
   what stands in its rows and columns of padding has no meaning.
 
-Its Mamba-1 listens to `dt_proj`, which transformers no longer calls: it multiplies by the weight.
-The peer's own scan, `eager_scan`, does call it, and computes the same logits; it is taken without a
-cache alone.
+It listens to `dt_proj` and `conv1d`, which transformers no longer calls, but takes the weights of.
+The peer's own scan, `eager_scan`, does call them, and computes the same logits; it is taken without
+a cache alone. FalconMamba is not compared: there that scan takes the norms of B, C and Delta twice
+(4.3.0 with transformers 5.23), and its logits are not the model's.
 """
 
 import copy
@@ -29,7 +30,7 @@ from transformers import Mamba2Config, Mamba2ForCausalLM, MambaConfig, MambaForC
 
 from tokensphere import s6, sinks
 
-pytest.importorskip("transformer_lens", reason="the peer: pip install transformer-lens==4.3.0")
+pytest.importorskip("transformer_lens", reason="the peer: pip install -e '.[peer]'")
 
 from transformer_lens.model_bridge.sources import build_bridge_from_module
 

@@ -27,10 +27,15 @@ def token_first(value: Tensor) -> Tensor:
     return value.movedim(-1, 0).contiguous()
 
 
-def widen(*tensors: Tensor) -> tuple[Tensor, ...]:
+def wide(value: Tensor) -> Tensor:
     """float32 for anything narrower: sums of many small terms are lost in half precision."""
     kept = (torch.float64, torch.complex64, torch.complex128)
-    return tuple(t if t.dtype in kept else t.float() for t in tensors)
+    return value if value.dtype in kept else value.float()
+
+
+def widen(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """:func:`wide` of each."""
+    return tuple(map(wide, tensors))
 
 
 def unobserved(*tensors: Tensor) -> bool:

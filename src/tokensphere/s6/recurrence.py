@@ -16,6 +16,7 @@ from .arguments import (
     check_values,
     token_first,
     unobserved,
+    wide,
     widen,
 )
 
@@ -88,7 +89,7 @@ def _recur(u, delta, A, B, C, initial_state=None, resets=None) -> tuple[Tensor, 
     if initial_state is None:
         state = torch.zeros_like(A * B[0].unsqueeze(2))
     else:
-        state = widen(initial_state)[0].unflatten(1, steps.shape[2:])
+        state = wide(initial_state).unflatten(1, steps.shape[2:])
     outputs = []
     for start in range(0, len(steps), BLOCK):
         block = slice(start, start + BLOCK)
@@ -174,7 +175,7 @@ def _column_sums(delta, A, B, C, row_weights=None, resets=None) -> Tensor:
     weights = None
     if row_weights is not None:
         grouped = row_weights.unflatten(1, (B.shape[1] if B.ndim == 4 else 1, -1))
-        weights = token_first(*widen(grouped)).unsqueeze(-1)
+        weights = token_first(wide(grouped)).unsqueeze(-1)
     delta, A, B, C = by_group(*widen(delta, A, B, C))
     steps, B, C = (token_first(value) for value in (delta, B, C))
     adjoint = A.new_zeros(*steps.shape[1:], A.shape[-1])

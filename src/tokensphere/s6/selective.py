@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu, softplus
 
-from .arguments import check_resets, extremes, widen
+from .arguments import check_resets, extremes, wide
 from .recurrence import recur
 
 
@@ -80,9 +80,9 @@ def selective_scan(
     given = {name: value for name, (value, *_) in others.items() if value is not None}
     _check_values({"u": u, "delta": delta, "A": A, "B": B, "C": C, **given}, delta)
 
-    steps, D, z = (None if value is None else widen(value)[0] for value in (delta, D, z))
+    steps, D, z = (None if value is None else wide(value) for value in (delta, D, z))
     if delta_bias is not None:
-        steps = steps + widen(delta_bias)[0].unsqueeze(-1)
+        steps = steps + wide(delta_bias).unsqueeze(-1)
     if delta_softplus:
         steps = softplus(steps)
     name = "delta" if delta_bias is None else "delta + delta_bias"
@@ -102,7 +102,7 @@ def _vectors(B: Tensor, C: Tensor, A: Tensor, delta: Tensor) -> tuple[Tensor, Te
     """As `recur` takes them: (B, G, N, L) both, complex where A is."""
     by_group = []
     for value in (B, C):
-        (value,) = widen(value)
+        value = wide(value)
         if value.ndim == 2:
             value = value.expand(len(delta), *value.shape).unsqueeze(-1)
             value = value.expand(*value.shape[:-1], delta.shape[-1])

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from tokensphere.s6.arguments import wide
+
 from .layer import Layer
 from .scores import importance
 
@@ -74,7 +76,7 @@ def level(layer: Layer, factors: Collection[str]) -> Layer:
         ratio = torch.where(mask, weights / times, 0)
         delta = torch.where(mask, times, 0)
         each = delta.shape[1] // B.shape[1]
-        B = _wide(B).repeat_interleave(each, dim=1) * ratio[:, :, None]
+        B = wide(B).repeat_interleave(each, dim=1) * ratio[:, :, None]
         C = C.repeat_interleave(each, dim=1)
     return replace(layer, delta=delta, B=B, C=C)
 
@@ -133,9 +135,5 @@ def attribution(layer: Layer, variant: str = "absolute") -> Attribution:
 
 def _mean(value: Tensor, mask: Tensor) -> Tensor:
     """The mean over tokens at each token; past a sequence's end, where value is zero, zero."""
-    mean = _wide(value).sum(-1, keepdim=True) / mask.sum(-1, keepdim=True)
+    mean = wide(value).sum(-1, keepdim=True) / mask.sum(-1, keepdim=True)
     return torch.where(mask, mean, 0).to(value.dtype)
-
-
-def _wide(value: Tensor) -> Tensor:
-    return value if value.dtype == torch.float64 else value.float()

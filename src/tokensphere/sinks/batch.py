@@ -17,7 +17,7 @@ Inputs = Tensor | Mapping[str, Any]
 @dataclass(frozen=True)
 class Batch:
     """first: index of each sequence's first token, (B,). lengths: how many tokens, (B,).
-    mask: (B, L), true at tokens, None where there is no padding. length: L."""
+    mask: (B, L), true at tokens, None where there is no padding. length: L. All on the CPU."""
 
     first: Tensor
     lengths: Tensor
@@ -25,9 +25,9 @@ class Batch:
     length: int
 
     @classmethod
-    def whole(cls, count: int, length: int, device: torch.device) -> Batch:
+    def whole(cls, count: int, length: int) -> Batch:
         """Sequences without padding."""
-        lengths = torch.full((count,), length, device=device)
+        lengths = torch.full((count,), length)
         return cls(torch.zeros_like(lengths), lengths, None, length)
 
     def flipped(self) -> Batch:
@@ -87,7 +87,7 @@ def read_inputs(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any], Batch 
     count, length = tokens.shape[:2]
     if count == 0 or length == 0:
         raise ValueError(f"{name}: shape {tuple(tokens.shape)} holds no tokens")
-    batch = Batch.whole(count, length, tokens.device)
+    batch = Batch.whole(count, length)
     mask = inputs.get("attention_mask")
     if mask is not None:
         batch = _padded(mask, count, length)
@@ -98,11 +98,12 @@ def _padded(mask: Any, count: int, length: int) -> Batch:
     if not isinstance(mask, Tensor) or mask.shape != (count, length):
         got = tuple(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
         raise ValueError(f"attention_mask: got {got}, takes {(count, length)} as the tokens")
+    mask = mask.cpu()
     if not bool(((mask == 0) | (mask == 1)).all()):
         raise ValueError("attention_mask: holds other values than 0 and 1")
     mask = mask.bool()
     lengths, first = mask.sum(-1), mask.int().argmax(-1)
-    positions = torch.arange(length, device=mask.device)
+    positions = torch.arange(length)
     whole = (positions >= first[:, None]) & (positions < (first + lengths)[:, None])
     for index in range(count):
         if not lengths[index]:

@@ -180,7 +180,7 @@ def layers_of(
                 for key, value in tensors.items()
             },
             **fixed,
-            lengths=batch.lengths.to(seen.hidden.device),
+            lengths=batch.lengths,
             reverse=reverse is not flipped,
         )
         for reverse in family.directions

@@ -33,7 +33,8 @@ class Layer:
         B, C: input and output vectors, (B, G, N, L).
         skip: the weight of u that passes the attention by, (D P,).
         gate: the factor on what the layer reads out, (B, D P, L), or None without one.
-        lengths: tokens in each sequence, (B,), integers.
+        lengths: tokens in each sequence, (B,), integers, on the CPU wherever the others are: what
+            depends on them need not wait for a device.
         reverse: whether the layer reads the sequence from its last token on.
         beside: what goes round the scan and is read out beside it, (B, E, L), or None without.
 
@@ -61,8 +62,7 @@ class Layer:
     @property
     def mask(self) -> Tensor:
         """(B, L): true where there is a token."""
-        positions = torch.arange(self.delta.shape[-1], device=self.lengths.device)
-        return positions < self.lengths[:, None]
+        return (torch.arange(self.delta.shape[-1]) < self.lengths[:, None]).to(self.delta.device)
 
     def select(self, channels: Tensor) -> Layer:
         """The same layer with these of its D hidden attentions only, in this order.

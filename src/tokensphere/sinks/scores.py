@@ -23,12 +23,14 @@ from scipy import stats
 from torch import Tensor
 
 from tokensphere import s6
+from tokensphere.s6.arguments import wide
 
 from .layer import Layer
 
 __all__ = [
     "VARIANTS",
     "attention_map",
+    "exceeds",
     "importance",
     "interval",
     "sample_channels",
@@ -62,20 +64,22 @@ def importance(layer: Layer, variant: str = "raw") -> Tensor:
         ValueError: an unknown variant, a length outside 1..L, or as :func:`tokensphere.s6.scan`.
     """
     _check(layer, variant)
-    delta = _wide(layer.delta)
+    delta = wide(layer.delta)
     if variant == "raw":
         totals = s6.column_sums(delta, *layer.tensors[1:])
     else:
         totals = torch.zeros_like(delta)
         for samples, channels, rows in _pieces(layer, int(layer.lengths.max())):
-            real = layer.lengths[samples, None, None]
+            real = layer.lengths[samples, None, None].to(delta.device)
             total = totals[samples, channels]
             for query, row in enumerate(rows):
                 shares = _normalised(row, variant)
                 # A query past the end of its sequence reads nothing and does not count.
                 total[..., : query + 1] += torch.where(query < real, shares, 0)
-    queries = layer.lengths[:, None] - torch.arange(delta.shape[-1], device=delta.device)
-    return torch.where(layer.mask[:, None], totals / queries[:, None], torch.nan)
+    # In place: at the size of a long sequence each pass over all channels shows. Zero queries, past
+    # a sequence's end, where the sum is 0 / 0, make it NaN.
+    queries = layer.lengths[:, None].to(totals) - torch.arange(delta.shape[-1]).to(totals)
+    return totals.div_(queries.clamp_(min=0)[:, None])
 
 
 @torch.no_grad()
@@ -95,7 +99,7 @@ def attention_map(layer: Layer, variant: str = "softmax") -> Tensor:
     """
     _check(layer, variant)
     length = int(layer.lengths.min())
-    total = layer.delta.new_zeros(length, length, dtype=_wide(layer.delta).dtype)
+    total = layer.delta.new_zeros(length, length, dtype=wide(layer.delta).dtype)
     for _, _, rows in _pieces(layer, length):
         for query, row in enumerate(rows):
             total[query, : query + 1] += _normalised(row, variant).sum((0, 1))
@@ -148,7 +152,7 @@ def sample_sink_rates(importance: Tensor, threshold: float = 0.3) -> Tensor:
         ValueError: an argument of another shape or value.
     """
     _check_importance(importance, threshold)
-    return _exceeds(importance, threshold).mean(1)
+    return exceeds(importance, threshold).mean(1)
 
 
 def sink_rate(
@@ -177,7 +181,7 @@ def sink_rate(
     if average_samples == "after_threshold":
         return sample_sink_rates(importance, threshold).nanmean(0)
     if average_samples == "before_threshold":
-        return _exceeds(importance.nanmean(0), threshold).mean(0)
+        return exceeds(importance.nanmean(0), threshold).mean(0)
     raise ValueError(
         f"average_samples: got {average_samples!r}, takes 'after_threshold' or 'before_threshold'"
     )
@@ -252,14 +256,14 @@ def _pieces(layer: Layer, length: int) -> Iterator[tuple[slice, slice, Iterator[
     groups, states = layer.B.shape[1:3]
     # `s6.attention_rows` holds the keys' states, before and after the decay and after the next key;
     # B and C in full precision add two more where each channel has its own; then rows and steps.
-    each = _wide(layer.delta).element_size() * length * (5 * states + 8)
+    each = wide(layer.delta).element_size() * length * (5 * states + 8)
     room = max(BUDGET // each, 1)
     samples = max(room // channels, 1)
     for first in range(0, batch, samples):
         chosen = slice(first, first + samples)
         for span, held in _spans(channels, groups, room):
             rows = s6.attention_rows(
-                _wide(layer.delta[chosen, span, :length]),
+                wide(layer.delta[chosen, span, :length]),
                 layer.A[span],
                 layer.B[chosen, held, :, :length],
                 layer.C[chosen, held, :, :length],
@@ -282,14 +286,9 @@ def _spans(channels: int, groups: int, room: int) -> Iterator[tuple[slice, slice
             yield slice(start, min(start + room, stop)), slice(group, group + 1)
 
 
-def _exceeds(importance: Tensor, threshold: float) -> Tensor:
-    """1 where it does and 0 where not, NaN where there is no token."""
+def exceeds(importance: Tensor, threshold: float) -> Tensor:
+    """1 where an importance is above the threshold and 0 where not, NaN where there is no token."""
     return torch.where(importance.isnan(), importance, (importance > threshold).to(importance))
-
-
-def _wide(value: Tensor) -> Tensor:
-    """float32 for anything narrower, so that `s6` returns sums in it."""
-    return value if value.dtype == torch.float64 else value.float()
 
 
 def _check(layer: Layer, variant: str) -> None:

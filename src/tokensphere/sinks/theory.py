@@ -23,8 +23,10 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from tokensphere.s6.arguments import wide
+
 from .layer import Layer
-from .nulls import Estimate
+from .verdicts import Estimate
 from .scores import importance, interval
 
 __all__ = [
@@ -224,7 +226,7 @@ def predicted(layer: Layer) -> Prediction:
     """
     step = layer.delta[..., :1]
     each = layer.delta.shape[1] // layer.B.shape[1]
-    products = (_wide(layer.B[..., 0]) * _wide(layer.C[..., 0])).repeat_interleave(each, dim=1)
+    products = (wide(layer.B[..., 0]) * wide(layer.C[..., 0])).repeat_interleave(each, dim=1)
     return Prediction(-layer.A * step, step * products)
 
 
@@ -300,13 +302,9 @@ def correlation(predicted: Tensor, measured: Tensor, confidence: float = 0.95) -
     return Estimate(float(found.nanmean()), float(low), float(high))
 
 
-def _wide(value: Tensor) -> Tensor:
-    return value if value.dtype == torch.float64 else value.float()
-
-
 def _unit(state: Tensor, mask: Tensor) -> Tensor:
     """x / |x| with token 1 at index 0; anything past a sequence's end."""
-    x = _wide(state).to(mask.device)
+    x = wide(state).to(mask.device)
     sizes = x.norm(dim=-1, keepdim=True)
     if not bool(((sizes > 0) & sizes.isfinite())[mask].all()):
         raise ValueError("states: holds a token that is zero or not finite")

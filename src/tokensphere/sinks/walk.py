@@ -195,7 +195,7 @@ class _Run:
             self.visited.add(name)
             batch = self.batch
             if batch is None:
-                batch = Batch.whole(*hidden.shape[:2], hidden.device)
+                batch = Batch.whole(*hidden.shape[:2])
             elif hidden.shape[:2] != (len(batch.lengths), batch.length):
                 raise ValueError(
                     f"inputs: {name} reads {tuple(hidden.shape[:2])} tokens where the batch has "

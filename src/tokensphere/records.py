@@ -24,11 +24,12 @@ import platform
 import subprocess
 import time
 import tokenize
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 PACKAGE = "tokensphere"
 ROOT = Path(__file__).parent
@@ -146,7 +147,8 @@ def save(
         f"{json.dumps(f.name)}: {json.dumps(getattr(record, f.name), allow_nan=False)}"
         for f in fields(Record)
     ]
-    _write_whole(path, "{\n" + ",\n".join(lines) + "\n}\n")
+    with write_whole(path) as stream:
+        stream.write(("{\n" + ",\n".join(lines) + "\n}\n").encode())
     return record
 
 
@@ -175,6 +177,27 @@ def load(path: str | os.PathLike[str], *, parameters: Mapping[str, Any] | None =
     return record
 
 
+@contextmanager
+def write_whole(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A stream whose bytes become the file at `path` at the end, unless an exception is raised.
+
+    A reader, or a run killed half-way, never sees or leaves half of a file. Folders are made.
+    It stands here because no record depends on this module's code: to write otherwise voids none.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, because a rename is atomic only within one file system.
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with draft.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
 def digest(source: str) -> str:
     """SHA-256 of Python source without comments, docstrings, blank lines and trailing spaces.
 
@@ -197,6 +220,11 @@ def digest(source: str) -> str:
         lines[first : last + 1] = [head + tail]
     kept = [line.rstrip() for line in lines if line.strip()]
     return hashlib.sha256("\n".join(kept).encode()).hexdigest() if kept else ""
+
+
+def digests(modules: Iterable[str]) -> dict[str, str]:
+    """Of each of `modules` and their :func:`dependencies`, by name, as their files are now."""
+    return {name: digest(_file(name).read_text("utf-8")) for name in sorted(dependencies(modules))}
 
 
 def dependencies(modules: Iterable[str]) -> set[str]:
@@ -263,14 +291,12 @@ def _imports(module: str) -> list[str]:
 def _digests(modules: Iterable[str], since: float) -> dict[str, str | None]:
     if isinstance(modules, str) or not (modules := list(modules)):
         raise ValueError(f"code: got {modules!r}, takes a list of module names, not empty")
-    digests: dict[str, str | None] = {}
-    for module in sorted(dependencies(modules)):
-        file = _file(module)
-        found = digest(file.read_text("utf-8"))
-        if module in modules and not found:
+    found: dict[str, str | None] = {}
+    for module, each in digests(modules).items():
+        if module in modules and not each:
             raise ValueError(f"code: {module!r} holds no code; name the modules in it")
-        digests[module] = found if file.stat().st_mtime <= since else None
-    return digests
+        found[module] = each if _file(module).stat().st_mtime <= since else None
+    return found
 
 
 def _staleness(module: str, recorded: str | None) -> str | None:
@@ -341,21 +367,6 @@ def _plain(value: Any, where: str) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
     raise TypeError(f"{where} is a {type(value).__name__}: JSON has no such thing")
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader, or a run killed half-way, never leaves or sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder, because a rename is atomic only within one file system.
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with draft.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _versions() -> dict[str, str | None]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .scores import interval
 
-__all__ = ["LEAST_PROMPTS", "MARGIN", "Estimate", "Verdict", "verdict"]
+__all__ = ["LEAST_PROMPTS", "MARGIN", "Estimate", "Verdict", "outcome", "verdict"]
 
 ROUNDING = 1e-5
 """An excess over a null that is no larger is rounding: scores are float32 means of shares <= 1."""
@@ -124,17 +124,18 @@ def verdict(
         return Estimate(float(values.mean()), float(low), float(high))
 
     excess, margin = estimate(scores - null), MARGIN * float(null.mean())
-    outcome, kind, needed = _outcome(excess, margin, len(scores)), None, None
-    if outcome == "sink":
+    found, kind, needed = outcome(excess, margin, len(scores)), None, None
+    if found == "sink":
         midpoint = (scores + null) / 2
         kind = _kind(estimate(shuffled - midpoint), estimate(replaced - midpoint))
-    elif outcome == "undecided":
+    elif found == "undecided":
         needed = _needed(scores - null, excess, margin, confidence)
     falls = estimate(scores - shuffled), estimate(scores - replaced)
-    return Verdict(outcome, kind, margin, excess, needed, *falls)
+    return Verdict(found, kind, margin, excess, needed, *falls)
 
 
-def _outcome(excess: Estimate, margin: float, prompts: int) -> str:
+def outcome(excess: Estimate, margin: float, prompts: int) -> str:
+    """The outcome of :func:`verdict`, from the excess over the null alone."""
     if prompts < LEAST_PROMPTS:
         return "undecided"
     if excess.low > ROUNDING and not _same(excess):

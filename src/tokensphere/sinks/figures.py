@@ -4,6 +4,7 @@ Everything is drawn from the document that :func:`tokensphere.sinks.report.measu
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ VARIANTS = {
     "softmax": "softmax of each row",
     "absolute": "absolute: shares of each row",
 }
+WEIGHTS = {"absolute": "mean share of absolute weight", "softmax": "mean softmax weight"}
+MOST_TICKS = 12
 QUANTITIES = {"score": "importance α", "rate": "share of channels\nover the threshold"}
 NULLS = {
     "uniform": ("uniform attention", {"color": GREY, "linewidth": 1.0}),
@@ -54,16 +57,20 @@ def sinks_by_layer(data: Mapping[str, Any], quantity: str) -> Figure:
         for name in layers[0]["nulls"]:
             key = "score" if quantity == "score" else "after_threshold"
             _null(ax, x, [layer["nulls"][name][variant][key]["mean"] for layer in layers], name)
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        every = -(-len(x) // MOST_TICKS)
+        ax.set_xticks(x[::every], [short[index] for index in x[::every]])
 
-    return _panels(data, quantity, draw, "layer, from 0", "first token")
+    names = {layer["index"]: layer["name"] for layer in data["layers"]}
+    pattern, short = short_names(names)
+    return _panels(data, quantity, draw, f"layer * of {pattern}", "first token")
 
 
 def sinks_by_position(data: Mapping[str, Any], quantity: str) -> Figure:
     """Each position's mean over layers: of the importance, eq (33), or of the sink rates, eq (36).
 
     Positions count from the token that the layers read first; a position's mean is over the prompts
-    that have it. Axes, bands and lines as in :func:`sinks_by_layer`.
+    where enough tokens read it, and one that has none is not drawn. Axes, bands and lines as in
+    :func:`sinks_by_layer`.
 
     Args, raises: as :func:`sinks_by_layer`.
     """
@@ -75,19 +82,20 @@ def sinks_by_position(data: Mapping[str, Any], quantity: str) -> Figure:
             runs = {
                 name: run["after_threshold"] for name, run in direction["sink"][variant].items()
             }
-        x = np.arange(1, len(data["prompts"]["counts"]) + 1)
+        x = np.arange(1, len(data["uniform"]["mean"]) + 1)
         _band(ax, x, runs["prompts"], marker="o" if len(x) <= 32 else None)
         _null(ax, x, data["uniform"]["mean" if quantity == "score" else "rate"], "uniform")
         for name in ("shuffled", "replaced"):
             _null(ax, x, runs[name]["mean"], name)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.set_xlim(1 - 0.02 * len(x), len(x) * 1.02)
+        last = int(x[[mean is not None for mean in data["uniform"]["mean"]]][-1])
+        ax.set_xlim(1 - 0.02 * last, last * 1.02)
 
     return _panels(data, quantity, draw, "position, from 1", "mean over layers")
 
 
-def attention_maps(data: Mapping[str, Any]) -> Figure:
-    """The mean softmax of the hidden attention in some layers, early to late, as in Figure 2.
+def attention_maps(data: Mapping[str, Any], variant: str = "absolute") -> Figure:
+    """The mean map of the hidden attention in some layers, early to late, as in Figure 2.
 
     One colour scale for all, linear in the weight's square root, so that a column of small weights
     shows beside the diagonal. It ends where one entry in a hundred is larger: the first query has
@@ -95,13 +103,18 @@ def attention_maps(data: Mapping[str, Any]) -> Figure:
 
     Args:
         data: of `sinks.report.measure_model`.
+        variant: "absolute", shares, as verdicts rest on; or "softmax", as in the paper's figure.
+    Raises:
+        ValueError: another variant.
     """
+    if variant not in WEIGHTS:
+        raise ValueError(f"variant: got {variant!r}, takes one of {', '.join(WEIGHTS)}")
     maps = data["maps"]
     columns = min(3, len(maps))
     rows = -(-len(maps) // columns)
     figure, array = axes(columns, rows, sharex=True, sharey=True)
     figure.set_size_inches(8.0, 0.7 + 2.5 * rows * 3 / columns if columns > 1 else 5.5)
-    shown = [_square(found["rows"]) for found in maps]
+    shown = [_square(found[variant]) for found in maps]
     entries = np.concatenate([square[np.isfinite(square)] for square in shown])
     most = float(np.quantile(entries, 0.99))
     for ax, found, square in zip(array.flat, maps, shown, strict=False):
@@ -114,7 +127,8 @@ def attention_maps(data: Mapping[str, Any]) -> Figure:
             extent=(0.5, tokens + 0.5, tokens + 0.5, 0.5),
         )
         ax.grid(False)
-        ax.set_title(f"layer {found['layer']}{', backward' if found['reverse'] else ''}")
+        title = found["name"] + (", backward" if found["reverse"] else "")
+        ax.set_title(title, fontsize=8)
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     for ax in array.flat[len(maps) :]:
@@ -124,7 +138,66 @@ def attention_maps(data: Mapping[str, Any]) -> Figure:
     for ax in array[:, 0]:
         ax.set_ylabel("query")
     bar = figure.colorbar(image, ax=array, extend="max", shrink=0.8)
-    bar.set_label("mean softmax weight")
+    bar.set_label(WEIGHTS[variant])
+    return figure
+
+
+def short_names(names: Mapping[int, str]) -> tuple[str, dict[int, str]]:
+    """What layers' names share, as "backbone.layers.*.mixer", and what stands for the star in each.
+
+    Args:
+        names: by the layers' numbers, which stand for themselves where there is one name only.
+    """
+    parts = [name.split(".") for name in names.values()]
+    if len(set(names.values())) == 1:
+        return next(iter(names.values())), {index: str(index) for index in names}
+    start = _common(parts)
+    rests = [part[start:] for part in parts]
+    end = _common([rest[::-1] for rest in rests])
+    pattern = [*parts[0][:start], "*", *rests[0][len(rests[0]) - end :]]
+    own = (".".join(rest[: len(rest) - end]) for rest in rests)
+    return ".".join(pattern), dict(zip(names, own, strict=True))
+
+
+def _common(rows: Sequence[Sequence[str]]) -> int:
+    """How many entries all rows begin with."""
+    return len(list(takewhile(lambda each: len(set(each)) == 1, zip(*rows, strict=False))))
+
+
+def first_token_by_depth(reports: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """The first token's absolute score by relative depth, one line a model and direction.
+
+    Grey: uniform attention, for each model at its prompts' lengths. Bands are 95% intervals over
+    prompts.
+
+    Args:
+        reports: data of `sinks.report.measure_model`, by what the line is to be called.
+    """
+    figure, ((ax,),) = axes(1, 1)
+    figure.set_size_inches(8.0, 4.4)
+    for place, (label, data) in enumerate(reports.items()):
+        last = max(data["model"]["mixers"] - 1, 1)
+        colour = COLOURS[place % len(COLOURS)]
+        for direction in data["directions"]:
+            reverse = direction["reverse"]
+            layers = [layer for layer in data["layers"] if layer["reverse"] is reverse]
+            values = estimates(_own(layer, "score", "absolute") for layer in layers)
+            band(
+                ax,
+                [layer["index"] / last for layer in layers],
+                values,
+                colour,
+                label + (", backward" if reverse else ""),
+                marker="osD^vP"[place // len(COLOURS) % 6],
+                markersize=4,
+                linestyle="--" if reverse else "-",
+            )
+    for uniform in sorted({data["uniform"]["mean"][0] for data in reports.values()}):
+        ax.axhline(uniform, color=GREY, linewidth=1.0)
+    ax.plot([], [], color=GREY, linewidth=1.0, label="uniform attention")
+    ax.set(xlabel="depth: first layer 0, last layer 1", ylabel="importance α, absolute")
+    ax.set_ylim(0, None)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure
 
 

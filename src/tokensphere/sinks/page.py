@@ -1,23 +1,21 @@
-"""A report as files: sinks.json, figures, and an index.html that needs nothing else.
-
-A report appears whole or not at all: it is written into a folder beside its place and moved there
-at the end.
-"""
+"""A report as files: sinks.json, scores.csv, figures, and an index.html that needs nothing else."""
 
 from __future__ import annotations
 
 import io
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tokensphere import records
-from tokensphere.sinks.template import KINDS, TEMPLATE
+from tokensphere.sinks.advice import advice
+from tokensphere.sinks.table import scores_csv
+from tokensphere.sinks.template import KINDS, STYLE, TEMPLATE
+from tokensphere.sinks.verdicts import LEAST_PROMPTS, MARGIN
 
-__all__ = ["FIGURES", "render", "replacing", "write"]
+__all__ = ["FIGURES", "FILES", "inline", "painted", "render", "svg", "template", "write"]
 
 FIGURES = {
     "importance_by_layer": (
@@ -33,9 +31,8 @@ FIGURES = {
     ),
     "importance_by_position": (
         "Mean importance of each position",
-        "Importance of each position, averaged over channels and layers. The last positions are "
-        "read by few queries, themselves among them, so attention to near tokens raises their "
-        "mean.",
+        "Importance of each position, averaged over channels, layers and the prompts where at "
+        "least a quarter of the tokens read it: the last are read by little but themselves.",
     ),
     "sink_score_by_position": (
         "Sink score of each position",
@@ -43,46 +40,18 @@ FIGURES = {
     ),
     "attention_maps": (
         "Maps of the hidden attention in some layers, from early to late",
-        "Hidden attention from early to late layers: each query's softmax over the keys that it "
-        "can read, averaged over channels and prompts. A sink is a bright first column.",
+        "Hidden attention of the layers with a sink, the six strongest at most, or where there is "
+        "none of some from early to late: each query's share of absolute weight on the keys that "
+        "it can read, averaged over channels and prompts. A sink is a bright first column.",
     ),
 }
 """Alternative text and caption of each figure."""
 
-FILES = ("sinks.json", "index.html", *(f"{name}.svg" for name in FIGURES))
+FILES = ("sinks.json", "scores.csv", "index.html", *(f"{name}.svg" for name in FIGURES))
 INK = "#010203"
 """Stands in matplotlib for the page's own colour of text, light or dark."""
 SERIES = "#0072b2"
 """The figures' first colour, which the page brightens in the dark."""
-
-
-@contextmanager
-def replacing(out: str | os.PathLike[str]) -> Iterator[Path]:
-    """An empty folder that takes the place of `out` at the end, unless an exception is raised.
-
-    Raises:
-        ValueError: `out` is a file, or a folder with files that no report writes.
-        OSError: the folder that `out` is in is not there or cannot be written.
-    """
-    out = Path(out).resolve()
-    _check_out(out)
-    # In the same folder, because a rename is atomic only within one file system.
-    draft, former = (out.with_name(f".{out.name}.{os.getpid()}.{word}") for word in ("new", "old"))
-    draft.mkdir()
-    try:
-        yield draft
-        _check_out(out)  # hours may have passed
-        if out.exists():
-            os.replace(out, former)
-        try:
-            os.replace(draft, out)
-        except BaseException:
-            if former.exists():
-                os.replace(former, out)
-            raise
-    finally:
-        for folder in (draft, former):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write(
@@ -96,7 +65,7 @@ def write(
     seed: int,
     device: Any,
 ) -> None:
-    """Write sinks.json, the figures and index.html into a folder.
+    """Write sinks.json, scores.csv, the figures and index.html into a folder.
 
     sinks.json is a record (:func:`tokensphere.records.load` reads it) whose data are the document
     of :func:`tokensphere.sinks.report.measure_model`, with `name` and `revision` in its "model".
@@ -116,9 +85,10 @@ def write(
         seed=seed,
         device=device,
     )
+    (folder / "scores.csv").write_text(scores_csv(record.data), "utf-8")
     drawn = _draw(record.data)
-    for figure, svg in drawn.items():
-        (folder / f"{figure}.svg").write_text(svg, "utf-8")
+    for figure, text in drawn.items():
+        (folder / f"{figure}.svg").write_text(text, "utf-8")
     (folder / "index.html").write_text(render(record, drawn), "utf-8")
 
 
@@ -129,8 +99,30 @@ def render(record: records.Record, drawn: Mapping[str, str]) -> str:
         record: as :func:`write` saves it.
         drawn: the SVG of each of FIGURES.
     """
+    verdicts = [layer["verdict"] for layer in record.data["layers"]]
+    found = [verdict["kind"] or verdict["outcome"] for verdict in verdicts]
+    return template(TEMPLATE).render(
+        style=STYLE,
+        record=record,
+        data=record.data,
+        kinds=KINDS,
+        counts={kind: found.count(kind) for kind in KINDS},
+        figures=[
+            {"name": name, "alt": alt, "caption": caption, "svg": inline(drawn[name], alt)}
+            for name, (alt, caption) in FIGURES.items()
+        ],
+        largest=_largest,
+        advice=advice(record.data),
+        margin=MARGIN,
+        least=LEAST_PROMPTS,
+        channels=dict.fromkeys((each["channels"], each["total"]) for each in record.data["layers"]),
+    )
+
+
+def template(text: str) -> Any:
+    """A page's template, whose values are escaped; numbers go through the filters `number` and
+    `spread`."""
     import jinja2
-    from markupsafe import Markup
 
     environment = jinja2.Environment(
         autoescape=True,
@@ -139,57 +131,37 @@ def render(record: records.Record, drawn: Mapping[str, str]) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(number=_number, spread=_spread)
-    found = [layer["verdict"]["kind"] for layer in record.data["layers"]]
-    return environment.from_string(TEMPLATE).render(
-        record=record,
-        data=record.data,
-        kinds=KINDS,
-        counts={kind: found.count(kind) for kind in KINDS},
-        figures=[
-            {"name": name, "alt": alt, "caption": caption, "svg": Markup(_inline(drawn[name], alt))}
-            for name, (alt, caption) in FIGURES.items()
-        ],
-        largest=_largest,
-        channels=dict.fromkeys((each["channels"], each["total"]) for each in record.data["layers"]),
-    )
+    return environment.from_string(text)
 
 
-def _check_out(out: Path) -> None:
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"out: no such folder: {out.parent}")
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise ValueError(f"out: {out} is a file, takes a folder")
-    entries = sorted(entry.name for entry in out.iterdir())
-    foreign = [name for name in entries if name not in FILES]
-    if foreign or (entries and "sinks.json" not in entries):
-        raise ValueError(
-            f"out: {out} is no former report (it holds {(foreign or entries)[0]}), so it is not "
-            "replaced; takes a new or an empty folder, or a former report"
-        )
-
-
-def _draw(data: Mapping[str, Any]) -> dict[str, str]:
+@contextmanager
+def painted() -> Iterator[None]:
+    """Figures drawn meanwhile have the page's own colour of text."""
     from matplotlib import rc_context
-
-    from tokensphere.sinks import figures
 
     colours = dict.fromkeys(
         ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
     )
     # The salt makes ids the same each time; figures on one page share an id only for one shape.
     with rc_context({**colours, "svg.hashsalt": "tokensphere"}):
+        yield
+
+
+def _draw(data: Mapping[str, Any]) -> dict[str, str]:
+    from tokensphere.sinks import figures
+
+    with painted():
         return {
-            "importance_by_layer": _svg(figures.sinks_by_layer(data, "score")),
-            "sink_rate_by_layer": _svg(figures.sinks_by_layer(data, "rate")),
-            "importance_by_position": _svg(figures.sinks_by_position(data, "score")),
-            "sink_score_by_position": _svg(figures.sinks_by_position(data, "rate")),
-            "attention_maps": _svg(figures.attention_maps(data)),
+            "importance_by_layer": svg(figures.sinks_by_layer(data, "score")),
+            "sink_rate_by_layer": svg(figures.sinks_by_layer(data, "rate")),
+            "importance_by_position": svg(figures.sinks_by_position(data, "score")),
+            "sink_score_by_position": svg(figures.sinks_by_position(data, "rate")),
+            "attention_maps": svg(figures.attention_maps(data)),
         }
 
 
-def _svg(figure: Any) -> str:
+def svg(figure: Any) -> str:
+    """A figure that was drawn :func:`painted`, as a file's text; closes it."""
     from matplotlib import pyplot
 
     stream = io.StringIO()
@@ -200,11 +172,13 @@ def _svg(figure: Any) -> str:
     return stream.getvalue().replace(INK, "currentColor")
 
 
-def _inline(svg: str, alt: str) -> str:
-    """The svg element without what only a file of its own needs."""
+def inline(svg: str, alt: str) -> Any:
+    """The svg element, as markup, without what only a file of its own needs."""
+    from markupsafe import Markup
+
     element = svg[svg.index("<svg") :].strip()
     element = element.replace("<svg", f'<svg role="img" aria-label="{alt}"', 1)
-    return element.replace(SERIES, f"var(--series, {SERIES})")
+    return Markup(element.replace(SERIES, f"var(--series, {SERIES})"))
 
 
 def _largest(values: list[float | None]) -> tuple[int, float]:

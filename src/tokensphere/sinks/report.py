@@ -33,7 +33,7 @@ from tokensphere.sinks.prompts import (
 from tokensphere.sinks.verdicts import Verdict
 from tokensphere.sinks.walk import bare, find_mixers
 
-__all__ = ["check_options", "measure_model"]
+__all__ = ["check_layers", "check_options", "measure_model"]
 
 CHECK_TOKENS = 16
 """How much of two prompts the mixers' outputs are rebuilt on: O(L^2) memory for all channels."""
@@ -89,8 +89,9 @@ def measure_model(
         prompts: given (how many), count (of them different, which are measured), repeated (the
             rest), each (of those measured, in the order given: number, from 1, and tokens), digest
             (`prompts.digest`), lengths (shortest, median, longest), bos (whether all begin with
-            it), replace_with, first_tokens (by direction, the most frequent: id, count, text),
-            counts (how many prompts have each position), least_readers.
+            it), replace_with (None, or id and text), first_tokens (by direction, the most
+            frequent: id, count, text), counts (how many prompts have each position),
+            least_readers.
         threshold, seed, channels, confidence (of the intervals in verdicts).
         check: how far mixers' outputs put together from the hidden attention are from the model's
             own: error (relative, the worst mixer's), mixer, tolerance.
@@ -121,7 +122,7 @@ def measure_model(
     check_options(channels=channels, seed=seed, threshold=threshold, batch_size=batch_size)
     kept = _different(prompts)
     mixers = list(find_mixers(model))
-    chosen = _chosen(layers, mixers)
+    chosen = check_layers(layers, mixers)
     given, prompts = len(prompts), [prompts[index] for index in kept]
     texts = Prompts.of(prompts, _input_device(model))
     pair = _pair(texts)
@@ -169,7 +170,9 @@ def measure_model(
             "digest": digest(prompts),
             "lengths": [int(texts.lengths[index]) for index in (-1, len(prompts) // 2, 0)],
             "bos": begins,
-            "replace_with": replace_with,
+            "replace_with": None
+            if replace_with is None
+            else {"id": replace_with, "text": decode(replace_with) if decode else None},
             "first_tokens": {
                 side: first_tokens(prompts, index, decode)
                 for side, index in {"forward": 0, "backward": -1}.items()
@@ -210,26 +213,11 @@ def check_options(*, channels: int | None, seed: int, threshold: float, batch_si
         raise ValueError(f"threshold: got {threshold!r}, takes a finite number")
 
 
-def _different(prompts: Sequence[Tensor]) -> list[int]:
-    """Indices of the prompts to measure."""
-    for index, prompt in enumerate(prompts):
-        if prompt.ndim != 1 or prompt.is_floating_point() or len(prompt) < 2:
-            raise ValueError(
-                f"prompts: number {index + 1} has shape {tuple(prompt.shape)} and {prompt.dtype}, "
-                "takes integers (L,) with L >= 2"
-            )
-    kept = first_of_each(prompts)
-    if len(kept) < 2:
-        alike = f", {len(prompts)} times the same" if len(prompts) > 1 else ""
-        raise ValueError(
-            f"prompts: got {len(kept)}{alike}, takes at least two different ones: intervals are "
-            "over prompts"
-        )
-    return kept
+def check_layers(layers: Sequence[int | str] | None, mixers: Sequence[str]) -> list[str] | None:
+    """The names of the mixers asked for, in the model's order; None for all.
 
-
-def _chosen(layers: Sequence[int | str] | None, mixers: Sequence[str]) -> list[str] | None:
-    """The names of the mixers asked for, in the model's order; None for all."""
+    Raises ValueError for a layer that is none of them.
+    """
     if layers is None:
         return None
     found = set()
@@ -246,6 +234,24 @@ def _chosen(layers: Sequence[int | str] | None, mixers: Sequence[str]) -> list[s
     if not found:
         raise ValueError("layers: got none, takes at least one")
     return [name for name in mixers if name in found]
+
+
+def _different(prompts: Sequence[Tensor]) -> list[int]:
+    """Indices of the prompts to measure."""
+    for index, prompt in enumerate(prompts):
+        if prompt.ndim != 1 or prompt.is_floating_point() or len(prompt) < 2:
+            raise ValueError(
+                f"prompts: number {index + 1} has shape {tuple(prompt.shape)} and {prompt.dtype}, "
+                "takes integers (L,) with L >= 2"
+            )
+    kept = first_of_each(prompts)
+    if len(kept) < 2:
+        alike = f", {len(prompts)} times the same" if len(prompts) > 1 else ""
+        raise ValueError(
+            f"prompts: got {len(kept)}{alike}, takes at least two different ones: intervals are "
+            "over prompts"
+        )
+    return kept
 
 
 # The run.

@@ -1,14 +1,16 @@
-"""A trained model with its tokenizer, by name: of the hub, a local folder, or typeseg's.
+"""A trained model, by name: of the hub, a local folder, or typeseg's.
 
-Weights come from safetensors files only: other formats can hold code. Code from a repository runs
-only where the caller asks for it.
+Weights come from safetensors files, or from those of mamba-ssm's own layout by torch's loader of
+bare tensors: other formats can hold code. Code from a repository runs only where the caller asks
+for it.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,28 +21,68 @@ from torch import nn
 
 from tokensphere.sinks import typeseg
 
-__all__ = ["DTYPES", "Source", "device_of", "load", "quiet"]
+__all__ = [
+    "DTYPES",
+    "Source",
+    "check_dtype",
+    "check_name",
+    "device_of",
+    "first_line",
+    "load",
+    "quiet",
+    "skeleton",
+    "vocabulary",
+]
 
 DTYPES = ("auto", "float32", "float64", "bfloat16", "float16")
 """What `load` takes as dtype; "auto" is the one that the weights are stored in."""
 
+NATIVE = ("config.json", "pytorch_model.bin")
+"""The files of a checkpoint as mamba-ssm's own `save_pretrained` writes it."""
+
 
 @dataclass(frozen=True)
 class Source:
-    """A model, and how text becomes its tokens.
+    """A model for evaluation, on its device.
 
-    model: for evaluation, on its device.
-    encode: from text to token ids, special tokens as the model's tokenizer adds them by default.
-    decode: from one token id to its text.
-    bos: id of the beginning-of-text token, None without one.
     about: name, and revision: the commit of a model of the hub, typeseg's version, or None.
     """
 
     model: nn.Module
-    encode: Callable[[str], list[int]]
-    decode: Callable[[int], str]
-    bos: int | None
     about: dict[str, str | None]
+
+
+def vocabulary(name: str, *, trust_remote_code: bool = False) -> int | None:
+    """How many tokens the model of that name knows, by its config alone; None if it does not say.
+
+    Raises:
+        ValueError: no config there, or one that cannot be read.
+    """
+    if name == "typeseg":
+        return typeseg.PADDING
+    if native := _native(name):
+        return json.loads((native / NATIVE[0]).read_text("utf-8")).get("vocab_size")
+    with quiet():
+        return getattr(_config(name, trust_remote_code).get_text_config(), "vocab_size", None)
+
+
+def skeleton(name: str, *, trust_remote_code: bool = False) -> nn.Module | None:
+    """The model of that name without its weights; None where only its weights tell, or its code.
+
+    Raises:
+        ValueError: no config there, or one that cannot be read.
+    """
+    if name == "typeseg" or _native(name):
+        return None
+    with quiet():
+        config = _config(name, trust_remote_code)
+        make = _classes(config, trust_remote_code)[0]
+        try:
+            with torch.device("meta"):
+                return getattr(make, "from_config", make)(config)
+        except Exception:
+            # One that cannot be built so may still load; if not, `load` says why.
+            return None
 
 
 def load(
@@ -50,46 +92,46 @@ def load(
     dtype: str = "auto",
     trust_remote_code: bool = False,
 ) -> Source:
-    """The model of that name with its tokenizer, by transformers' AutoModelForCausalLM.
+    """The model of that name, of the class that its config names if transformers has it; else by
+    AutoModelForCausalLM, or AutoModel where it has no language-model head.
 
     Args:
-        name: of a model on the hub, or a folder as `save_pretrained` writes it; "typeseg" is the
-            model inside the package of that name, which reads bytes.
+        name: of a model on the hub, or a folder as `save_pretrained` writes it, transformers' or
+            mamba-ssm's own; "typeseg" is the model inside the package of that name.
         device: where the model goes, see :func:`device_of`.
         dtype: of its weights, one of DTYPES.
         trust_remote_code: whether code that comes with the model may run.
 
     Raises:
-        ValueError: a model, weights or tokenizer that is not there or cannot be read, weights that
-            lack some of the model's (it would be measured with random ones), an unknown dtype, a
-            device that cannot be used.
+        ValueError: a model or weights that are not there or cannot be read, weights that lack some
+            of the model's (it would be measured with random ones), an unknown dtype, a device that
+            cannot be used.
         ModuleNotFoundError: typeseg is asked for and not installed.
     """
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype: got {dtype!r}, takes one of {', '.join(DTYPES)}")
+    check_dtype(dtype)
     device = device_of(device)
     if name == "typeseg":
         model = typeseg.load()
         if dtype != "auto":
             model = model.to(getattr(torch, dtype))
-        return Source(
-            model.to(device),
-            lambda text: typeseg.encode(text).tolist(),
-            lambda token: "other" if token == typeseg.PLACEHOLDER else chr(token),
-            None,
-            {"name": name, "revision": f"typeseg {importlib.metadata.version('typeseg')}"},
-        )
-    _check_name(name)
+        revision = f"typeseg {importlib.metadata.version('typeseg')}"
+        return Source(model.to(device), {"name": name, "revision": revision})
+    check_name(name)
     with quiet():
-        model = _load_model(name, dtype, trust_remote_code)
-        tokenizer = _load_tokenizer(name, trust_remote_code)
-    return Source(
-        model.eval().to(device),
-        lambda text: tokenizer(text)["input_ids"],
-        lambda token: tokenizer.decode([token]),
-        tokenizer.bos_token_id,
-        {"name": name, "revision": getattr(model.config, "_commit_hash", None)},
-    )
+        if native := _native(name):
+            from tokensphere.sinks import mamba_ssm
+
+            model = mamba_ssm.load(native, dtype)
+        else:
+            model = _load_model(name, dtype, trust_remote_code)
+    revision = getattr(getattr(model, "config", None), "_commit_hash", None)
+    return Source(model.eval().to(device), {"name": name, "revision": revision})
+
+
+def check_dtype(dtype: str) -> None:
+    """Raise ValueError for what is none of DTYPES."""
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype: got {dtype!r}, takes one of {', '.join(DTYPES)}")
 
 
 def device_of(name: torch.device | str) -> torch.device:
@@ -100,7 +142,7 @@ def device_of(name: torch.device | str) -> torch.device:
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
-            f"device: got {str(name)!r}, which cannot be used: {_first_line(error)}"
+            f"device: got {str(name)!r}, which cannot be used: {first_line(error)}"
         ) from None
     return device
 
@@ -127,34 +169,112 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _check_name(name: str) -> None:
+# Models.
+
+
+def check_name(name: str) -> None:
     """What can be said about a name before transformers, which would ask the hub for it."""
     folder = Path(name)
     if folder.is_dir():
-        for kind, pattern in {"config.json": "config.json", "weights": "*.safetensors"}.items():
-            if not any(folder.glob(pattern)):
-                raise ValueError(f"model: {name} holds no {kind} ({pattern})")
+        if not (folder / "config.json").is_file():
+            raise ValueError(f"model: {name} holds no config.json")
+        if not any(folder.glob("*.safetensors")) and not _native(name):
+            raise ValueError(
+                f"model: {name} holds no weights (*.safetensors, or pytorch_model.bin beside a "
+                "config of mamba-ssm)"
+            )
     elif folder.is_file():
         raise ValueError(f"model: {name} is a file, takes a folder or the name of a hub's model")
-    elif name.startswith((".", "~", "/")) or name.count("/") > 1:
+    elif name.startswith((".", "~", "/")) or name.count("/") > 1 or not name.strip():
         raise ValueError(f"model: no such folder: {name}")
 
 
-def _load_model(name: str, dtype: str, trust_remote_code: bool) -> nn.Module:
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
+def _native(name: str) -> Path | None:
+    """The folder of a checkpoint in mamba-ssm's own layout; None for any other model."""
+    from tokensphere.sinks import mamba_ssm
+
+    folder = Path(name)
+    if folder.is_dir():
+        return folder if mamba_ssm.is_native(folder) else None
+    return _native_of_hub(name)
+
+
+def _native_of_hub(name: str) -> Path | None:
+    import huggingface_hub as hub
+
+    from tokensphere.sinks import mamba_ssm
 
     try:
-        model, found = AutoModelForCausalLM.from_pretrained(
-            name,
-            dtype=dtype if dtype == "auto" else getattr(torch, dtype),
-            use_safetensors=True,
-            trust_remote_code=trust_remote_code,
-            output_loading_info=True,
-        )
-    except ImportError as error:  # a library that this model needs, as for quantised weights
-        raise ValueError(f"model: {name} cannot be loaded: {_first_line(error)}") from None
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        with quiet():
+            config = Path(hub.hf_hub_download(name, NATIVE[0]))
+            if "model_type" in json.loads(config.read_text("utf-8")):
+                return None
+            folder = Path(hub.snapshot_download(name, allow_patterns=list(NATIVE)))
+    except (OSError, ValueError):  # transformers will say what is wrong
+        return None
+    return folder if mamba_ssm.is_native(folder) else None
+
+
+def _config(name: str, trust_remote_code: bool) -> Any:
+    from transformers import AutoConfig
+
+    check_name(name)
+    with _failing(name):
+        return AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
+
+
+def _classes(config: Any, trust_remote_code: bool) -> list[Any]:
+    """The classes to load a model with, the likeliest first."""
+    import transformers
+
+    own = [key for key in getattr(config, "auto_map", None) or {} if key.startswith("AutoModel")]
+    if own and trust_remote_code:
+        return [getattr(transformers, key) for key in own]
+    named = [getattr(transformers, key, None) for key in config.architectures or []]
+    named = [kind for kind in named if isinstance(kind, type) and issubclass(kind, nn.Module)]
+    if named:
+        return named[:1]
+    general = [transformers.AutoModelForCausalLM, transformers.AutoModel]
+    return [kind for kind in general if type(config) in kind._model_mapping] or general[:1]
+
+
+def _load_model(name: str, dtype: str, trust_remote_code: bool) -> nn.Module:
+    missing: list[str] = []
+    for make in _classes(_config(name, trust_remote_code), trust_remote_code):
+        with _failing(name):
+            model, found = make.from_pretrained(
+                name,
+                dtype=dtype if dtype == "auto" else getattr(torch, dtype),
+                use_safetensors=True,
+                output_loading_info=True,
+                # A class of transformers' own runs no other code, and does not take the word.
+                **({"trust_remote_code": True} if trust_remote_code else {}),
+            )
+        if not found["missing_keys"]:
+            return model
+        missing = missing or [type(model).__name__, *sorted(found["missing_keys"])]
+    raise ValueError(
+        f"model: {name} lacks {len(missing) - 1} of the weights of {missing[0]}, such as "
+        f"{missing[1]}"
+    )
+
+
+@contextmanager
+def _failing(name: str) -> Iterator[None]:
+    """What transformers raises, as one line that names the model."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        RuntimeError,
+        SafetensorError,
+        ImportError,
+    ) as error:
         if isinstance(error, torch.cuda.OutOfMemoryError) or "Allocator" in str(error):
             raise
         if "trust_remote_code" in str(error):
@@ -163,24 +283,9 @@ def _load_model(name: str, dtype: str, trust_remote_code: bool) -> nn.Module:
                 "--trust-remote-code"
             ) from None
         where = "" if Path(name).is_dir() else " (no such folder, so it is looked for on the hub)"
-        raise ValueError(f"model: {name} cannot be loaded{where}: {_first_line(error)}") from None
-    missing = sorted(found["missing_keys"])
-    if missing:
-        raise ValueError(
-            f"model: {name} lacks {len(missing)} of the weights of {type(model).__name__}, "
-            f"such as {missing[0]}"
-        )
-    return model
+        raise ValueError(f"model: {name} cannot be loaded{where}: {first_line(error)}") from None
 
 
-def _load_tokenizer(name: str, trust_remote_code: bool) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ValueError(f"model: {name} has no usable tokenizer: {_first_line(error)}") from None
-
-
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, or its kind where that is nothing."""
     return str(error).strip().partition("\n")[0].strip() or type(error).__name__

@@ -1,26 +1,19 @@
 """The text of a report's page, as a Jinja template, and its words for the verdicts."""
 
-__all__ = ["KINDS", "TEMPLATE"]
+from tokensphere.sinks.verdicts import MARGIN
+
+__all__ = ["KINDS", "STYLE", "TEMPLATE"]
 
 KINDS = {
     "position": ("sink of the position", "whichever token stands first"),
     "token": ("sink of the token", "it goes when another token stands first"),
     "undetermined": ("undetermined sink", "the prompts do not say what makes it one"),
-    "none": ("no sink", "no more than uniform attention gives"),
+    "uniform": ("no more than uniform", f"or by less than a margin, {MARGIN:.0%} of it"),
+    "undecided": ("not decided", "the interval holds both a sink and none"),
 }
-"""Verdict -> its words, and what they mean."""
+"""A sink's kind, or another outcome -> its words, and what they mean."""
 
-TEMPLATE = """\
-{% macro side(reverse) %}{{ "backward" if reverse else "forward" }}{% endmacro %}
-{% set both = data.directions | length > 1 %}
-{% set variants = ["raw", "softmax", "absolute"] %}
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Attention sinks in {{ data.model.name }}</title>
-<style>
+STYLE = """\
 :root {
   color-scheme: light dark;
   --paper: #ffffff; --ink: #1c1f23; --soft: #5a626b; --line: #d8dde2; --wash: #f4f6f8;
@@ -65,13 +58,29 @@ figcaption { margin-top: .5rem; max-width: 44rem; }
 dt { font-weight: 600; margin-top: .8rem; }
 dd { margin: 0; }
 code { font-size: .9em; }
+.next { border-left: .25rem solid var(--accent); padding-left: .8rem; }
+"""
+
+TEMPLATE = """\
+{% macro side(reverse) %}{{ "backward" if reverse else "forward" }}{% endmacro %}
+{% set both = data.directions | length > 1 %}
+{% set variants = ["raw", "softmax", "absolute"] %}
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Attention sinks in {{ data.model.name }}</title>
+<style>
+{{ style | safe }}
 </style>
 </head>
 <body>
 <main>
 <h1>Attention sinks in {{ data.model.name }}</h1>
 <p class="soft">{{ data.model.class }}, {{ "{:,}".format(data.model.parameters) }} parameters in
-{{ data.model.dtype }}; {{ data.prompts.count }} prompts of
+{{ data.model.dtype }}{% if not data.model.head %}, without a language-model head (scores need
+none){% endif %}; {{ data.prompts.count }} prompts of
 {% if data.prompts.lengths[0] == data.prompts.lengths[2] %}{{ data.prompts.lengths[0] }}
 {% else %}{{ data.prompts.lengths[0] }} to {{ data.prompts.lengths[2] }}{% endif %} tokens.</p>
 <p>Does the hidden attention of this model concentrate on the first token, and is that more than
@@ -82,6 +91,12 @@ what its nulls give? Of {{ data.layers | length }}
 <li><b>{{ counts[kind] }}</b> {{ words }}<br><span class="soft">{{ meaning }}</span></li>
 {% endfor %}
 </ul>
+<p class="next"><strong>Next.</strong> {{ advice | join(" ") }}</p>
+{% if data.prompts.repeated %}
+<p><strong>Repeated prompts.</strong> {{ data.prompts.repeated }} of {{ data.prompts.given }}
+prompts equal one before them{% if data.prompts.cut %}, as given or as cut{% endif %}. They count
+once: an interval over repetitions would be too narrow.</p>
+{% endif %}
 {% if data.prompts.lengths[0] < 10 %}
 <p><strong>Short prompts.</strong> Up to nine tokens, uniform attention itself gives the first token
 more than the paper's threshold of 0.3. Longer prompts tell more.</p>
@@ -89,7 +104,8 @@ more than the paper's threshold of 0.3. Longer prompts tell more.</p>
 
 <h2>The model as a whole</h2>
 <p class="soft">Sink score of the first token, eq. (36), at threshold {{ data.threshold }}: mean
-over prompts [95% interval].</p>
+over prompts [95% interval]. The largest later one is among positions that at least
+{{ (100 * data.prompts.least_readers) | number }}% of a prompt's tokens read.</p>
 <div class="wide" tabindex="0" role="region" aria-label="Sink scores of the model">
 <table>
 <tr>{% if both %}<th scope="col">reads</th>{% endif %}<th scope="col">scores</th>
@@ -123,21 +139,28 @@ over prompts [95% interval].</p>
 
 <h2>Layer by layer</h2>
 <p class="soft">Verdicts rest on the absolute scores, which no scale of the tensors moves.
-Uniform attention gives the first token {{ data.uniform.mean[0] | number }}.</p>
+Uniform attention gives the first token {{ data.uniform.mean[0] | number }}; an excess below
+{{ data.layers[0].verdict.margin | number }} counts as none. Excess: mean over prompts
+[{{ (100 * data.confidence) | number(5) }}% interval].</p>
 <div class="wide" tabindex="0" role="region" aria-label="Verdicts by layer">
 <table>
-<tr><th scope="col">layer</th>{% if both %}<th scope="col">reads</th>{% endif %}
-<th scope="col">verdict</th><th scope="col">absolute score</th><th scope="col">shuffled</th>
+<tr><th scope="col" colspan="2">layer</th>{% if both %}<th scope="col">reads</th>{% endif %}
+<th scope="col">verdict</th><th scope="col">absolute score</th>
+<th scope="col">excess over uniform</th><th scope="col">shuffled</th>
 {% if data.prompts.bos %}<th scope="col">shuffled after the first</th>{% endif %}
 <th scope="col">first replaced</th><th scope="col">raw score</th><th scope="col">raw rate</th>
 <th scope="col">absolute rate</th></tr>
 {% for layer in data.layers %}
-<tr><td title="{{ layer.name }}">{{ layer.index }}</td>
+{% set found = layer.verdict %}
+<tr><td>{{ layer.index }}</td><td><code>{{ layer.name }}</code></td>
 {% if both %}<td>{{ side(layer.reverse) }}</td>{% endif %}
-<td{% if layer.verdict.kind != "none" %} class="sink"{% endif %}>
-{{ kinds[layer.verdict.kind][0] }}</td>
+<td{% if found.outcome == "sink" %} class="sink"{% endif %}>
+{{ kinds[found.kind or found.outcome][0] }}
+{%- if found.outcome == "sink" and found.excess.high < found.margin %}, within the margin{% endif %}
+{%- if found.needed %}: about {{ "{:,}".format(found.needed) }} prompts would do{% endif %}</td>
 {% set own = layer.scores.absolute %}
 <td>{{ {"mean": own.mean[0], "low": own.low[0], "high": own.high[0]} | spread }}</td>
+<td>{{ found.excess | spread }}</td>
 <td>{{ layer.nulls.shuffled.absolute.score.mean | number }}</td>
 {% if data.prompts.bos %}
 <td>{{ layer.nulls.shuffled_after_bos.absolute.score.mean | number }}</td>
@@ -153,7 +176,8 @@ Uniform attention gives the first token {{ data.uniform.mean[0] | number }}.</p>
 <h2>How scores move with the scale of the tensors</h2>
 <p>What a layer computes stays the same when its inputs are divided by a factor and its hidden
 attention grows by it. Raw scores and rates follow the factor, absolute ones do not.</p>
-<p class="soft">The first token in layer {{ data.rescaled.layer }}{% if both %},
+<p class="soft">The first token in layer {{ data.rescaled.index }},
+<code>{{ data.rescaled.name }}</code>{% if both %},
 {{ side(data.rescaled.reverse) }}{% endif %}, the one with the largest raw score;
 {{ data.rescaled.prompts }} prompts.</p>
 <div class="wide" tabindex="0" role="region" aria-label="Scores after rescaling">
@@ -186,15 +210,27 @@ is the other order, which the paper leaves open.</dd>
 <dd>What attention without any preference gives at the prompts' lengths. It falls with the position,
 so the first token has the largest score even then.</dd>
 <dt>Shuffled, first replaced</dt>
-<dd>The same model on the prompts' tokens in a random order, and with another first token, drawn
-from the other prompts.{% if data.prompts.bos %} All prompts begin with a beginning-of-text token:
+<dd>The same model on the prompts' tokens in a random order, and with another first token,
+{% if data.prompts.replace_with is none %}
+drawn from the other prompts.
+{% else %}
+{% if data.prompts.replace_with.text is not none %}
+<code>{{ data.prompts.replace_with.text | tojson }}</code>,
+{% endif %}
+id {{ data.prompts.replace_with.id }}.
+{% endif %}
+{% if data.prompts.bos %}
+All prompts begin with a beginning-of-text token:
 "shuffled after the first" leaves it in its place.{% endif %}</dd>
 <dt>Verdict</dt>
-<dd>A sink is a mean absolute score above the uniform one by an interval of
-{{ (100 * data.confidence) | number(5) }}% over prompts, so that all layers together name a sink
-where there is none at most once in 40 times. It is one of the position if both changes of
-the tokens leave more than half of the excess, one of the token if replacing takes more than
-half.</dd>
+<dd>By an interval of {{ (100 * data.confidence) | number(5) }}% over prompts of the mean excess of
+the absolute score over the uniform one. Whole above zero: a sink; all layers together name one
+where there is none at most once in 40 times. Else whole below {{ (100 * margin) | number }}% of the
+uniform score: no more than uniform. Else, and of fewer than {{ least }} prompts always: not
+decided, with about how many prompts like these would decide. The margin is a convention.</dd>
+<dt>Kind of a sink</dt>
+<dd>It is one of the position if both changes of the tokens leave more than half of the excess, one
+of the token if replacing takes more than half.</dd>
 </dl>
 
 <h2>Where this comes from</h2>
@@ -216,9 +252,19 @@ the model's own (relative; the worst is <code>{{ data.check.mixer }}</code>,
 {% for token in tokens %}<code>{{ token.id if token.text is none else token.text | tojson }}</code>
 ×{{ token.count }}{{ ", " if not loop.last }}{% endfor %}{{ "; " if not loop.last }}
 {% endfor %}</dd>
+<dt>Prompts</dt>
+<dd>{{ data.prompts.count }} different ones
+{%- if data.prompts.cut is defined %}; {{ data.prompts.cut }} cut{% endif %}
+{%- if data.prompts.repeated %}; {{ data.prompts.repeated }} repeated and left out{% endif %}
+{%- if data.prompts.short %}; {{ data.prompts.short | length }} left out with fewer than two tokens
+({{ "lines" if data.prompts.short | length > 1 else "line" }}
+{{ data.prompts.short[:10] | join(", ") }}
+{%- ", ..." if data.prompts.short | length > 10 }}){% endif %}. SHA-256 of their token ids:
+<code>{{ data.prompts.digest }}</code></dd>
 <dt>Parameters</dt>
 <dd>{% for name, value in record.parameters.items() %}{{ name }}
-<code>{{ "all" if value is none else value }}</code>
+<code>{{ "default" if value is none else value | join(", ") if value is sequence and value is not
+string else value }}</code>
 {{- ", " if not loop.last }}{% endfor %}</dd>
 <dt>Run</dt>
 <dd>{{ record.date }}, {{ "%.1f" | format(record.seconds) }} s on {{ record.device }}, seed
@@ -228,7 +274,8 @@ the model's own (relative; the worst is <code>{{ data.check.mixer }}</code>,
 {{- ", " if not loop.last }}{% endfor %}</dd>
 </dl>
 <p class="soft">Equations are numbered as in the paper on token dynamics on spheres, appendix C.1.
-All numbers of this page are in <code>sinks.json</code>, its figures beside it as SVG.</p>
+All numbers of this page are in <code>sinks.json</code>, the first token's scores in each prompt
+also in <code>scores.csv</code>, its figures beside it as SVG.</p>
 </main>
 </body>
 </html>

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from tokensphere.sinks import page, sources
-from tokensphere.sinks.prompts import encode_prompts, read_prompts
-from tokensphere.sinks.report import measure_model
+from tokensphere.sinks.places import replacing
+from tokensphere.sinks.prompts import Encoded, encode_prompts, first_of_each, read_prompts
+from tokensphere.sinks.report import check_layers, check_options, measure_model
+from tokensphere.sinks.text import Text, open_text
+from tokensphere.sinks.walk import find_mixers
 
 __all__ = ["write_report"]
 
@@ -21,7 +26,10 @@ def write_report(
     prompts: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
-    layers: Sequence[int] | None = None,
+    tokenizer: str | None = None,
+    bos: bool | None = None,
+    replace_with: str | None = None,
+    layers: Sequence[int | str] | None = None,
     channels: int | None = None,
     seed: int = 0,
     threshold: float = 0.3,
@@ -31,14 +39,19 @@ def write_report(
     batch_size: int = 16,
     trust_remote_code: bool = False,
 ) -> Path:
-    """Measure a model on prompts and write sinks.json, figures and index.html: whole or not at all.
+    """Measure a model on prompts and write sinks.json, scores.csv, figures and index.html: whole or
+    not at all.
 
-    Draws a progress bar on stderr if that is a terminal.
+    What can be known before the weights load is checked before. Draws a progress bar on stderr if
+    that is a terminal.
 
     Args:
         model, dtype, trust_remote_code: as :func:`tokensphere.sinks.sources.load` takes them.
-        prompts: a file, see :func:`tokensphere.sinks.prompts.read_prompts`.
+        prompts: a file, or "-", see :func:`tokensphere.sinks.prompts.read_prompts`.
         out: a folder, new or empty, or with a former report, which is replaced.
+        tokenizer, bos: as :func:`tokensphere.sinks.text.open_text` takes them.
+        replace_with: text or id of the token put in place of the first in the null; None to draw
+            one for each prompt from the others.
         layers, channels, seed, threshold, batch_size: as
             :func:`tokensphere.sinks.report.measure_model` takes them.
         device: None for the GPU where there is one, or else the CPU.
@@ -54,6 +67,9 @@ def write_report(
     parameters = {
         "model": model,
         "prompts": os.fspath(prompts),
+        "tokenizer": tokenizer,
+        "bos": bos,
+        "replace_with": replace_with,
         "layers": layers,
         "channels": channels,
         "threshold": threshold,
@@ -61,26 +77,36 @@ def write_report(
         "max_length": max_length,
         "batch_size": batch_size,
     }
-    # What is cheap to refuse comes before a model that may take minutes to load.
-    texts = read_prompts(prompts)
+    check_options(channels=channels, seed=seed, threshold=threshold, batch_size=batch_size)
+    sources.check_dtype(dtype)
     place = sources.device_of(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    with page.replacing(out) as folder, sources.quiet():
-        source = sources.load(model, device=place, dtype=dtype, trust_remote_code=trust_remote_code)
+    lines = read_prompts(prompts)
+    with replacing(out, page.FILES, "sinks.json") as folder, sources.quiet():
+        code = {"trust_remote_code": trust_remote_code}
+        text = open_text(model, tokenizer, bos=bos, **code)
+        encoded = encode_prompts(text.encode, lines, max_length)
+        filler = None if replace_with is None else text.find(replace_with)
+        _check_tokens(encoded, text, filler, sources.vocabulary(model, **code))
+        skeleton = sources.skeleton(model, **code)
+        if skeleton is not None:
+            check_layers(layers, list(find_mixers(skeleton)))
+        source = sources.load(model, device=place, dtype=dtype, **code)
         data = measure_model(
             source.model,
-            encode_prompts(source.encode, texts, max_length),
+            encoded.ids,
             layers=layers,
             channels=channels,
             seed=seed,
             threshold=threshold,
             batch_size=batch_size,
-            bos=source.bos,
-            decode=source.decode,
+            bos=text.bos,
+            replace_with=filler,
+            decode=text.decode,
             progress=True,
         )
         page.write(
             folder,
-            data,
+            data | {"prompts": _with_lines(data["prompts"], encoded, dict(lines))},
             **source.about,
             parameters=parameters,
             seconds=time.perf_counter() - began,
@@ -88,3 +114,50 @@ def write_report(
             device=place,
         )
     return Path(out) / "index.html"
+
+
+def _check_tokens(encoded: Encoded, text: Text, filler: int | None, size: int | None) -> None:
+    """Raise ValueError for tokens that the model does not know, or that cannot be measured."""
+    if len(first_of_each(encoded.ids)) < 2:
+        raise ValueError(
+            f"prompts: got {len(encoded.ids)}"
+            + (" that are all the same when cut" if len(encoded.ids) > 1 else "")
+            + ", takes at least two different ones: intervals are over prompts"
+        )
+    if size is not None:
+        for line, ids in zip(encoded.lines, encoded.ids, strict=True):
+            if (most := int(ids.max())) >= size:
+                raise ValueError(
+                    f"tokenizer: gives the token {most} in line {line}, where the model knows "
+                    f"{size} tokens: it is another model's"
+                )
+        if filler is not None and filler >= size:
+            raise ValueError(f"replace_with: got the token {filler}, where the model knows {size}")
+    if all(_unknown(ids, text) for ids in encoded.ids):
+        raise ValueError(
+            "tokenizer: knows no word of the prompts, only its token for what is unknown: it is "
+            "another language's, or another model's"
+        )
+    for line, ids in zip(encoded.lines, encoded.ids, strict=True):
+        if filler is not None and int(ids[0]) == filler:
+            raise ValueError(
+                f"replace_with: line {line} begins with that token already, takes one that no "
+                "prompt begins with"
+            )
+
+
+def _unknown(ids: Tensor, text: Text) -> bool:
+    return text.unknown is not None and set(ids.tolist()) <= {text.unknown, text.bos}
+
+
+def _with_lines(prompts: dict, encoded: Encoded, texts: dict[int, str]) -> dict:
+    """The document's prompts with what only their file tells: lines, and those cut or left out."""
+    each = [{**one, "line": encoded.lines[one["number"] - 1]} for one in prompts["each"]]
+    said = sorted(texts[one["line"]] for one in each)
+    return {
+        **prompts,
+        "each": each,
+        "cut": encoded.cut,
+        "short": encoded.short,
+        "texts": hashlib.sha256("\n".join(said).encode()).hexdigest(),
+    }

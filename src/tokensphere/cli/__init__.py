@@ -18,9 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-
-class InputError(ValueError):
-    """What was typed cannot be used."""
+from tokensphere.cli import sinks
+from tokensphere.cli.errors import InputError
 
 
 class _Parser(argparse.ArgumentParser):
@@ -32,7 +31,7 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `argv` defaults to the process's arguments."""
     try:
-        arguments = _parser().parse_args(argv)
+        arguments = _parser().parse_args(sinks.renamed(sys.argv[1:] if argv is None else argv))
         if arguments.needs_repository and importlib.util.find_spec("tokensphere.paper") is None:
             raise InputError(
                 f"{arguments.needs_repository} come with the repository, not with the installed "
@@ -89,75 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     claims.add_argument("--seed", type=int, metavar="N", help="seed of the checks (default: 0)")
     claims.set_defaults(command=_claims, needs_repository="statements and their checks")
 
-    sinks = commands.add_parser("sinks", help="measure the attention sinks of a trained Mamba")
-    sinks.add_argument(
-        "model",
-        metavar="MODEL",
-        help="a model on the hub, or a local folder as save_pretrained writes it (weights in "
-        "safetensors); the word typeseg is the model inside the package typeseg",
-    )
-    sinks.add_argument(
-        "--prompts",
-        required=True,
-        metavar="FILE",
-        help='one prompt a line, or in a .jsonl file one {"prompt": ...} a line; blank lines are '
-        "passed over; at least two prompts of at least two tokens",
-    )
-    sinks.add_argument(
-        "--out",
-        required=True,
-        metavar="DIR",
-        help="folder for sinks.json, figures and index.html; new, empty, or a former report, "
-        "which is replaced",
-    )
-    sinks.add_argument(
-        "--layers",
-        default="all",
-        metavar="LIST",
-        help="Mamba layers to report, counted from 0, such as 0,5,10 or 0-7 (default: all)",
-    )
-    sinks.add_argument(
-        "--channels",
-        type=int,
-        metavar="N",
-        help="channels to draw in each layer (default: all; the paper draws 200)",
-    )
-    sinks.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of all that is drawn (default: 0)"
-    )
-    sinks.add_argument(
-        "--threshold",
-        type=float,
-        default=0.3,
-        metavar="X",
-        help="importance above which a channel has a sink (default: 0.3, as in the paper)",
-    )
-    sinks.add_argument("--device", metavar="NAME", help="default: cuda where there is one, or cpu")
-    sinks.add_argument(
-        "--dtype",
-        default="auto",
-        metavar="NAME",
-        help="float32, bfloat16, float16, float64, or auto: as the weights are stored (default)",
-    )
-    sinks.add_argument(
-        "--max-length",
-        type=int,
-        default=64,
-        metavar="N",
-        help="tokens to which prompts are cut (default: 64; at the paper's 16 even uniform "
-        "attention gives the first token 0.21, near the threshold; time grows with the square)",
-    )
-    sinks.add_argument(
-        "--batch-size",
-        type=int,
-        default=16,
-        metavar="N",
-        help="prompts that go through the model at once (default: 16)",
-    )
-    sinks.add_argument(
-        "--trust-remote-code", action="store_true", help="run code that comes with the model"
-    )
-    sinks.set_defaults(command=_sinks, needs_repository=None)
+    sinks.add_to(commands)
     return parser
 
 
@@ -252,52 +183,6 @@ def _claim(claim: Any) -> dict[str, Any]:
     return {name: getattr(claim, name) for name in (*texts, "chapter")} | {"checks": checks}
 
 
-def _sinks(arguments: argparse.Namespace) -> int:
-    options = dict(vars(arguments))
-    options["layers"] = _layers(options["layers"])
-    del options["command"], options["needs_repository"]
-    try:
-        from tokensphere.sinks import tool
-
-        print(tool.write_report(**options))
-    except ModuleNotFoundError as error:
-        missing = f"sinks needs {error.name}: pip install 'tokensphere[book]'"
-        raise InputError(missing if error.name else error) from None
-    except ValueError as error:
-        raise InputError(str(error).partition("\n")[0]) from None
-    except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
-            raise
-        raise InputError(
-            "out of memory: try a smaller --batch-size, --max-length or --channels"
-        ) from None
-    return 0
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    import torch
-
-    # On the CPU torch says so only in its text.
-    kinds = MemoryError | torch.cuda.OutOfMemoryError
-    return isinstance(error, kinds) or "DefaultCPUAllocator" in str(error)
-
-
-def _layers(text: str) -> list[int] | None:
-    """Layer numbers as one writes them: "all" (None), or such as 0,5,10 or 0-7."""
-    if text == "all":
-        return None
-    chosen: list[int] = []
-    for part in text.split(","):
-        first, dash, last = (piece.strip() for piece in part.partition("-"))
-        numbers = (first, last) if dash else (first, first)
-        if not all(number.isdecimal() for number in numbers):
-            raise InputError(f"layers: got {text!r}, takes all, or such as 0,5,10 or 0-7")
-        if int(numbers[0]) > int(numbers[1]):
-            raise InputError(f"layers: got {part.strip()!r}, which ends before it starts")
-        chosen.extend(range(int(numbers[0]), int(numbers[1]) + 1))
-    return chosen
-
-
 def _progress(identities: list[str]) -> Any:
     from tqdm import tqdm
 
@@ -389,7 +274,3 @@ def _version() -> str:
 def _complain(message: object, code: int) -> int:
     print(f"tokensphere: {message}", file=sys.stderr)
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -31,8 +31,9 @@ __all__ = [
 ]
 
 LEAST_READERS = 0.25
-"""A position read by fewer of its prompt's tokens is left out where positions are compared: the
-last one is read by itself alone, which a mean over one query shows as a large score."""
+"""A position read by a smaller share of its prompt's tokens, or in a smaller share of the prompts,
+is left out where positions are compared: the last one is read by itself alone, and of what is read
+once, or in one prompt, the mean is large by chance."""
 
 
 def read_prompts(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
@@ -179,9 +180,11 @@ class Prompts:
         return values[self.order.argsort()]
 
     def well_read(self) -> Tensor:
-        """(S, L): true at positions that at least LEAST_READERS of the prompt's tokens read."""
+        """(S, L): true at positions that at least LEAST_READERS of the prompt's tokens read, where
+        that holds for as large a share of the prompts."""
         queries = self.lengths[:, None] - torch.arange(self.ids.shape[1])
-        return self.mask & (queries >= LEAST_READERS * self.lengths[:, None])
+        read = self.mask & (queries >= LEAST_READERS * self.lengths[:, None])
+        return read & (read.double().mean(0) >= LEAST_READERS)
 
     def uniform(self) -> Tensor:
         """`uniform_importance` of each prompt's length, (S, L), NaN past its end."""

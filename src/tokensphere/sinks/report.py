@@ -108,7 +108,7 @@ def measure_model(
             (variant -> prompts, shuffled, replaced -> mean over layers by position, with interval),
             sink (eq 36: variant -> the same keys -> after_threshold, before_threshold). Here and
             in uniform a prompt's position counts if at least the share least_readers of its tokens
-            read it; before_threshold has each position that counts in some prompt.
+            read it, in at least that share of the prompts; before_threshold is over all prompts.
         rescaled: index, name, reverse, prompts, factors: score and rate of position 1 by variant as
             the hidden attention of one layer is multiplied (`nulls.rescale`).
         maps: of layers with a sink, those with the largest excess, or of some from early to late

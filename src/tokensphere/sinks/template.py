@@ -1,4 +1,4 @@
-"""The text of a report's page, as a Jinja template, and its words for the verdicts."""
+"""The text of a report's page, as a Jinja template, its style, and its words for the verdicts."""
 
 from tokensphere.sinks.verdicts import MARGIN
 
@@ -94,8 +94,8 @@ what its nulls give? Of {{ data.layers | length }}
 <p class="next"><strong>Next.</strong> {{ advice | join(" ") }}</p>
 {% if data.prompts.repeated %}
 <p><strong>Repeated prompts.</strong> {{ data.prompts.repeated }} of {{ data.prompts.given }}
-prompts equal one before them{% if data.prompts.cut %}, as given or as cut{% endif %}. They count
-once: an interval over repetitions would be too narrow.</p>
+prompts equal one before them{% if data.prompts.get("cut") %}, as given or as cut{% endif %}.
+They count once: an interval over repetitions would be too narrow.</p>
 {% endif %}
 {% if data.prompts.lengths[0] < 10 %}
 <p><strong>Short prompts.</strong> Up to nine tokens, uniform attention itself gives the first token
@@ -104,8 +104,9 @@ more than the paper's threshold of 0.3. Longer prompts tell more.</p>
 
 <h2>The model as a whole</h2>
 <p class="soft">Sink score of the first token, eq. (36), at threshold {{ data.threshold }}: mean
-over prompts [95% interval]. The largest later one is among positions that at least
-{{ (100 * data.prompts.least_readers) | number }}% of a prompt's tokens read.</p>
+over prompts [95% interval]. The largest later one is among positions that a
+prompt has with at least {{ (100 * data.prompts.least_readers) | number }}% of its tokens to read
+them, in at least that share of the prompts.</p>
 <div class="wide" tabindex="0" role="region" aria-label="Sink scores of the model">
 <table>
 <tr>{% if both %}<th scope="col">reads</th>{% endif %}<th scope="col">scores</th>
@@ -254,12 +255,12 @@ the model's own (relative; the worst is <code>{{ data.check.mixer }}</code>,
 {% endfor %}</dd>
 <dt>Prompts</dt>
 <dd>{{ data.prompts.count }} different ones
-{%- if data.prompts.cut is defined %}; {{ data.prompts.cut }} cut{% endif %}
+{%- if "cut" in data.prompts %}; {{ data.prompts.cut }} cut{% endif %}
 {%- if data.prompts.repeated %}; {{ data.prompts.repeated }} repeated and left out{% endif %}
-{%- if data.prompts.short %}; {{ data.prompts.short | length }} left out with fewer than two tokens
-({{ "lines" if data.prompts.short | length > 1 else "line" }}
+{%- if data.prompts.get("short") %}; {{ data.prompts.short | length }} left out with fewer
+than two tokens ({{ "lines" if data.prompts.short | length > 1 else "line" }}
 {{ data.prompts.short[:10] | join(", ") }}
-{%- ", ..." if data.prompts.short | length > 10 }}){% endif %}. SHA-256 of their token ids:
+{{- ", ..." if data.prompts.short | length > 10 }}){% endif %}. SHA-256 of their token ids:
 <code>{{ data.prompts.digest }}</code></dd>
 <dt>Parameters</dt>
 <dd>{% for name, value in record.parameters.items() %}{{ name }}

@@ -19,8 +19,8 @@ FIGURE = (
     "first_token_by_depth",
     "Absolute score of the first token by relative depth, one line a model",
     "Mean absolute importance of the first token, eq. (33), by depth: 0 is a model's first Mamba "
-    "layer and 1 its last. Bands are 95% intervals over prompts. Where its line is grey, uniform "
-    "attention gives as much.",
+    "layer and 1 its last. Bands are 95% intervals over prompts; grey: uniform attention at each "
+    "model's prompt lengths.",
 )
 FILES = ("compare.json", "index.html", f"{FIGURE[0]}.svg")
 

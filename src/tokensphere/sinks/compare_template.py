@@ -40,9 +40,10 @@ same prompts with the same options.</p>
 </figure>
 
 <h2>Verdicts</h2>
-<p class="soft">How many of the measured layers{% if both %}, each direction counted,{% endif %}
-have a sink, by what makes it one, and how many have none. The largest absolute score: mean over prompts
-[95% interval].</p>
+<p class="soft">How many of the measured layers
+{%- if both %} (each direction counts){% endif %}
+ have a sink, by what makes it one, and how many have none. The largest absolute score: mean over
+prompts [95% interval].</p>
 <div class="wide" tabindex="0" role="region" aria-label="Verdicts by model">
 <table>
 <tr><th scope="col">model</th><th scope="col">layers</th>
@@ -50,7 +51,7 @@ have a sink, by what makes it one, and how many have none. The largest absolute 
 <th scope="col">largest absolute score</th><th scope="col">in layer</th>
 <th scope="col">uniform</th></tr>
 {% for model in models %}
-<tr><th scope="row">{{ model.label }}</th><td>{{ model.layers }} of {{ model.mixers }} mixers</td>
+<tr><th scope="row">{{ model.label }}</th><td>{{ model.layers }}</td>
 {% for kind in kinds %}<td{% if model.verdicts[kind] and kind not in ["uniform", "undecided"] %}
  class="sink"{% endif %}>{{ model.verdicts[kind] }}</td>{% endfor %}
 <td>{{ interval(model.largest) }}</td><td><code>{{ model.largest.name }}</code>

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -120,8 +121,8 @@ def render(record: records.Record, drawn: Mapping[str, str]) -> str:
 
 
 def template(text: str) -> Any:
-    """A page's template, whose values are escaped; numbers go through the filters `number` and
-    `spread`."""
+    """A page's template, whose values are escaped; its filters are `number`, `spread` (a mean with
+    its interval) and `options` (a sentence whose options are set as code)."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -130,7 +131,7 @@ def template(text: str) -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=_number, spread=_spread)
+    environment.filters.update(number=_number, spread=_spread, options=_options)
     return environment.from_string(text)
 
 
@@ -179,6 +180,15 @@ def inline(svg: str, alt: str) -> Any:
     element = svg[svg.index("<svg") :].strip()
     element = element.replace("<svg", f'<svg role="img" aria-label="{alt}"', 1)
     return Markup(element.replace(SERIES, f"var(--series, {SERIES})"))
+
+
+def _options(sentence: str) -> Any:
+    from markupsafe import Markup, escape
+
+    marked = re.sub(
+        r"(--[a-z-]*[a-z]|tokensphere[.a-z]*[a-z])", r"<code>\1</code>", str(escape(sentence))
+    )
+    return Markup(marked)
 
 
 def _largest(values: list[float | None]) -> tuple[int, float]:

@@ -121,7 +121,7 @@ def load(
         if native := _native(name):
             from tokensphere.sinks import mamba_ssm
 
-            model = mamba_ssm.load(native, dtype)
+            model = mamba_ssm.load(native, None if dtype == "auto" else getattr(torch, dtype))
         else:
             model = _load_model(name, dtype, trust_remote_code)
     revision = getattr(getattr(model, "config", None), "_commit_hash", None)

@@ -50,7 +50,7 @@ th, td {
   padding: .3rem .7rem .3rem 0; border-bottom: 1px solid var(--line);
   text-align: left; vertical-align: top; white-space: nowrap;
 }
-th { color: var(--soft); font-weight: 600; }
+th { color: var(--soft); font-weight: 600; white-space: normal; vertical-align: bottom; }
 td.sink { color: var(--sink); font-weight: 600; }
 figure { margin: 1.5rem 0; }
 figure svg { display: block; width: 100%; min-width: 31rem; height: auto; }
@@ -59,6 +59,7 @@ dt { font-weight: 600; margin-top: .8rem; }
 dd { margin: 0; }
 code { font-size: .9em; }
 .next { border-left: .25rem solid var(--accent); padding-left: .8rem; }
+.next code { white-space: nowrap; }
 """
 
 TEMPLATE = """\
@@ -91,7 +92,10 @@ what its nulls give? Of {{ data.layers | length }}
 <li><b>{{ counts[kind] }}</b> {{ words }}<br><span class="soft">{{ meaning }}</span></li>
 {% endfor %}
 </ul>
-<p class="next"><strong>Next.</strong> {{ advice | join(" ") }}</p>
+<p class="next"><strong>Next.</strong>
+{% for said in advice %}
+{{ said | options }}
+{% endfor %}</p>
 {% if data.prompts.repeated %}
 <p><strong>Repeated prompts.</strong> {{ data.prompts.repeated }} of {{ data.prompts.given }}
 prompts equal one before them{% if data.prompts.get("cut") %}, as given or as cut{% endif %}.

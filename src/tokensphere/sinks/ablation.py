@@ -8,6 +8,9 @@ The diagonal stays. A sink is about what later queries read of an early token; `
 the token reads of itself, as much its own as the skip. So an ablated layer gives that token what it
 gave before, and a causal model everything up to it: the comparison is over the tokens behind it.
 
+What is taken out is a key, not a token: the convolution before the scan, and earlier layers, carry
+what the token says into the keys next to its own, and those stay.
+
 The mixer's output is changed by the difference of what it reads out without and with the key,
 ``own + (read_out(y - taken) - read_out(y))``: where nothing is taken it is the model's own to the
 bit, and a read-out that normalises (Mamba-2) is as right as a linear one. Column k of M comes from

@@ -132,7 +132,8 @@ divergence {{ ablation.sinks.random.excess.kl | spread }}.</p>
 {% endif %}
 {% if ablation.correlation %}
 <p>Over layers, the rank correlation of the first token's score with the excess of its divergence,
-prompt by prompt: {{ ablation.correlation.kl | spread }}.</p>
+prompt by prompt: {{ ablation.correlation.kl.prompts | spread }}; of the layers' means:
+{{ ablation.correlation.kl.layers | spread }}.</p>
 {% endif %}
 {% endif %}
 """

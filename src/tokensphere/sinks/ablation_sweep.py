@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor, nn
 
 from tokensphere.sinks.ablation import Ablation, compare
@@ -70,6 +71,11 @@ class Sweep:
     with_sink: Changes | None
     drawn: tuple[tuple[int, ...], ...]
     random: Changes | None
+
+    @property
+    def excess(self) -> Changes:
+        """Each layer's first token over the mean of its later ones, (E, S)."""
+        return _excess(self.alone)
 
 
 def least_tokens(later: int = 3) -> int:
@@ -159,8 +165,9 @@ def ablation_document(found: Sweep, scores: Tensor | None = None) -> dict[str, A
             at once), random (draws; change: the mean over draws; excess: of those with a sink over
             it; None where there are too few others), alone (mean over those with a sink of the
             change of each alone, minus the mean over the others; None without others).
-        correlation: Spearman's, over layers, of the prompt's scores with its excess, by measure:
-            mean over prompts; None without scores, or with one layer.
+        correlation: Spearman's of the layers' scores with their excess, by measure: `prompts`, that
+            of each prompt, mean over them; and `layers`, that of the layers' means with Fisher's
+            interval, as if layers were independent draws; None without scores, or with one layer.
 
     Raises:
         ValueError: scores of another shape, or not finite.
@@ -337,9 +344,22 @@ def _correlations(found: Sweep, scores: Tensor | None) -> dict[str, Any] | None:
     if not bool(scores.isfinite().all()):
         raise ValueError("scores: holds NaN or infinity")
     return {
-        name: _rounded(vars(correlation(scores, value.T)))
-        for name, value in _excess(found.alone).items()
+        name: {
+            "prompts": _rounded(vars(correlation(scores, value.T))),
+            "layers": _rounded(_across(scores.double().mean(0), value.mean(1))),
+        }
+        for name, value in found.excess.items()
     }
+
+
+def _across(scores: Tensor, changes: Tensor) -> dict[str, float]:
+    """Spearman's coefficient of layers, (E,) each, with Fisher's interval."""
+    ranks = [stats.rankdata(value.numpy()) for value in (scores, changes)]
+    if min(map(np.ptp, ranks)) == 0:
+        return dict.fromkeys(("mean", "low", "high"), math.nan)
+    found = stats.pearsonr(*ranks)
+    low, high = found.confidence_interval() if len(scores) > 3 else (math.nan, math.nan)
+    return {"mean": found.statistic, "low": low, "high": high}
 
 
 def _estimates(changes: Changes, confidence: float = 0.95) -> dict[str, Any]:

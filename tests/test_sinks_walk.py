@@ -370,3 +370,29 @@ def test_an_unsupported_mixer_is_refused_with_the_list():
 def test_typeseg_gives_two_directions_with_one_name():
     layers = capture(TypeSeg(blocks=1, width=12, inner=10, states=5, rank=3, classes=7), IDS)
     assert [layer.reverse for layer in layers] == [False, True]
+
+
+def test_documents_packed_into_one_sequence_are_refused():
+    model = language_model()
+    mixer = model.backbone.layers[0].mixer
+
+    class Packing(type(mixer)):
+        # With causal_conv1d installed the mixer itself keeps documents apart; without it refuses.
+        def forward(self, hidden, seq_idx=None, **kwargs):
+            return super().forward(hidden, **kwargs)
+
+    mixer.__class__ = Packing
+    block = model.backbone.layers[0]
+    block.forward = lambda hidden, **kwargs: hidden + mixer(hidden, seq_idx=IDS)
+    with pytest.raises(ValueError, match=r"^inputs: seq_idx packs documents"):
+        capture(model, IDS)
+
+
+def test_weights_spread_over_processes_are_refused():
+    class DTensor(nn.Parameter):
+        pass
+
+    model = language_model()
+    model.backbone.layers[0].mixer.D = DTensor(model.backbone.layers[0].mixer.D.detach())
+    with pytest.raises(ValueError, match=r"^model: the weights of MambaForCausalLM are spread"):
+        capture(model, IDS)

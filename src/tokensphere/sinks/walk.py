@@ -22,13 +22,19 @@ Visit = Callable[[str, nn.Module, Seen, Tensor, Batch, bool], Tensor | None]
 stand in the order that it reads, and whether that is the sequence from its end; a tensor that it
 returns takes the place of the output."""
 
+PACKED = ("seq_idx", "cu_seqlens", "cu_seq_lens_q")
+"""What mixers are told of where documents begin within a sequence."""
+
 REMEMBERED = 8
 """Tensors among which a mixer's input is looked for, to see whether it was flipped: those that the
 modules around it and before it took and gave last."""
 
 
 def bare(model: nn.Module) -> nn.Module:
-    """The model itself, out of torch.compile, DataParallel and DistributedDataParallel."""
+    """The model itself, out of torch.compile, DataParallel and DistributedDataParallel.
+
+    Raises ValueError for what is no module, and for weights spread over processes.
+    """
     if not isinstance(model, nn.Module):
         raise ValueError(f"model: got {type(model).__name__}, takes a torch.nn.Module")
     while True:
@@ -38,7 +44,15 @@ def bare(model: nn.Module) -> nn.Module:
         elif isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
             model = model.module
         else:
-            return model
+            break
+    # By name: to import these classes is slow, and needs a torch built for several processes.
+    sharded = next((each for each in model.parameters() if type(each).__name__ == "DTensor"), None)
+    if sharded is not None or hasattr(model, "_fsdp_wrapped_module"):
+        raise ValueError(
+            f"model: the weights of {type(model).__name__} are spread over processes; takes one "
+            "whose weights are in one"
+        )
+    return model
 
 
 def find_mixers(model: nn.Module) -> dict[str, nn.Module]:
@@ -205,6 +219,9 @@ class _Run:
                 )
             flipped = self._flipped(hidden)
             batch = batch.flipped() if flipped else batch
+            packed = next((key for key in PACKED if named.get(key) is not None), None)
+            if packed is not None:
+                raise ValueError(f"inputs: {packed} packs documents into one, takes one a sequence")
             mask = _mask(mixer, args, named, hidden)
             if mask is None and bool((batch.first > 0).any()):
                 raise ValueError(

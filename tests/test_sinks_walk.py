@@ -187,6 +187,11 @@ def test_an_adapter_that_the_model_passes_by_is_passed_by():
             assert max(check(model, IDS).values()) < 1e-5, part
 
 
+# peft asks transformers by a name that is on its way out.
+PEFT = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+
+
+@PEFT
 def test_peft_adapters_are_read_as_the_model_reads_them():
     peft = pytest.importorskip("peft", reason="adapters of peft: pip install peft")
     config = peft.LoraConfig(r=2, target_modules=["dt_proj", "in_proj", "x_proj"])
@@ -195,6 +200,16 @@ def test_peft_adapters_are_read_as_the_model_reads_them():
         if "lora_B" in name:
             nn.init.normal_(value)
     assert max(check(model, IDS).values()) < 1e-5
+
+
+@PEFT
+def test_a_prompt_that_peft_puts_before_the_tokens_is_refused():
+    peft = pytest.importorskip("peft", reason="adapters of peft: pip install peft")
+    sizes = {"num_attention_heads": 1, "num_layers": 3, "token_dim": 12}  # which Mamba has not
+    config = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2, **sizes)
+    model = peft.get_peft_model(language_model(), config)
+    with pytest.raises(ValueError, match=r"reads \(2, 9\) tokens where the batch has \(2, 7\)"):
+        capture(model, IDS)
 
 
 @pytest.mark.parametrize("policy", [reorder.FixedOrder(), reorder.RandomOrder(when="always")])

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from tokensphere import records, refine
+from tokensphere.paper.experiments import language_model as lm
 from tokensphere.paper.experiments import refinement as runs
-from tokensphere.sinks import language_model as lm
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 
@@ -144,7 +144,7 @@ def test_runs_are_kept_one_by_one_and_gone_on_with(plan, tmp_path, monkeypatch):
     assert whole["seconds"] > kept["seconds"]
     with pytest.raises(ValueError, match="another plan"):
         runs.read(file, plan | {"seeds": [0]})
-    monkeypatch.setattr(runs, "stamp", dict)
+    monkeypatch.setattr(records, "digests", lambda _: {})
     with pytest.raises(ValueError, match="another code"):
         runs.read(file, plan)
 

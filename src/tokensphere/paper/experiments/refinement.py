@@ -5,8 +5,8 @@
 The plan, `configs/refinement.json`, was committed before the runs: the model, the arms, the seeds,
 the comparison and its margin. Arms of one seed share initial weights, but for what an arm replaces,
 and every window of text. The model, its optimiser and its windows are those of
-`sinks.language_model`; initial weights are drawn as mamba-ssm draws them, because transformers'
-are several times larger and the sizes of B and C are part of the question.
+`experiments.language_model`; initial weights are drawn as mamba-ssm draws them, because
+transformers' are several times larger and the sizes of B and C are part of the question.
 
 One process a GPU takes runs off a queue, all arms of a seed before the next seed. RUNS.json is
 rewritten whole after each run; started again with it, only what is missing runs.
@@ -31,7 +31,8 @@ import torch
 from torch import Tensor, nn
 
 from tokensphere import records, refine, s6, sinks
-from tokensphere.sinks import language_model as lm
+from tokensphere.paper.experiments import language_model as lm
+from tokensphere.paper.experiments import language_text
 
 MODULE = "tokensphere.paper.experiments.refinement"
 LOOKS = 8
@@ -79,16 +80,13 @@ def tokens(
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = PreTrainedTokenizerFast.from_pretrained(records.path("language_model"))
-    file = work / "tokens.npz"
-    if not file.is_file():
-        rows = [lm.encode(tokenizer, lm.read_documents(path)) for path in (text, heldout)]
-        work.mkdir(parents=True, exist_ok=True)
-        draft = file.with_suffix(".tmp.npz")
-        np.savez(draft, text=rows[0], heldout=rows[1])
-        os.replace(draft, file)
-    with np.load(file, allow_pickle=False) as stored:
-        both = [torch.from_numpy(stored[key].astype(np.int32)) for key in ("text", "heldout")]
-    return tokenizer, *both
+
+    def encoded(path: str | os.PathLike[str]) -> np.ndarray:
+        return language_text.encode(tokenizer, language_text.read_documents(path))
+
+    return tokenizer, *language_text.once(
+        work / "tokens.npz", lambda: (encoded(text), encoded(heldout))
+    )
 
 
 def heldout_rows(kept: Tensor, context: int) -> Tensor:
@@ -244,24 +242,18 @@ def rounded(value: Any) -> Any:
 # Many runs, on many GPUs.
 
 
-def stamp() -> dict[str, str]:
-    """Digests of the code that makes the runs, by module."""
-    from importlib.util import find_spec
-
-    found = {}
-    for module in sorted(records.dependencies([MODULE])):
-        spec = find_spec(module)
-        assert spec is not None and spec.origin is not None
-        found[module] = records.digest(Path(spec.origin).read_text("utf-8"))
-    return found
-
-
 def read(file: Path, plan: dict[str, Any]) -> dict[str, Any]:
     """The runs of a file so far; none where there is no file.
 
     Raises ValueError where they are of another plan or of other code.
     """
-    empty = {"plan": plan, "code": stamp(), "seconds": 0.0, "device": None, "runs": {}}
+    empty = {
+        "plan": plan,
+        "code": records.digests([MODULE]),
+        "seconds": 0.0,
+        "device": None,
+        "runs": {},
+    }
     if not file.is_file():
         return empty
     found = json.loads(file.read_text("utf-8"))
@@ -272,10 +264,8 @@ def read(file: Path, plan: dict[str, Any]) -> dict[str, Any]:
 
 
 def write(file: Path, content: dict[str, Any]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f".{file.name}.tmp")
-    draft.write_text(json.dumps(content, allow_nan=False), "utf-8")
-    os.replace(draft, file)
+    with records.write_whole(file) as stream:
+        stream.write(json.dumps(content, allow_nan=False).encode())
 
 
 def _work(device: str, number: int, plan: Any, places: Any, waiting: Any, done: Any) -> None:

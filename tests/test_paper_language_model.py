@@ -1,19 +1,14 @@
 """Training of a small language model: its data, its resumption, what it leaves behind."""
 
-import json
 import lzma
-import os
-import signal
-import subprocess
-import sys
-import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 import torch
 
-from tokensphere import checkpoint, records
-from tokensphere.sinks import language_model as lm
+from tokensphere import checkpoint
+from tokensphere.paper.experiments import language_model as lm
+from tokensphere.paper.experiments import language_text
 
 SMALL = lm.Config(
     layers=2,
@@ -48,11 +43,11 @@ def texts(tmp_path_factory):
 
 
 def test_documents_end_with_their_mark(texts):
-    documents = lm.read_documents(texts[0])
+    documents = language_text.read_documents(texts[0])
     assert len(documents) > 10
     assert not any("\x03" in text for text in documents)
-    tokenizer = lm.train_tokenizer(documents, 300)
-    row = lm.encode(tokenizer, documents)
+    tokenizer = language_text.train_tokenizer(documents, 300)
+    row = language_text.encode(tokenizer, documents)
     assert (row == tokenizer.eos_token_id).sum() == len(documents)
     assert tokenizer.bos_token_id not in row
     assert tokenizer.decode(row[: list(row).index(tokenizer.eos_token_id)]) == documents[0]
@@ -94,28 +89,42 @@ def test_a_run_that_stopped_ends_as_one_that_did_not(texts, tmp_path, monkeypatc
     assert weights[0] == weights[1]
 
 
-def test_a_killed_run_goes_on(texts, tmp_path):
-    """SIGKILL at some moment, as a scheduler does it; what it left is whole, and used."""
-    arguments = {**asdict(SMALL), "steps": 2050, "width": 4, "layers": 1, "context": 4}
-    command = [sys.executable, "-m", "tokensphere.sinks.language_model"]
-    command += ["--text", str(texts[0]), "--heldout", str(texts[1]), "--out", str(tmp_path)]
-    command += [text for name, value in arguments.items() for text in (f"--{name}", str(value))]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    run = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-    kept = tmp_path / "checkpoint.pt"
-    limit = time.monotonic() + 120
-    while not kept.is_file() and time.monotonic() < limit and run.poll() is None:
-        time.sleep(0.05)
-    run.send_signal(signal.SIGKILL)
-    run.wait()
-    step = checkpoint.load(kept)["step"]
-    assert 0 < step < 2050
-    # One more of the same, cut short by its own steps: it starts where the other was killed.
-    config = lm.Config(**arguments)
-    history = lm.train(config, *texts, tmp_path, "cpu")
-    assert [entry["step"] for entry in history["train"]] == list(range(50, 2051, 50))
-    assert not kept.exists()
+def test_a_run_killed_between_its_last_step_and_its_model_ends_once(texts, tmp_path, monkeypatch):
+    class Killed(Exception):
+        pass
+
+    def kill(*_, **__):
+        raise Killed
+
+    from transformers import MambaForCausalLM
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MambaForCausalLM, "save_pretrained", kill)
+        with pytest.raises(Killed):
+            train(texts, tmp_path)
+    assert lm.read_history(tmp_path)["step"] == SMALL.steps
+    history = train(texts, tmp_path)
+    assert [entry["step"] for entry in history["heldout"]] == [SMALL.steps]
     assert (tmp_path / "model.safetensors").is_file()
+    # At its end it is left alone.
+    monkeypatch.setattr(lm, "build", kill)
+    assert train(texts, tmp_path) == lm.read_history(tmp_path) == history
+
+
+def test_checkpoints_are_as_far_apart_as_they_may_be(texts, tmp_path, monkeypatch):
+    saved = []
+    save = checkpoint.save
+    monkeypatch.setattr(
+        checkpoint,
+        "save",
+        lambda file, state: saved.append(state["history"]["step"]) or save(file, state),
+    )
+    train(texts, tmp_path / "far", steps=120)
+    assert saved == [120]
+    saved.clear()
+    monkeypatch.setattr(lm, "PATIENCE", 0.0)
+    train(texts, tmp_path / "near", steps=120)
+    assert saved == [50, 100, 120, 120]
 
 
 def test_the_model_learns_and_is_read_back(texts, tmp_path):
@@ -139,29 +148,32 @@ def test_the_model_learns_and_is_read_back(texts, tmp_path):
     ids = tokenizer(TEXT, return_tensors="pt").input_ids
     loss = model(ids, labels=ids).loss
     assert float(loss) < torch.tensor(300.0).log()
-    assert json.loads((tmp_path / "history.json").read_text()) == history
+    assert lm.read_history(tmp_path) == history
 
 
-def test_sink_scores_of_every_layer(texts, tmp_path):
-    tokenizer = lm.train_tokenizer(lm.read_documents(texts[0]), 300)
-    model = lm.build(SMALL, tokenizer).eval()
+def test_prompts_after_bos_are_those_without_it():
     kept = torch.arange(2, 290)
-    found = lm.sink_scores(model, tokenizer, kept, count=5, length=7)
-    for way in ("bos", "none"):
-        for scores in found[way].values():
-            assert len(scores["mean"]) == SMALL.layers
-            assert all(len(row) == 7 for row in scores["mean"])
-            for row, low, high in zip(scores["mean"], scores["low"], scores["high"], strict=True):
-                assert low <= row[0] <= high
-    first = lm.prompts(kept, 5, 7, bos=0)
+    first = language_text.prompts(kept, 5, 7, bos=0)
+    assert first.shape == (5, 7)
     assert bool((first[:, 0] == 0).all())
-    assert torch.equal(first[:, 1:], lm.prompts(kept, 5, 6, bos=None))
+    assert torch.equal(first[:, 1:], language_text.prompts(kept, 5, 6, bos=None))
 
 
-def test_another_configuration_does_not_go_on(texts, tmp_path):
-    lm.train(replace(SMALL, steps=60), *texts, tmp_path, "cpu", seconds=0)
+@pytest.mark.parametrize("seconds", [0, None], ids=["under way", "at its end"])
+def test_another_configuration_or_other_code_does_not_go_on(texts, tmp_path, monkeypatch, seconds):
+    config = replace(SMALL, steps=60)
+    lm.train(config, *texts, tmp_path, "cpu", seconds=seconds)
     with pytest.raises(ValueError, match="^out: .* belongs to a run with another configuration"):
         train(texts, tmp_path, steps=60, rate=0.5)
+    monkeypatch.setattr(lm.records, "digest", lambda _: "other")
+    with pytest.raises(ValueError, match="^out: .* belongs to a run with another code"):
+        train(texts, tmp_path, steps=60)
+
+
+def test_half_a_history_is_refused(texts, tmp_path):
+    (tmp_path / "history.json").write_text("{", "utf-8")
+    with pytest.raises(ValueError, match="history.json: no history of a training"):
+        train(texts, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -172,24 +184,14 @@ def test_bad_numbers_are_named(name, value):
         replace(SMALL, **{name: value})
 
 
-def test_bad_texts_are_one_line_and_exit_code_2(texts, tmp_path, capsys):
+def test_texts_without_enough_tokens_are_named(texts, tmp_path):
     empty = tmp_path / "empty.txt"
     empty.write_text("\x03 \x03", "utf-8")
-    out = ["--out", str(tmp_path / "out"), "--context", "12", "--device", "cpu"]
     for text, heldout, message in (
         (empty, texts[1], "empty.txt: holds no text"),
-        (tmp_path / "none.txt", texts[1], "none.txt"),
         (texts[0], empty, "empty.txt: holds no text"),
     ):
-        code = lm.main(["--text", str(text), "--heldout", str(heldout), *out])
-        error = capsys.readouterr().err
-        assert code == 2
-        assert message in error
-        assert error.count("\n") == 1
-
-
-def test_the_kept_record_is_of_this_code():
-    record = records.load(records.path("language_model.json"))
-    assert record.data["config"]["layers"] >= 24
-    losses = [entry["none"]["loss"] for entry in record.data["heldout"]]
-    assert losses == sorted(losses, reverse=True)
+        with pytest.raises(ValueError, match=message):
+            train((text, heldout), tmp_path / "out")
+    with pytest.raises(ValueError, match="^heldout: .* tokens, takes more than 500"):
+        train((texts[0], texts[1]), tmp_path / "out", context=500)

@@ -1,0 +1,85 @@
+"""What the book shows of language models in training, on a document made by hand."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from tokensphere.paper.experiments import language_model_outcomes as outcomes
+from tokensphere.paper.figures import sink_training as figures
+
+
+def cell(length, *shares):
+    """Shares of layers over uniform attention's, each with 0.15 to both sides."""
+    values = outcomes.uniform(length) * np.array(shares)
+    half = 0.15 * outcomes.uniform(length)
+    ends = {"mean": values, "low": values - half, "high": values + half}
+    return {name: value.tolist() for name, value in ends.items()}
+
+
+def history(*last):
+    """Two moments, two lengths; `last` at the end on 64 tokens after BOS."""
+    ways = {
+        str(length): {way: cell(length, 0.5, 0.6, 0.7) for way in ("bos", "none")}
+        for length in (16, 64)
+    }
+    end = {"16": ways["16"], "64": {"bos": cell(64, *last), "none": cell(64, 1.1, 0.5, 1.3)}}
+    losses = [
+        {"step": step, "bos": {"loss": loss + 0.5}, "none": {"loss": loss, "error": 0.1}}
+        for step, loss in ((0, 9.0), (2000, 4.0))
+    ]
+    return {
+        "config": {"layers": 3, "width": 8, "seed": 1, "steps": 2000, "batch": 5, "context": 100},
+        "parameters": 2_300_000,
+        "device": "a device",
+        "seconds": 125.0,
+        "tokens": {"text": 400_000},
+        "train": [{"step": 50, "loss": 8.0}, {"step": 2000, "loss": 3.5}],
+        "heldout": losses,
+        "measured": {"0": ways, "2000": end},
+    }
+
+
+@pytest.fixture
+def data():
+    small, large = history(0.5, 1.1, 1.3), history(1.4, 1.5, 0.2)
+    models = {"first": small, "second": small, "larger": large}
+    return {"lengths": [16, 64], "prompts": 256, "models": models}
+
+
+def test_outcomes_are_counted_by_model_moment_length_and_beginning(data):
+    head, _, *rows, blank, caption = figures.outcomes(data, "a caption").data.splitlines()
+    assert head == "| model | step | 16, BOS | 16 | 64, BOS | 64 |"
+    none = "0 / 3 / 0 (0.70)"
+    assert rows[0] == f"| first | 0 | {none} | {none} | {none} | {none} |"
+    assert rows[1] == (f"| first | 2,000 | {none} | {none} | 1 / 1 / 1 (1.30) | 1 / 1 / 1 (1.30) |")
+    assert "2 / 1 / 0 (1.50)" in rows[5]
+    assert len(rows) == 6
+    assert (blank, caption) == ("", "a caption")
+
+
+def test_training_says_how_far_and_what_was_found(data):
+    text = figures.training(data, "a caption").data
+    assert (
+        "- *first*: 3 layers of width 8, 2.3 million parameters, seed 1, 1 million tokens (2.5 "
+        "passes over the text), 2 minutes of one a device. Held out: 4.00 ± 0.20 nats a token, a "
+        "perplexity of 55; 4.50 after a beginning-of-text token." in text
+    )
+    assert text.endswith(
+        "At the end, on 64 tokens after a beginning-of-text token: does another seed have a sink "
+        "too? yes. Does it come with size? yes. With training? yes. a caption"
+    )
+
+
+def test_shares_are_drawn_over_layers_by_moment(data):
+    figure = figures.sinks_in_training(data, "larger", 64)
+    left, bos, none = figure.axes
+    assert left.lines[1].get_ydata().tolist() == [9.0, 4.0]
+    uniform = outcomes.uniform(64)
+    for ax, last in ((bos, [1.4, 1.5, 0.2]), (none, [1.1, 0.5, 1.3])):
+        start, end, null = (np.asarray(line.get_ydata()) for line in ax.lines)
+        np.testing.assert_allclose(start, uniform * np.array([0.5, 0.6, 0.7]))
+        np.testing.assert_allclose(end, uniform * np.array(last))
+        np.testing.assert_allclose(null, uniform)
+        # No line leaves the axes.
+        assert ax.get_ylim()[1] > end.max()
+    plt.close(figure)

@@ -1,15 +1,18 @@
-"""The report's document, against scores of each prompt alone; prompts and their changed copies."""
+"""The report's document, against scores of each prompt alone."""
 
+import dataclasses
 import functools
+import hashlib
 import json
 import math
+import sys
 
 import pytest
 import torch
 
 from tokensphere import sinks
-from tokensphere.sinks import figures, report
 from tokensphere.sinks import prompts as texts
+from tokensphere.sinks import report
 from tokensphere.sinks.prompts import Prompts, changed
 from tokensphere.sinks.typeseg import TypeSeg
 
@@ -120,12 +123,41 @@ def test_the_models_score_is_the_mean_over_layers(document):
         found = direction["sink"][variant]["prompts"]
         rates = [layer["rates"][variant] for layer in document["layers"]]
         means = torch.tensor([rate["after_threshold"]["mean"] for rate in rates])
-        close(found["after_threshold"]["mean"], means.mean(0))
-        close(
-            found["before_threshold"], torch.tensor([r["before_threshold"] for r in rates]).mean(0)
-        )
+        # Positions 9 to 12 leave out the prompt of 9 tokens, or are read by too few of 12.
+        close(found["after_threshold"]["mean"][:4], means.mean(0)[:4])
+        pooled = torch.tensor([rate["before_threshold"] for rate in rates]).mean(0)
+        close(found["before_threshold"][:9], pooled[:9])
         scores = torch.tensor([layer["scores"][variant]["mean"] for layer in document["layers"]])
-        close(direction["importance"][variant]["prompts"]["mean"], scores.mean(0), 2e-4)
+        close(direction["importance"][variant]["prompts"]["mean"][:4], scores.mean(0)[:4], 2e-4)
+
+
+def test_positions_that_few_tokens_read_are_left_out_of_what_compares_positions(model, document):
+    """At 12 tokens position 10 has 3 readers, a quarter, and position 11 has less; at 5 tokens
+    position 4 has 2, and position 5 has less."""
+    (direction,) = document["directions"]
+    for found in (
+        document["uniform"]["mean"],
+        direction["importance"]["absolute"]["prompts"]["mean"],
+        direction["sink"]["raw"]["shuffled"]["before_threshold"],
+    ):
+        assert [value is None for value in found] == [False] * 10 + [True] * 2
+    # Layers keep all of them.
+    assert None not in document["layers"][0]["scores"]["raw"]["mean"]
+    for position, lengths in {4: (5, 9, 12, 12, 12), 5: (9, 12, 12, 12), 8: (12, 12, 12)}.items():
+        scores = [
+            torch.stack([alone(model, p, depth, "raw").mean(0)[position - 1] for depth in range(3)])
+            for p in drawn(LENGTHS)
+            if len(p) in lengths
+        ]
+        mean = direction["importance"]["raw"]["prompts"]["mean"][position - 1]
+        close(mean, torch.stack(scores).mean(), 2e-4)
+
+
+def test_a_position_that_one_prompt_in_many_has_is_left_out(model):
+    prompts = drawn([6] * 9 + [12])
+    found = report.measure_model(model, prompts, layers=[0])
+    mean = found["directions"][0]["importance"]["absolute"]["prompts"]["mean"]
+    assert [value is None for value in mean] == [False] * 5 + [True] * 7
 
 
 def test_nulls_are_the_scores_of_the_changed_prompts(model, document):
@@ -174,10 +206,10 @@ def test_the_verdict_weighs_each_prompt_against_its_own_length(model, document):
 
 def test_uniform_attention_is_averaged_over_the_lengths(document):
     rows = [sinks.uniform_importance(length) for length in LENGTHS]
-    close(document["uniform"]["mean"], mean_by_position(rows))
-    # H_T / T is over 0.1 for all; at position 9, of four, only where the prompt ends there.
+    close(document["uniform"]["mean"][:4], mean_by_position(rows)[:4])
+    # H_T / T is over 0.1 for all, and at position 10 no more than 1/10 is read.
     assert document["uniform"]["rate"][0] == 1.0
-    assert document["uniform"]["rate"][8] == 0.25
+    assert document["uniform"]["rate"][9] == 0.0
 
 
 def test_batches_and_order_change_nothing(model, document):
@@ -229,15 +261,19 @@ def test_a_layer_that_reads_backward_starts_at_the_last_token(both_ways):
     assert {token["id"] for token in document["prompts"]["first_tokens"]["backward"]} <= last
 
 
-def test_maps_are_of_prompts_of_the_median_length_and_their_rows_add_up(model, document):
-    assert [drawn["layer"] for drawn in document["maps"]] == [0, 1, 2]
+@pytest.mark.parametrize("variant", ["absolute", "softmax"])
+def test_maps_are_of_prompts_of_the_median_length_and_their_rows_add_up(model, document, variant):
+    assert [drawn["index"] for drawn in document["maps"]] == [0, 1, 2]
     long = [prompt for prompt in drawn(LENGTHS) if len(prompt) == 12]
     for depth, found in enumerate(document["maps"]):
-        assert found["prompts"] == 3 and len(found["rows"]) == 12
+        assert found["prompts"] == 3 and len(found[variant]) == 12
         want = torch.stack(
-            [sinks.attention_map(sinks.capture(model, prompt[None])[depth]) for prompt in long]
+            [
+                sinks.attention_map(sinks.capture(model, prompt[None])[depth], variant)
+                for prompt in long
+            ]
         ).mean(0)
-        for query, row in enumerate(found["rows"]):
+        for query, row in enumerate(found[variant]):
             assert len(row) == query + 1
             assert sum(row) == pytest.approx(1, abs=1e-4)
             close(row, want[query, : query + 1])
@@ -245,7 +281,7 @@ def test_maps_are_of_prompts_of_the_median_length_and_their_rows_add_up(model, d
 
 def test_maps_spread_from_the_first_to_the_last_layer_of_each_direction(monkeypatch, both_ways):
     model, document = both_ways
-    assert [(m["layer"], m["reverse"]) for m in document["maps"]] == [
+    assert [(m["index"], m["reverse"]) for m in document["maps"]] == [
         (0, False),
         (1, False),
         (0, True),
@@ -254,14 +290,44 @@ def test_maps_spread_from_the_first_to_the_last_layer_of_each_direction(monkeypa
     monkeypatch.setattr(report, "MAPS", 2)
     monkeypatch.setattr(report, "MAP_TOKENS", 4)
     few = report.measure_model(model, drawn(LENGTHS))
-    assert [(m["layer"], m["reverse"]) for m in few["maps"]] == [(0, False), (0, True)]
-    assert {(m["prompts"], len(m["rows"])) for m in few["maps"]} == {(5, 4)}
+    assert [(m["index"], m["reverse"]) for m in few["maps"]] == [(0, False), (0, True)]
+    assert {(m["prompts"], len(m["absolute"])) for m in few["maps"]} == {(5, 4)}
+
+
+def test_maps_are_of_the_layers_with_a_sink_the_strongest_ones(model, monkeypatch):
+    outcomes = {"outcome": "sink", "kind": "position"}
+
+    def planted(found):
+        """Verdicts by the layer's number: excess 0.1, 0.3, 0.2 in three layers."""
+
+        def judge(entry, null, confidence):
+            verdict = real(entry, null, confidence)
+            mean = found.get(entry.index)
+            if mean is None:
+                return dataclasses.replace(verdict, outcome="uniform", kind=None)
+            excess = sinks.Estimate(mean, mean, mean)
+            return dataclasses.replace(verdict, **outcomes, excess=excess)
+
+        return judge
+
+    real = report.document.judge
+    monkeypatch.setattr(report, "MAPS", 2)
+    for found, want in (
+        ({0: 0.1, 1: 0.3, 2: 0.2}, [1, 2]),
+        ({0: 0.3, 2: 0.2}, [0, 2]),
+        ({1: 0.01}, [1]),
+        ({}, [0, 2]),
+    ):
+        monkeypatch.setattr(report.document, "judge", planted(found))
+        got = report.measure_model(model, drawn((6, 6)), channels=2)
+        assert [each["index"] for each in got["maps"]] == want
 
 
 def test_rescaling_moves_raw_scores_by_the_factor_and_absolute_ones_not(document):
     found = document["rescaled"]
     raw = [layer["scores"]["raw"]["mean"][0] for layer in document["layers"]]
-    assert found["layer"] == raw.index(max(raw))
+    assert found["index"] == raw.index(max(raw))
+    assert found["name"] == f"backbone.layers.{found['index']}.mixer"
     half, one, two = found["factors"]
     assert [each["factor"] for each in found["factors"]] == [0.5, 1.0, 2.0]
     close([half["raw"]["score"], two["raw"]["score"]], [one["raw"]["score"] * f for f in (0.5, 2)])
@@ -279,11 +345,24 @@ def test_what_no_number_says_is_none(model):
     json.dumps(found, allow_nan=False)
 
 
-def test_layers_and_channels_are_those_asked_for(model):
+def test_layers_and_channels_are_those_asked_for(model, monkeypatch):
     prompts = drawn((6, 6, 6))
     whole = report.measure_model(model, prompts, channels=7, seed=3)
-    part = report.measure_model(model, prompts, layers=[2, 0, 2], channels=7, seed=3)
+    read = []
+    real = sinks.scores.importance
+
+    def importance(layer, *args):
+        read.append(layer.name)
+        return real(layer, *args)
+
+    # The package gives its function the module's name.
+    monkeypatch.setattr(sys.modules["tokensphere.sinks.measure"], "importance", importance)
+    name = "backbone.layers.2.mixer"
+    part = report.measure_model(model, prompts, layers=[name, 0, 2], channels=7, seed=3)
+    # The others are not scored at all.
+    assert set(read) == {"backbone.layers.0.mixer", name}
     assert [layer["index"] for layer in part["layers"]] == [0, 2]
+    assert part["model"]["mixers"] == 3
     assert part["directions"][0]["layers"] == [0, 2]
     assert part["confidence"] == pytest.approx(0.975)
     for one, two in zip(part["layers"], (whole["layers"][0], whole["layers"][2]), strict=True):
@@ -293,7 +372,7 @@ def test_layers_and_channels_are_those_asked_for(model):
     means = [alone(model, prompt, 2, "raw")[chosen, 0].mean() for prompt in prompts]
     close(part["layers"][1]["scores"]["raw"]["mean"][0], torch.stack(means).mean())
     close(
-        part["maps"][1]["rows"][3],
+        part["maps"][1]["softmax"][3],
         torch.stack(
             [
                 sinks.attention_map(sinks.capture(model, prompt[None])[2].select(chosen))[3, :4]
@@ -301,6 +380,84 @@ def test_layers_and_channels_are_those_asked_for(model):
             ]
         ).mean(0),
     )
+
+
+def test_scores_of_each_prompt_stand_in_the_prompts_own_order(model, document):
+    lengths = [each["tokens"] for each in document["prompts"]["each"]]
+    assert lengths == list(LENGTHS)
+    assert [each["number"] for each in document["prompts"]["each"]] == [1, 2, 3, 4, 5]
+    for depth, layer in enumerate(document["layers"]):
+        for variant in sinks.VARIANTS:
+            own = [alone(model, p, depth, variant)[:, 0].mean() for p in drawn(LENGTHS)]
+            close(layer["first"][variant], torch.stack(own))
+            assert layer["scores"][variant]["mean"][0] == pytest.approx(
+                sum(layer["first"][variant]) / 5, rel=1e-3
+            )
+
+
+def test_prompts_that_are_equal_count_once(model, document):
+    rows = drawn(LENGTHS)
+    repeated = [rows[0], rows[1], rows[0].clone(), rows[2], rows[3], rows[1], rows[4], rows[1]]
+    found = report.measure_model(model, repeated, batch_size=2, threshold=0.1)
+    prompts = found.pop("prompts")
+    assert (prompts["given"], prompts["count"], prompts["repeated"]) == (8, 5, 3)
+    assert [each["number"] for each in prompts["each"]] == [1, 2, 4, 5, 7]
+    # All else is as without the repetitions.
+    assert found == {key: value for key, value in document.items() if key != "prompts"}
+    assert prompts["digest"] == document["prompts"]["digest"]
+
+
+def test_fewer_than_five_different_prompts_decide_nothing(model):
+    rows = drawn((8, 8, 8, 8))
+    for prompts in (rows, rows * 10):
+        found = report.measure_model(model, prompts, channels=2)
+        assert {layer["verdict"]["outcome"] for layer in found["layers"]} == {"undecided"}
+        assert {layer["verdict"]["kind"] for layer in found["layers"]} == {None}
+        assert all(layer["verdict"]["needed"] >= 5 for layer in found["layers"])
+
+
+def test_the_digest_is_of_the_prompts_tokens_in_any_order():
+    rows = [torch.tensor([3, 14]), torch.tensor([2, 7, 1])]
+    want = hashlib.sha256(b"2 7 1\n3 14\n").hexdigest()
+    assert texts.digest(rows) == texts.digest(rows[::-1]) == want
+    assert texts.digest([torch.tensor([3, 1, 4]), rows[1]]) != want
+
+
+def test_the_first_token_can_be_replaced_by_one_of_ones_own(model):
+    prompts = drawn((6, 7, 6))
+    prompts = [torch.cat([row[:1].clamp(max=20), row[1:]]) for row in prompts]
+    found = report.measure_model(model, prompts, replace_with=25, decode=str)
+    assert found["prompts"]["replace_with"] == {"id": 25, "text": "25"}
+    for depth, layer in enumerate(found["layers"]):
+        changed = [torch.cat([torch.tensor([25]), row[1:]]) for row in prompts]
+        own = [alone(model, row, depth, "absolute")[:, 0].mean() for row in changed]
+        close(layer["nulls"]["replaced"]["absolute"]["score"]["mean"], torch.stack(own).mean())
+    prompts[1][0] = 25
+    with pytest.raises(ValueError, match=r"^replace_with: 1 of 3 prompts have the token 25 there"):
+        report.measure_model(model, prompts, replace_with=25)
+
+
+def test_a_model_without_a_language_model_head(model):
+    found = report.measure_model(model.backbone, drawn((6, 6)), channels=2)
+    assert found["model"]["head"] is False and found["model"]["class"] == "MambaModel"
+    assert found["layers"][0]["name"] == "layers.0.mixer"
+    assert report.measure_model(model, drawn((6, 6)), channels=2)["model"]["head"] is True
+
+
+def test_inputs_go_where_a_split_models_embeddings_are(model):
+    class Hook:
+        execution_device = "meta"
+
+    assert report._input_device(model) == torch.device("cpu")
+    embeddings = model.get_input_embeddings()
+    embeddings._hf_hook = Hook()
+    try:
+        assert report._input_device(model) == torch.device("meta")
+    finally:
+        del embeddings._hf_hook
+    # Weights that accelerate holds back are on no device; others say where the model is.
+    elsewhere = torch.nn.Sequential(torch.nn.Linear(2, 2, device="meta"), torch.nn.Linear(2, 2))
+    assert report._input_device(elsewhere) == torch.device("cpu")
 
 
 def test_prompts_that_all_begin_with_bos_are_also_shuffled_behind_it(model):
@@ -314,56 +471,6 @@ def test_prompts_that_all_begin_with_bos_are_also_shuffled_behind_it(model):
     some = report.measure_model(model, prompts, bos=0)
     assert not some["prompts"]["bos"]
     assert set(some["layers"][0]["nulls"]) == {"shuffled", "replaced"}
-
-
-def test_changed_prompts_keep_what_they_should():
-    rows = drawn((8, 8, 6, 3), bos=0)
-    prompts = Prompts.of(rows, "cpu")
-    versions = changed(prompts, 5, True, True)
-    assert list(versions) == [
-        "prompts",
-        "shuffled",
-        "shuffled_after_bos",
-        "replaced",
-        "replaced_last",
-    ]
-    assert torch.equal(versions["prompts"], prompts.ids)
-    for index, row in enumerate(rows):
-        size = len(row)
-        for name, ids in versions.items():
-            assert not ids[index, size:].any(), name
-        for name in ("shuffled", "shuffled_after_bos"):
-            assert sorted(versions[name][index, :size].tolist()) == sorted(row.tolist())
-        assert versions["shuffled_after_bos"][index, 0] == 0
-        others = {
-            token for other, kept in enumerate(rows) if other != index for token in kept.tolist()
-        }
-        replaced, last = versions["replaced"][index], versions["replaced_last"][index]
-        assert torch.equal(replaced[1:size], row[1:])
-        assert torch.equal(last[: size - 1], row[:-1])
-        for new, old in ((replaced[0], row[0]), (last[size - 1], row[-1])):
-            assert new != old
-            assert int(new) in others
-    assert not torch.equal(versions["shuffled"], versions["shuffled_after_bos"])
-    again, other = changed(prompts, 5, False, False), changed(prompts, 6, False, False)
-    assert torch.equal(again["replaced"], versions["replaced"])
-    assert not torch.equal(other["shuffled"], versions["shuffled"])
-
-
-def test_replacements_are_as_frequent_as_among_the_other_prompts():
-    # Of the other prompt's tokens that are not 1, three in four are 2.
-    prompts = Prompts.of([torch.tensor([1, 5, 5]), torch.tensor([1, 2, 2, 2, 3])], "cpu")
-    found = [int(changed(prompts, seed, False, False)["replaced"][1, 0]) for seed in range(400)]
-    assert set(found) == {2, 3}
-    assert found.count(2) == pytest.approx(300, abs=35)  # four standard deviations
-
-
-def test_batches_are_padded_only_where_lengths_differ():
-    prompts = Prompts.of(drawn((3, 7, 7, 5)), "cpu")
-    first, second = prompts.batches(2)
-    assert set(first) == {"input_ids"} and first["input_ids"].shape == (2, 7)
-    assert second["attention_mask"].tolist() == [[1] * 5, [1, 1, 1, 0, 0]]
-    assert second["input_ids"].shape == (2, 5)
 
 
 def test_a_mixer_whose_tensors_are_not_understood_is_refused(model):
@@ -396,11 +503,16 @@ def test_nothing_is_printed_and_the_global_generator_is_left_alone(model, capsys
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"prompts": drawn((4,))}, "^prompts: got 1, takes at least two"),
-        ({"prompts": drawn((4, 1))}, "^prompts: number 1"),
-        ({"prompts": [torch.ones(3), torch.ones(3)]}, "^prompts: number 0 has .*torch.float32"),
-        ({"prompts": [torch.ones(3).long()] * 2}, "^prompts: hold no token but 1"),
-        ({"layers": [3]}, r"^layers: got \[3\], takes numbers from 0 to 2"),
+        ({"prompts": drawn((4,))}, "^prompts: got 1, takes at least two different"),
+        ({"prompts": drawn((4, 1))}, "^prompts: number 2"),
+        ({"prompts": [torch.ones(3), torch.ones(3)]}, "^prompts: number 1 has .*torch.float32"),
+        ({"prompts": [torch.ones(3).long()] * 2}, "^prompts: got 1, 2 times the same, takes"),
+        (
+            {"prompts": [torch.ones(3).long(), torch.ones(2).long()]},
+            "^prompts: hold no token but 1",
+        ),
+        ({"layers": [3]}, r"^layers: got 3, takes numbers from 0 to 2"),
+        ({"layers": ["mixer"]}, "^layers: got 'mixer', .* such as backbone.layers.0.mixer"),
         ({"layers": []}, "^layers"),
         ({"layers": [-1]}, "^layers"),
         ({"channels": 0}, "^channels"),
@@ -420,57 +532,3 @@ def test_a_model_without_a_mixer_is_refused_by_its_class():
         report.measure_model(transformers.GPT2LMHeadModel(config), drawn((4, 4)))
     with pytest.raises(ValueError, match="Module .* supported are"):
         report.measure_model(torch.nn.Module(), drawn((4, 4)))
-
-
-def test_prompts_are_lines_or_objects(tmp_path):
-    plain = tmp_path / "a.txt"
-    plain.write_bytes(b"one\n\n two \x0c more\r\nthree")
-    assert texts.read_prompts(plain) == [(1, "one"), (3, " two \x0c more"), (4, "three")]
-    objects = tmp_path / "a.jsonl"
-    objects.write_text('{"prompt": "one\\ntwo", "id": 3}\n\n{"prompt": ""}\n')
-    assert texts.read_prompts(objects) == [(1, "one\ntwo"), (3, "")]
-
-
-def test_prompts_are_cut():
-    found = texts.encode_prompts(lambda text: [ord(c) for c in text], [(1, "abcd"), (2, "ab")], 3)
-    assert [row.tolist() for row in found] == [[97, 98, 99], [97, 98]]
-    with pytest.raises(ValueError, match="^max-length: got 1"):
-        texts.encode_prompts(list, [], 1)
-
-
-def lines(ax):
-    return {line.get_label(): line.get_ydata().tolist() for line in ax.get_lines()}
-
-
-def test_figures_draw_the_documents_numbers(document, both_ways):
-    from matplotlib import pyplot
-
-    figure = figures.sinks_by_layer(document, "rate")
-    drawn_lines = lines(figure.axes[2])
-    assert drawn_lines["the prompts"] == [
-        layer["rates"]["absolute"]["after_threshold"]["mean"][0] for layer in document["layers"]
-    ]
-    assert drawn_lines["tokens shuffled"] == [
-        layer["nulls"]["shuffled"]["absolute"]["after_threshold"]["mean"]
-        for layer in document["layers"]
-    ]
-    assert drawn_lines["uniform attention"] == [document["uniform"]["rate"][0]] * 3
-    pyplot.close(figure)
-
-    figure = figures.sinks_by_position(both_ways[1], "score")
-    backward = both_ways[1]["directions"][1]["importance"]
-    assert lines(figure.axes[1])["the prompts"] == backward["raw"]["prompts"]["mean"]
-    assert lines(figure.axes[5])["first token replaced"] == backward["absolute"]["replaced"]["mean"]
-    assert lines(figure.axes[5])["uniform attention"] == both_ways[1]["uniform"]["mean"]
-    pyplot.close(figure)
-
-    figure = figures.attention_maps(document)
-    shown = figure.axes[1].get_images()[0].get_array()
-    rows = document["maps"][1]["rows"]
-    assert shown[4, :5].tolist() == rows[4]
-    assert shown.mask[4, 5:].all()
-    assert [ax.get_title() for ax in figure.axes[:3]] == ["layer 0", "layer 1", "layer 2"]
-    pyplot.close(figure)
-
-    with pytest.raises(ValueError, match="^quantity: got 'rates'"):
-        figures.sinks_by_layer(document, "rates")

@@ -1,0 +1,125 @@
+"""Figures of reports draw their documents' numbers and the model's own names."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+from tokensphere.sinks import figures, report
+from tokensphere.sinks.typeseg import TypeSeg
+
+
+@pytest.fixture(scope="module")
+def document():
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = TypeSeg(blocks=2, width=12, inner=10, states=4, rank=3, classes=5).eval()
+    g = torch.Generator().manual_seed(0)
+    prompts = [torch.randint(1, 30, (length,), generator=g) for length in (5, 12, 12, 9, 12)]
+    return report.measure_model(model.requires_grad_(False), prompts)
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def lines(ax):
+    return {line.get_label(): np.array(line.get_ydata(), dtype=float) for line in ax.get_lines()}
+
+
+def equal(drawn, values):
+    np.testing.assert_array_equal(drawn, np.array(values, dtype=float))
+
+
+def ticks(ax):
+    return dict(zip(ax.get_xticks(), [t.get_text() for t in ax.get_xticklabels()], strict=True))
+
+
+def test_by_layer(document):
+    drawn = lines(figures.sinks_by_layer(document, "rate").axes[4])  # forward, absolute
+    layers = [layer for layer in document["layers"] if not layer["reverse"]]
+    equal(
+        drawn["the prompts"],
+        [layer["rates"]["absolute"]["after_threshold"]["mean"][0] for layer in layers],
+    )
+    nulls = [layer["nulls"]["shuffled"]["absolute"]["after_threshold"] for layer in layers]
+    equal(drawn["tokens shuffled"], [null["mean"] for null in nulls])
+    equal(drawn["uniform attention"], [document["uniform"]["rate"][0]] * 2)
+    with pytest.raises(ValueError, match="^quantity: got 'rates'"):
+        figures.sinks_by_layer(document, "rates")
+
+
+def test_layers_have_the_models_names(document):
+    figure = figures.sinks_by_layer(document, "score")
+    assert figure.axes[-1].get_xlabel() == "layer * of blocks.*.mixer"
+    assert ticks(figure.axes[-1]) == {0: "0", 1: "1"}
+    # Where only some of a hybrid's layers are Mamba's, their numbers in the model count.
+    renamed = {0: "model.layers.3.mamba", 1: "model.layers.7.mamba"}
+    layers = [{**layer, "name": renamed[layer["index"]]} for layer in document["layers"]]
+    figure = figures.sinks_by_layer({**document, "layers": layers}, "score")
+    assert figure.axes[-1].get_xlabel() == "layer * of model.layers.*.mamba"
+    assert ticks(figure.axes[-1]) == {0: "3", 1: "7"}
+
+
+@pytest.mark.parametrize(
+    ("names", "want"),
+    [
+        ({3: "layers.3.mixer"}, ("layers.3.mixer", {3: "3"})),
+        ({0: "a.0.m", 1: "a.1.m"}, ("a.*.m", {0: "0", 1: "1"})),
+        ({0: "a.3.m", 1: "a.5.decoder.m"}, ("a.*.m", {0: "3", 1: "5.decoder"})),
+        ({0: "a.fwd", 1: "a.bwd"}, ("a.*", {0: "fwd", 1: "bwd"})),
+        ({0: "x", 1: "y"}, ("*", {0: "x", 1: "y"})),
+        ({0: "a.b.b", 1: "a.b"}, ("a.b.*", {0: "b", 1: ""})),
+    ],
+)
+def test_what_names_share(names, want):
+    assert figures.short_names(names) == want
+
+
+def test_by_position_ends_where_few_tokens_read(document):
+    figure = figures.sinks_by_position(document, "score")
+    backward = document["directions"][1]["importance"]
+    equal(lines(figure.axes[1])["the prompts"], backward["raw"]["prompts"]["mean"])
+    drawn = lines(figure.axes[5])
+    equal(drawn["first token replaced"], backward["absolute"]["replaced"]["mean"])
+    equal(drawn["uniform attention"], document["uniform"]["mean"])
+    assert np.isnan(drawn["the prompts"]).tolist() == [False] * 10 + [True] * 2
+    assert figure.axes[5].get_xlim()[1] < 11
+
+
+@pytest.mark.parametrize("variant", ["absolute", "softmax"])
+def test_maps(document, variant):
+    figure = figures.attention_maps(document, variant)
+    shown = figure.axes[1].get_images()[0].get_array()
+    rows = document["maps"][1][variant]
+    assert shown[4, :5].tolist() == rows[4]
+    assert shown.mask[4, 5:].all()
+    assert [ax.get_title() for ax in figure.axes[1:4]] == [
+        "blocks.1.mixer",
+        "blocks.0.mixer, backward",
+        "blocks.1.mixer, backward",
+    ]
+    assert variant.removesuffix("ute") in figure.axes[-1].get_ylabel()
+    with pytest.raises(ValueError, match="^variant: got 'raw'"):
+        figures.attention_maps(document, "raw")
+
+
+def test_several_models_lie_on_one_scale_of_depth(document):
+    some = [layer for layer in document["layers"] if layer["index"] == 1]
+    other = {**document, "layers": some, "model": {**document["model"], "mixers": 5}}
+    (ax,) = figures.first_token_by_depth({"one": document, "two": other}).axes
+    drawn = {line.get_label(): line for line in ax.get_lines()}
+    assert list(drawn["one"].get_xdata()) == [0, 1]
+    assert list(drawn["two, backward"].get_xdata()) == [0.25]
+    equal(
+        drawn["one, backward"].get_ydata(),
+        [
+            layer["scores"]["absolute"]["mean"][0]
+            for layer in document["layers"]
+            if layer["reverse"]
+        ],
+    )
+    assert drawn["one"].get_color() == drawn["one, backward"].get_color()
+    assert drawn["one"].get_color() != drawn["two"].get_color()

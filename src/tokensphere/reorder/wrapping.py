@@ -12,17 +12,25 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tokensphere.reorder.policies import ByImportance, Permuting, Policy, pass_keys, soft_sort
+from tokensphere.sinks.mixers import FAMILIES, find
 
 __all__ = ["MIXERS", "Reordering", "find_mixers", "unwrap", "wrap"]
 
-MIXERS = (
-    "mambavision.models.mamba_vision.MambaVisionMixer",
-    "transformers.models.mamba.modeling_mamba.MambaMixer",
-    "transformers.models.falcon_mamba.modeling_falcon_mamba.FalconMambaMixer",
-    "transformers.models.mamba2.modeling_mamba2.Mamba2Mixer",
-    "tokensphere.reorder.models.S6Mixer",
-)
-"""Full names of the supported classes of mixers: tokens (B, L, D) to the same shape."""
+MIXERS = tuple(FAMILIES)
+"""Full names of the supported classes of mixers: tokens (B, L, D) to the same shape.
+
+They are those that `tokensphere.sinks` reads. One that reads in both directions is among them: it
+reads the reordered tokens from both ends.
+"""
+
+STATE = {
+    "cache_params": "a cache",
+    "past_key_values": "a cache",
+    "inference_params": "a cache",
+    "seq_idx": "sequences packed into one",
+    "cu_seqlens": "sequences packed into one",
+}
+"""What mixers take by name that speaks of tokens before these, or of sequences among them."""
 
 NAME = "reordering"
 
@@ -55,8 +63,9 @@ def wrap(model: _Model, policy: Policy | None, *, seed: int = 0) -> _Model:
 
     Raises ValueError for a model without such a mixer (naming its class and `MIXERS`), compiled or
     distributed already, or with a mixer wrapped by a model around or inside it; for a policy or
-    seed of another kind. A reordered pass raises ValueError for an attention_mask with padding,
-    which would move among the tokens, and for a cache, whose tokens would come before the others.
+    seed of another kind. A reordered pass raises ValueError for a mask with padding, which would
+    move among the tokens, for a cache, whose tokens would come before the others, and for sequences
+    packed into one (seq_idx, cu_seqlens).
     """
     if policy is None:
         return unwrap(model)
@@ -112,7 +121,7 @@ def unwrap(model: _Model) -> _Model:
 
 def find_mixers(model: nn.Module) -> list[nn.Module]:
     """The S6 mixers of a model, of the classes of `MIXERS` or of subclasses, in its order."""
-    return [module for module in model.modules() if _is_mixer(module)]
+    return [module for module in model.modules() if find(module) is not None]
 
 
 class Reordering(nn.Module):
@@ -256,17 +265,18 @@ def _gather(tokens: Tensor, rows: Tensor) -> Tensor:
 
 
 def _refuse_state(given: dict[str, Any]) -> None:
-    if given.get("cache_params") is not None:
-        raise ValueError(
-            "cache_params: got a cache, takes None while tokens are reordered: "
-            "call the model with use_cache=False"
-        )
-    mask = given.get("attention_mask")
-    if mask is not None and bool((mask == 0).any()):
-        raise ValueError(
-            "attention_mask: got padding, takes none while tokens are reordered: it would be "
-            "moved among them. Pass sequences of one length"
-        )
+    for name, what in STATE.items():
+        if given.get(name) is not None:
+            raise ValueError(
+                f"{name}: got {what}, takes None while tokens are reordered: "
+                "call the model with use_cache=False, and on whole sequences"
+            )
+    for name, value in given.items():
+        if "mask" in name and isinstance(value, Tensor) and bool((value == 0).any()):
+            raise ValueError(
+                f"{name}: got padding, takes none while tokens are reordered: it would be moved "
+                "among them. Pass sequences of one length"
+            )
 
 
 def _score(in_proj: nn.Linear, generator: torch.Generator) -> nn.Linear:
@@ -277,8 +287,3 @@ def _score(in_proj: nn.Linear, generator: torch.Generator) -> nn.Linear:
     with torch.no_grad():
         score.weight.uniform_(-bound, bound, generator=generator)
     return score.to(in_proj.weight.device)
-
-
-def _is_mixer(module: nn.Module) -> bool:
-    # By name: the libraries that define the classes need not be installed, nor imported.
-    return any(f"{kind.__module__}.{kind.__qualname__}" in MIXERS for kind in type(module).__mro__)

@@ -11,9 +11,9 @@ import torch
 from tokensphere import circle, records
 from tokensphere.paper import findings as module
 from tokensphere.paper import ledger, survey
+from tokensphere.paper.experiments import language_model_outcomes
 from tokensphere.paper.findings import findings
 from tokensphere.reorder import comparison, contrasts, experiment
-from tokensphere.sinks import uniform_importance as sinks_at
 from tokensphere.unnormalised import census
 
 sys.path.insert(0, str(ledger.ROOT / "tests"))
@@ -95,11 +95,11 @@ def test_sinks():
     assert sinks == {"typeseg": 2, "without BOS": 0, "with BOS": 0}
     assert len(scores["typeseg"]["layers"]) == 12
     assert "a sink in 2 of 12 layers" in text("section 4.1")
-    history = data("language_model.json")
-    final = history["measured"][str(history["config"]["steps"])]["bos"]["absolute"]
-    uniform = float(sinks_at(64)[0])
-    assert len(final["low"]) == 24
-    assert sum(low > uniform for low in final["low"]) == 2
+    models = data("language_model.json")
+    steps = models["models"]["first"]["config"]["steps"]
+    outcomes = language_model_outcomes.outcomes(models, "first", steps, 64, "bos")
+    assert len(outcomes) == 24
+    assert outcomes.count("sink") == 2
     assert "at 64 two layers of 24" in text("section 4.1")
 
 

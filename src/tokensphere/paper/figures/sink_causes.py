@@ -1,6 +1,6 @@
-"""What a sink could come of: training, the tokens' alignment with depth, the factors of a score.
+"""What a sink could come of: the tokens' alignment with depth, the factors of a score.
 
-Drawn from the records of `sinks.language_model` and `experiments.sinks`.
+Drawn from the record of `experiments.sinks`.
 """
 
 from collections.abc import Mapping
@@ -11,45 +11,13 @@ from matplotlib.figure import Figure
 
 from tokensphere.sinks.style import COLOURS, GREY, axes, band, estimates
 
-from . import drawing
 
-WAYS = {"bos": "after a beginning-of-text token", "none": "without one"}
 FACTORS = {
     "write": "step of the token itself",
     "decay": "steps of later tokens",
     "input": "content, B",
     "output": "readers' content, C",
 }
-
-
-def sinks_in_training(history: Mapping[str, Any], uniform: float) -> Figure:
-    """Loss of a language model in training, and each layer's first-token share along the way.
-
-    history: data of the record of `sinks.language_model`.
-    uniform: the share under uniform attention at the length of its prompts.
-    """
-    figure, ((left, *rest),) = axes(3, 1)
-    figure.set_size_inches(10.0, 3.6)
-    steps = [entry["step"] for entry in history["train"]]
-    left.plot(steps, [entry["loss"] for entry in history["train"]], color=GREY, label="training")
-    seen = history["heldout"]
-    losses = [entry["none"]["loss"] for entry in seen]
-    left.plot([entry["step"] for entry in seen], losses, "o-", color=COLOURS[0], label="held out")
-    left.set(xlabel="step", ylabel="loss, nats a token")
-    left.legend(frameon=False)
-    moments = sorted(map(int, history["measured"]))
-    for ax, (way, title) in zip(rest, WAYS.items(), strict=True):
-        for place, moment in enumerate(moments):
-            mean = history["measured"][str(moment)][way]["absolute"]["mean"]
-            shade = 0.15 + 0.85 * place / max(len(moments) - 1, 1)
-            first = [row[0] for row in mean]
-            ax.plot(first, color=COLOURS[0], alpha=shade, label=f"step {moment:,}")
-        ax.axhline(uniform, color=GREY, linewidth=1.0, label="uniform attention")
-        ax.set_title(title, loc="left", fontsize=10)
-        ax.set(xlabel="layer, from 0", ylim=(0, 1.6 * uniform))
-    rest[0].set_ylabel("share of the first token")
-    drawing.legend_below(figure, *rest[1].get_legend_handles_labels(), 4)
-    return figure
 
 
 def alignment_by_depth(found: Mapping[str, Any]) -> Figure:

@@ -125,39 +125,6 @@ def raw_with_depth(found: Found) -> Markdown:
     return tables.table(head, rows)
 
 
-def training(history: Mapping[str, Any], uniform: float, caption: str = "") -> Markdown:
-    """How far a language model was trained, and the first token's shares at the end.
-
-    Args:
-        history: data of the record of `sinks.language_model`.
-        uniform: the share under uniform attention at the length of its prompts.
-    """
-    config, last = history["config"], history["heldout"][-1]
-    seen = config["steps"] * config["batch"] * config["context"]
-    final = history["measured"][str(config["steps"])]
-    over, top, rates = {}, {}, []
-    for way, measured in final.items():
-        over[way] = sum(low > uniform for low in measured["absolute"]["low"])
-        top[way] = max(row[0] for row in measured["absolute"]["mean"])
-        rates += measured["raw"]["rate"]
-    loss, error = last["none"]["loss"], 1.96 * last["none"]["error"]
-    return Markdown(
-        f"{config['layers']} layers of width {config['width']}, "
-        f"{history['parameters'] / 1e6:.1f} million parameters, one seed, {seen / 1e6:.0f} million "
-        f"tokens ({seen / history['tokens']['text']:.1f} passes over the text). Held out: "
-        f"{loss:.2f} ± {error:.2f} nats a token, a perplexity of {np.exp(loss):.0f}; "
-        f"{last['bos']['loss']:.2f} after a beginning-of-text token. The held-out text, 50 "
-        f"documents of the Brown corpus, is further from most of the training text than its loss "
-        f"of {history['train'][-1]['loss']:.2f} tells.\n\n"
-        f"Uniform attention has {uniform:.3f} here. At the end {over['bos']} of "
-        f"{config['layers']} layers lie above it with their whole interval after a "
-        f"beginning-of-text token, {over['none']} without; the largest shares are "
-        f"{top['bos']:.3f} and {top['none']:.3f}, and no layer's raw rate, eq (35), exceeds "
-        f"{max(rates):.1%}. In this one training of a small model the largest excess of a layer's "
-        f"share over uniform is {max(top.values()) - uniform:.3f}. {caption}"
-    )
-
-
 def strongest_layer(scores: Mapping[str, Any], theory: Mapping[str, Any], channels: int) -> str:
     """How many sinks are of the position, and what the strongest layer's share is made of.
 

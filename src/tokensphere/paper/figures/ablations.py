@@ -1,0 +1,92 @@
+"""What models lose without the first token's key: layers' effects against their scores; a table.
+
+Drawn from the record of `experiments.ablation`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from IPython.display import Markdown
+from matplotlib.figure import Figure
+
+from tokensphere.sinks.style import COLOURS, GREY, axes, estimates
+
+from . import drawing, tables
+
+Found = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""Data of the record of `experiments.ablation`: by model and length."""
+
+TINY = 1e-12
+"""Effects of this size are rounding: float64 of probabilities."""
+NO_SINKS = {"layers": [], "alone": None, "random": None}
+
+
+def effects(found: Found, length: int, measure: str = "kl") -> Figure:
+    """Each layer's effect against its first token's score, a panel for each model.
+
+    The effect is the change by ablating the layer's first token less that by a later one; 95%
+    intervals over prompts for the scores, corrected for the number of layers for the effects. These
+    differ by orders of magnitude: the axis is linear up to the median size, logarithmic beyond.
+
+    Args:
+        length: of the prompts. measure: "kl" or "loss", which a model without labels lacks.
+    """
+    shown = {name: runs[str(length)] for name, runs in found.items()}
+    shown = {name: run for name, run in shown.items() if measure in run["measures"]}
+    figure, (array,) = axes(len(shown), 1)
+    figure.set_size_inches(9.0, 3.8)
+    for ax, (name, run) in zip(array, shown.items(), strict=True):
+        sinks = (run["sinks"] or NO_SINKS)["layers"]
+        groups = {"other layers": GREY, "layers with a sink": COLOURS[1]}
+        for has, (label, colour) in enumerate(groups.items()):
+            places = [p for p in range(len(run["layers"])) if (p in sinks) == bool(has)]
+            x = estimates(run["scores"][place] for place in places)
+            y = estimates(run["layers"][place]["excess"][measure] for place in places)
+            errors = [
+                [np.subtract(v["mean"], v["low"]), np.subtract(v["high"], v["mean"])]
+                for v in (y, x)
+            ]
+            ax.errorbar(x["mean"], y["mean"], *errors, fmt="o", ms=4, color=colour, label=label)
+        ax.axvline(run["uniform"], color=GREY, linewidth=1.0, label="uniform attention")
+        ax.axhline(0, color=GREY, linewidth=0.6)
+        sizes = [abs(layer["excess"][measure]["mean"]) for layer in run["layers"]]
+        ax.set_yscale("symlog", linthresh=max(float(np.median(sizes)), TINY))
+        ax.set_title(name, loc="left", fontsize=10)
+        ax.set_xlabel("share of the first token")
+    array[0].set_ylabel("effect of ablating it, nats a token,\nless that of a later one")
+    drawing.legend_below(figure, *array[0].get_legend_handles_labels(), 3)
+    return figure
+
+
+def answers(found: Found, lengths: Sequence[int]) -> Markdown:
+    """Of each model and length: the planned outcome, and what else was compared."""
+    columns = {}
+    for name, runs in found.items():
+        for length in lengths:
+            run = runs[str(length)]
+            primary, sinks = run["primary"], run["sinks"] or NO_SINKS
+            alone, random = sinks["alone"], sinks["random"]
+            columns[f"{name}, {length} tokens"] = {
+                "do layers that attend more to it lose more?": primary["answer"],
+                f"rank correlation in a prompt ({primary['confidence']:.1%})": _spread(primary),
+                "layers with a sink": f"{len(sinks['layers'])} of {len(run['layers'])}",
+                "layers whose excess is above 0": _above(run, "kl"),
+                "all layers at once, first token": _spread(run["all"]["first"]["kl"]),
+                "all layers at once, a later token": _spread(run["all"]["later"]["kl"]),
+                "a layer with a sink less another": _spread(alone and alone["kl"]),
+                "those with a sink less as many others, at once": _spread(
+                    random and random["excess"]["kl"]
+                ),
+                "rise of the loss, all layers at once": _spread(run["all"]["first"].get("loss")),
+            }
+    return tables.columns(columns)
+
+
+def _above(run: Mapping[str, Any], measure: str) -> str:
+    layers = run["layers"]
+    return f"{sum(layer['excess'][measure]['low'] > 0 for layer in layers)} of {len(layers)}"
+
+
+def _spread(found: Mapping[str, float] | None) -> str:
+    return "-" if found is None else "{mean:.2g} [{low:.2g}, {high:.2g}]".format(**found)

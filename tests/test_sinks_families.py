@@ -535,6 +535,35 @@ def test_mambavision(inputs):
     assert max(check(model.double(), to_double(inputs)).values()) < 1e-12
 
 
+def test_mambavision_s_copy_that_comes_with_its_weights(monkeypatch):
+    model = build(Vision)
+    folder = "transformers_modules.nvidia.MambaVision_hyphen_T_hyphen_1K.0a1b2c"
+    monkeypatch.setattr(MambaVisionMixer, "__module__", f"{folder}.modeling_mambavision")
+    assert len(capture(model, IMAGES)) == 2
+    monkeypatch.setattr(MambaVisionMixer, "__module__", f"{folder}.modeling_other")
+    with pytest.raises(ValueError, match="holds no supported mixer; supported are .*MambaVision"):
+        capture(model, IMAGES)
+
+
+def test_a_fork_of_mambavision_is_refused():
+    model = build(Vision)
+    model.mixers[1].conv1d_b = nn.Conv1d(12, 12, 3)
+    with pytest.raises(ValueError, match="MambaVisionMixer that holds conv1d_b is a fork's"):
+        capture(model, IMAGES)
+
+
+def test_a_class_with_a_forward_of_its_own_is_refused():
+    """What it computes cannot be known; a class that only adds a name is another matter."""
+    model = build(bamba)
+    mixer = model.model.layers[2].mamba
+    kind = type(mixer)
+    mixer.__class__ = type("Renamed", (kind,), {})
+    assert max(check(model, batch("left")).values()) <= ROUNDING
+    mixer.__class__ = type("Changed", (kind,), {"forward": lambda self, *a, **k: 0})
+    with pytest.raises(ValueError, match="layers.2.mamba is a Changed with a forward of its own"):
+        capture(model, batch("left"))
+
+
 def to_double(inputs):
     if torch.is_tensor(inputs):
         return inputs.double()

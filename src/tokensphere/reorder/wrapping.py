@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from tokensphere.reorder.policies import ByImportance, Permuting, Policy, pass_keys, soft_sort
 from tokensphere.sinks.mixers import FAMILIES, find
+from tokensphere.sinks.walk import PACKED
 
 __all__ = ["MIXERS", "Reordering", "find_mixers", "unwrap", "wrap"]
 
@@ -27,9 +28,7 @@ STATE = {
     "cache_params": "a cache",
     "past_key_values": "a cache",
     "inference_params": "a cache",
-    "seq_idx": "sequences packed into one",
-    "cu_seqlens": "sequences packed into one",
-}
+} | dict.fromkeys(PACKED, "sequences packed into one")
 """What mixers take by name that speaks of tokens before these, or of sequences among them."""
 
 NAME = "reordering"
@@ -65,7 +64,7 @@ def wrap(model: _Model, policy: Policy | None, *, seed: int = 0) -> _Model:
     distributed already, or with a mixer wrapped by a model around or inside it; for a policy or
     seed of another kind. A reordered pass raises ValueError for a mask with padding, which would
     move among the tokens, for a cache, whose tokens would come before the others, and for sequences
-    packed into one (seq_idx, cu_seqlens).
+    packed into one.
     """
     if policy is None:
         return unwrap(model)

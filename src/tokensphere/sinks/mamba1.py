@@ -1,7 +1,7 @@
 """Mixers of Mamba's first kind: every channel has its own hidden attention.
 
-Mamba, FalconMamba, Jamba and Zamba as transformers (5.17 and 5.23, `models/*/modeling_*.py`)
-writes them, Mamba as mamba-ssm (2.3.1, `modules/mamba_simple.py`) does.
+Mamba, FalconMamba, Jamba and Zamba as transformers (5.23, `models/*/modeling_*.py`) writes them,
+Mamba as mamba-ssm (2.3.1, `modules/mamba_simple.py`) does.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tokensphere.s6.arguments import wide
 from tokensphere.sinks.seen import (
     Seen,
     convolve,
@@ -22,7 +23,6 @@ from tokensphere.sinks.seen import (
     refuse_forks,
     shape_alone,
     skips,
-    wide,
 )
 
 __all__ = ["falcon_norms", "jamba_norms", "mamba", "mamba_ssm", "zamba"]

@@ -1,6 +1,6 @@
 """Mixers of Mamba's second kind: the channels of a head share one hidden attention.
 
-Mamba2, Bamba, Zamba2, FalconH1, GraniteMoeHybrid and NemotronH as transformers (5.17 and 5.23,
+Mamba2, Bamba, Zamba2, FalconH1, GraniteMoeHybrid and NemotronH as transformers (5.23,
 `models/*/modeling_*.py`) writes them, Mamba2 as mamba-ssm (2.3.1, `modules/mamba2.py`) does.
 """
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tokensphere.s6.arguments import wide
 from tokensphere.sinks.seen import (
     Seen,
     convolve,
@@ -20,7 +21,6 @@ from tokensphere.sinks.seen import (
     refuse_forks,
     shape_alone,
     skips,
-    wide,
 )
 
 __all__ = [

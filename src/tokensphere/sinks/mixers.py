@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tokensphere.sinks import mamba1, mamba2, other_mixers
 from tokensphere.sinks.seen import Seen, keep, loaded
 
-__all__ = ["FAMILIES", "Family", "Seen", "find", "keep", "loaded"]
+__all__ = ["FAMILIES", "Family", "Seen", "find", "keep", "loaded", "refuse_overridden"]
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,28 @@ class Family:
 
 def find(module: nn.Module) -> Family | None:
     """The family that a module is of, None where it is no supported mixer."""
+    return next(
+        (FAMILIES[name] for name in map(_name, type(module).__mro__) if name in FAMILIES), None
+    )
+
+
+def refuse_overridden(name: str, mixer: nn.Module) -> None:
+    """ValueError for a mixer, called `name`, whose class has changed what its family computes."""
+    own = next(kind for kind in type(mixer).__mro__ if _name(kind) in FAMILIES)
+    if type(mixer).forward is not own.forward:
+        raise ValueError(
+            f"model: {name} is a {type(mixer).__name__} with a forward of its own, takes "
+            f"{own.__name__}'s"
+        )
+
+
+def _name(kind: type) -> str:
+    """The full name of a class; of code that came with a model's weights, without its folders."""
     # By name: the libraries that define the classes need not be installed, nor imported.
-    names = (f"{kind.__module__}.{kind.__qualname__}" for kind in type(module).__mro__)
-    return next((FAMILIES[name] for name in names if name in FAMILIES), None)
+    module = kind.__module__
+    if module.startswith("transformers_modules."):
+        module = "transformers_modules." + module.rpartition(".")[2]
+    return f"{module}.{kind.__qualname__}"
 
 
 def _project(mixer: Any, values: Tensor, beside: Tensor | None, dtype: torch.dtype) -> Tensor:
@@ -67,6 +86,14 @@ def _jamba(mixer: Any, seen: Seen) -> dict[str, Tensor | None]:
 
 _of_heads = functools.partial(
     Family, read=mamba2.mamba2, read_out=mamba2.read_out, listens=("in_proj",)
+)
+
+_mambavision = Family(
+    "MambaVision",
+    other_mixers.mambavision,
+    other_mixers.read_out_mambavision,
+    "no gate; a second branch read out beside the scan; the bias of steps twice",
+    padding="",
 )
 
 FAMILIES = {
@@ -122,13 +149,8 @@ FAMILIES = {
         about="as Mamba-2; all its options, and the gated channels beside the scan",
         padding="right",
     ),
-    "mambavision.models.mamba_vision.MambaVisionMixer": Family(
-        "MambaVision",
-        other_mixers.mambavision,
-        other_mixers.read_out_mambavision,
-        "no gate; a second branch read out beside the scan; the bias of steps twice",
-        padding="",
-    ),
+    "mambavision.models.mamba_vision.MambaVisionMixer": _mambavision,
+    "transformers_modules.modeling_mambavision.MambaVisionMixer": _mambavision,
     "tokensphere.reorder.models.S6Mixer": Family(
         "S6Classifier",
         other_mixers.s6_mixer,
@@ -145,4 +167,4 @@ FAMILIES = {
         listens=(),
     ),
 }
-"""By the full name of the mixer's class."""
+"""By the full name of the mixer's class; transformers_modules: code that comes with weights."""

@@ -1,6 +1,7 @@
 """Mixers that are no language model's: MambaVision's, this package's, typeseg's.
 
-MambaVision as its package (1.2.0, `models/mamba_vision.py`) writes it.
+MambaVision as its package (1.2.0, `models/mamba_vision.py`) writes it, and the copy of that which
+comes with its weights.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tokensphere.sinks.seen import Seen, loaded, rates, shape_alone, skips, wide
+from tokensphere.s6.arguments import wide
+from tokensphere.sinks.seen import Seen, loaded, rates, refuse_forks, shape_alone, skips
 
 __all__ = ["mambavision", "read_out_mambavision", "s6_mixer", "typeseg"]
 
@@ -20,7 +22,11 @@ def mambavision(mixer: Any, seen: Seen) -> dict[str, Tensor | None]:
     """Of MambaVisionMixer: two branches, each convolved around its token; one is scanned.
 
     Its steps add the bias of dt_proj twice: in the module, and again in the scan.
+
+    Raises ValueError for one of the class's forks with parts of their own.
     """
+    known = {"A_log", "D", "in_proj", "conv1d_x", "conv1d_z", "x_proj", "dt_proj", "out_proj"}
+    refuse_forks(mixer, known)
     u, beside = shape_alone(seen.hidden, len(mixer.D)), None
     if seen.values or "x_proj" not in seen.heard:
         projected = seen.output(mixer, "in_proj", lambda: seen.hidden)

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tokensphere.s6.arguments import wide
+
 __all__ = [
     "Seen",
     "convolve",
@@ -20,7 +22,6 @@ __all__ = [
     "refuse_forks",
     "shape_alone",
     "skips",
-    "wide",
 ]
 
 
@@ -61,11 +62,6 @@ def loaded(module: nn.Module) -> Iterator[None]:
 
     with align_module_device(module):
         yield
-
-
-def wide(value: Tensor) -> Tensor:
-    """In float32 at least."""
-    return value if value.dtype == torch.float64 else value.float()
 
 
 def rates(mixer: Any) -> Tensor:

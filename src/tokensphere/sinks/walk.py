@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tokensphere.sinks.batch import Batch, Inputs, read_inputs
-from tokensphere.sinks.mixers import FAMILIES, Seen, find
+from tokensphere.sinks.mixers import FAMILIES, Seen, find, refuse_overridden
 
 __all__ = ["Visit", "bare", "blame", "find_mixers", "walk"]
 
@@ -103,6 +103,7 @@ def walk(
     mixers = _chosen(find_mixers(model), layers)
     for name, mixer in mixers.items():
         _refuse_reordered(name, mixer)
+        refuse_overridden(name, mixer)
     given, named, batch = read_inputs(inputs)
     known = inspect.signature(model.forward).parameters
     if given and "input_ids" in known:
@@ -201,7 +202,8 @@ class _Run:
     def _after(
         self, name: str, mixer: nn.Module, args: tuple[Any, ...], named: dict[str, Any], output: Any
     ) -> Tensor | None:
-        hidden = args[0] if args else named["hidden_states"]
+        tensors = (value for value in (*args, *named.values()) if isinstance(value, Tensor))
+        hidden = next(value for value in tensors if value.ndim == 3)
         heard, self.heard[name] = self.heard[name], {}
         try:
             if name in self.visited:

@@ -1,5 +1,6 @@
 """`tokensphere sinks`: what it writes, what it refuses, and that nothing half-written stays."""
 
+import csv
 import html.parser
 import json
 import os
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from tokensphere import cli, records
-from tokensphere.sinks import page, sources, tool
+from tokensphere.sinks import page, sources, table, tool
 
 transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")
@@ -20,6 +21,7 @@ WORDS = [f"w{index}" for index in range(20)]
 SIZES = {"vocab_size": 24, "hidden_size": 16, "state_size": 4, "num_hidden_layers": 2}
 FILES = {
     "sinks.json",
+    "scores.csv",
     "index.html",
     "importance_by_layer.svg",
     "sink_rate_by_layer.svg",
@@ -133,6 +135,9 @@ def test_a_report_is_whole(models, place, capsys):
     assert record.parameters == {
         "model": str(models["mamba"]),
         "prompts": "prompts.txt",
+        "tokenizer": None,
+        "bos": None,
+        "replace_with": None,
         "layers": None,
         "channels": 5,
         "threshold": 0.2,
@@ -148,6 +153,43 @@ def test_a_report_is_whole(models, place, capsys):
     assert (first["text"], first["count"]) == ("<bos>", 3)
     assert (data["threshold"], data["seed"], data["channels"]) == (0.2, 3, 5)
     assert [layer["channels"] for layer in data["layers"]] == [5, 5]
+    assert [each["line"] for each in data["prompts"]["each"]] == [1, 2, 3]
+    assert (data["prompts"]["cut"], data["prompts"]["short"]) == (0, [])
+
+
+def test_the_scores_of_each_prompt_are_a_table(models, place, slight):
+    (place / "prompts.txt").write_text("w1 w2 w3\n\nw4 w5 w6 w7\nw1 w2 w3\nw8 w9\n")
+    assert run(models["mamba"]) == 0
+    with (place / "report" / "scores.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert list(rows[0]) == list(table.COLUMNS)
+    assert [(row["prompt"], row["line"], row["tokens"], row["layer"]) for row in rows] == [
+        (prompt, line, tokens, layer)
+        for prompt, line, tokens in (("1", "1", "4"), ("2", "3", "5"), ("4", "5", "3"))
+        for layer in ("0", "1")
+    ]
+    assert rows[1]["name"] == "backbone.layers.1.mixer" and rows[1]["reverse"] == "0"
+    data = records.load(place / "report" / "sinks.json").data
+    for place_, row in enumerate(rows):
+        layer = data["layers"][int(row["layer"])]
+        for variant in ("absolute", "softmax", "raw"):
+            assert float(row[variant]) == layer["first"][variant][place_ // 2]
+
+
+def test_what_was_done_with_the_prompts_is_said(models, place, slight):
+    lines = ["w1 w2 w3 w4 w5", "w1 w2 w3 w4 w6", "", "w7 w8 w9", "w7 w8 w9", "w9 w8"]
+    (place / "a.jsonl").write_text("\n".join(f'{{"prompt": "{line}"}}' for line in lines))
+    assert run(models["mamba"], "--max-length", "5", prompts="a.jsonl") == 0
+    prompts = records.load(place / "report" / "sinks.json").data["prompts"]
+    # The first two become equal when cut; the third has <bos> alone.
+    assert (prompts["given"], prompts["count"], prompts["repeated"]) == (5, 3, 2)
+    assert (prompts["cut"], prompts["short"]) == (2, [3])
+    assert [each["line"] for each in prompts["each"]] == [1, 4, 6]
+    text = " ".join((place / "report" / "index.html").read_text("utf-8").split())
+    assert "2 of 5 prompts equal one before them, as given or as cut." in text
+    assert "3 different ones; 2 cut; 2 repeated and left out; 1 left out with fewer" in text
+    assert prompts["digest"] in text
+    assert "Of 3 different prompts nothing is decided: give at least 5" in text
 
 
 def test_the_page_stands_alone_and_shows_the_numbers(models, place, capsys):
@@ -173,12 +215,13 @@ def test_the_page_stands_alone_and_shows_the_numbers(models, place, capsys):
     for layer in data["layers"]:
         assert f"{layer['scores']['absolute']['mean'][0]:.3g}" in shown
         assert f"{layer['nulls']['shuffled_after_bos']['absolute']['score']['mean']:.3g}" in shown
-        assert page.KINDS[layer["verdict"]["kind"]][0] in shown
+        assert page.KINDS[layer["verdict"]["kind"] or layer["verdict"]["outcome"]][0] in shown
+        assert layer["name"] in shown
     assert f"{data['check']['error']}" in shown
     for name in page.FIGURES:
         svg = (place / "report" / f"{name}.svg").read_text("utf-8")
         assert svg.startswith("<?xml") and page.INK not in svg and "currentColor" in svg
-        assert page._inline(svg, page.FIGURES[name][0]) in text
+        assert page.inline(svg, page.FIGURES[name][0]) in text
 
 
 def test_what_the_page_quotes_is_escaped(models, place, slight):
@@ -226,19 +269,12 @@ def test_places_that_cannot_be_written_are_refused(models, place, capsys, monkey
     refused(capsys, place, [models["mamba"]], "no such folder", "none", out="none/report")
     refused(capsys, place, [models["mamba"]], "prompts.txt is a file", out="prompts.txt")
 
-    def full(*args, **kwargs):
-        raise PermissionError(13, "Permission denied", "report")
-
-    # As root no folder refuses.
-    monkeypatch.setattr(page.Path, "mkdir", full)
-    refused(capsys, place, [models["mamba"]], "Permission denied", "report")
-
 
 @pytest.mark.parametrize(
     ("where", "error", "code"),
     [
         ("tokensphere.sinks.page.render", OSError("no space left"), 2),
-        ("tokensphere.sinks.page.os.replace", OSError("no space left"), 2),
+        ("tokensphere.sinks.places.os.rename", OSError("no space left"), 2),
         ("tokensphere.sinks.tool.measure_model", KeyboardInterrupt(), 130),
     ],
 )
@@ -246,12 +282,12 @@ def test_what_fails_leaves_nothing_and_keeps_the_former_report(
     models, place, capsys, monkeypatch, slight, where, error, code
 ):
     def fail(source, *args, **kwargs):
-        # Records are written by a rename too; the one that fails is the folder's.
-        if where.endswith("os.replace") and ".new" not in os.path.basename(source):
+        # The draft is renamed at the start too; what fails is the last move.
+        if where.endswith("rename") and os.path.basename(source) != "new":
             return rename(source, *args, **kwargs)
         raise error
 
-    rename = os.replace
+    rename = os.rename
     for former in (False, True):
         if former:
             assert run(models["mamba"]) == 0
@@ -282,7 +318,7 @@ def test_out_of_memory_says_what_to_try(models, place, capsys, monkeypatch, erro
     monkeypatch.setattr(tool, "measure_model", fail)
     said = ("out of memory", "--batch-size", "--max-length", "--channels")
     refused(capsys, place, [models["mamba"]], *said)
-    monkeypatch.setattr(sources, "_load_model", fail)
+    monkeypatch.setattr(transformers.MambaForCausalLM, "from_pretrained", fail)
     refused(capsys, place, [models["mamba"]], *said)
 
 
@@ -301,8 +337,9 @@ def test_other_errors_are_not_hidden(models, place, monkeypatch):
     [
         (b"", "prompts.txt holds no prompt"),
         (b"\n  \n", "prompts.txt holds no prompt"),
-        (b"\xff\xfe", "prompts.txt is not UTF-8"),
-        (b"w1 w2 w3\n", "prompts: got 1, takes at least two"),
+        (b"w1 w2\n\xff\xfe", "prompts.txt is not UTF-8 text: invalid start byte in line 2"),
+        (b"w1 w2 w3\n", "prompts: got 1, takes at least two different ones"),
+        (b"w1 w2 w3\n" * 9, "prompts: got 9 that are all the same when cut"),
     ],
 )
 def test_prompts_that_cannot_be_used(models, place, capsys, content, said):
@@ -317,6 +354,7 @@ def test_prompts_that_cannot_be_used(models, place, capsys, content, said):
         ('{"prompt": "w1 w2"}\n{"text": "w1 w2"}', "line 2"),
         ("w1 w2 w3", "line 1: not JSON"),
         ('{"prompt": "w1 w2"}\n{"prompt": ""}', "line 2 has 1 token, takes at least two"),
+        ('{"prompt": "w1 w2"}\n{"prompt": "\\udc00"}', "line 2: holds what is no Unicode text"),
     ],
 )
 def test_objects_that_are_no_prompts(models, place, capsys, content, said):
@@ -326,15 +364,20 @@ def test_objects_that_are_no_prompts(models, place, capsys, content, said):
 
 def test_a_short_prompt_is_named_by_its_line(place, capsys):
     pytest.importorskip("typeseg")
-    (place / "prompts.txt").write_text("abc\n\nabc\nx\n")
+    (place / "prompts.txt").write_text("abc\n\n\nx\n")
     refused(capsys, place, ["typeseg"], "line 4 has 1 token, takes at least two")
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--layers", "2"], "layers: got [2], takes numbers from 0 to 1"),
-        (["--layers", "a"], "layers: got 'a'"),
+        (["--layers", "2"], "layers: got 2, takes numbers from 0 to 1"),
+        (
+            ["--layers", "a"],
+            "layers: got 'a', takes numbers from 0 to 1, or names such as",
+        ),
+        (["--layers", "0,backbone.layers.2.mixer"], "layers: got 'backbone.layers.2.mixer'"),
+        (["--layers", "0;1"], "layers: got '0;1', takes all, or such as 0,5,10 or 0-7"),
         (["--layers", "0,"], "layers: got '0,'"),
         (["--layers", "1-0"], "layers: got '1-0', which ends before it starts"),
         (["--layers", "-1"], "layers: got '-1'"),
@@ -342,7 +385,7 @@ def test_a_short_prompt_is_named_by_its_line(place, capsys):
         (["--channels", "x"], "--channels"),
         (["--seed", "-1"], "seed: got -1"),
         (["--threshold", "nan"], "threshold: got nan"),
-        (["--batch-size", "0"], "batch_size: got 0"),
+        (["--batch-size", "0"], "batch-size: got 0"),
         (["--max-length", "1"], "max-length: got 1"),
         (["--dtype", "float8"], "dtype: got 'float8', takes one of auto, float32"),
         (["--device", "abacus"], "device: got 'abacus', which cannot be used"),
@@ -378,9 +421,9 @@ def test_models_that_are_not_there(models, place, capsys):
 @pytest.mark.parametrize(
     ("without", "said"),
     [
-        ("model.safetensors", "holds no weights (*.safetensors)"),
+        ("model.safetensors", "holds no weights (*.safetensors"),
         ("config.json", "holds no config.json"),
-        ("tokenizer.json", "has no usable tokenizer"),
+        ("tokenizer.json", "has no usable tokenizer; name one by --tokenizer"),
     ],
 )
 def test_folders_that_lack_something(models, place, capsys, without, said):
@@ -407,7 +450,9 @@ def test_an_unsupported_model_is_named_with_those_supported(models, place, capsy
     refused(capsys, place, [models["gpt2"]], "GPT2LMHeadModel", "FalconMambaForCausalLM")
     folder = copy(models, place)
     (folder / "config.json").write_text('{"model_type": "vit"}')
-    refused(capsys, place, [folder], "cannot be loaded: ", "AutoModelForCausalLM")
+    refused(capsys, place, [folder], "ViTModel holds no supported mixer")
+    (folder / "config.json").write_text('{"model_type": "none"}')
+    refused(capsys, place, [folder], f"model: {folder} cannot be loaded: ")
 
 
 def test_code_that_comes_with_a_model_runs_only_when_asked(

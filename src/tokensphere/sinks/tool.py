@@ -83,13 +83,14 @@ def write_report(
     lines = read_prompts(prompts)
     with replacing(out, page.FILES, "sinks.json") as folder, sources.quiet():
         code = {"trust_remote_code": trust_remote_code}
-        text = open_text(model, tokenizer, bos=bos, **code)
-        encoded = encode_prompts(text.encode, lines, max_length)
-        filler = None if replace_with is None else text.find(replace_with)
-        _check_tokens(encoded, text, filler, sources.vocabulary(model, **code))
+        size = sources.vocabulary(model, **code)
         skeleton = sources.skeleton(model, **code)
         if skeleton is not None:
             check_layers(layers, list(find_mixers(skeleton)))
+        text = open_text(model, tokenizer, bos=bos, **code)
+        encoded = encode_prompts(text.encode, lines, max_length)
+        filler = None if replace_with is None else text.find(replace_with)
+        _check_tokens(encoded, text, filler, size)
         source = sources.load(model, device=place, dtype=dtype, **code)
         data = measure_model(
             source.model,

@@ -6,6 +6,7 @@ The first families are in test_sinks_capture.py, mamba-ssm's own in test_sinks_m
 from dataclasses import replace
 
 import pytest
+import readme
 import torch
 from test_sinks_capture import FAMILIES as FIRST
 from test_sinks_capture import LENGTHS, VOCABULARY, batch, tensors
@@ -601,3 +602,19 @@ def test_every_family_is_tested_and_listed():
     seen = {find(mixer).model for mixer in mixers}
     ours = {"mamba-ssm's Mamba", "mamba-ssm's Mamba2"}  # in test_sinks_mamba_ssm.py
     assert {family.model for family in FAMILIES.values()} == seen | ours
+
+
+def test_readme_has_every_family():
+    text = readme.README.read_text("utf-8")
+    if readme.BEGIN_FAMILIES not in text:
+        pytest.skip("README has no place for the table of families")
+    assert readme.with_families(text) == text, "python tests/readme.py"
+
+
+def test_the_table_has_a_row_for_each_family():
+    rows = readme.families()[2:]
+    assert len(rows) == len({family.model for family in FAMILIES.values()})
+    for name, family in FAMILIES.items():
+        assert sum(f"| {family.model} | `{name.rpartition('.')[2]}` |" in row for row in rows) == 1
+    mask = {row.split(" | ")[0]: row.split(" | ")[-1] for row in rows}
+    assert mask["| BambaForCausalLM"] == "left, right |" and mask["| MambaVision"] == "none |"

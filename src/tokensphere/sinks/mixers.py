@@ -30,7 +30,7 @@ class Family:
         gate and beside are None.
     read_out: from mixer, gated values (B, L, D P), what is read out beside them and the model's
         dtype to the mixer's output.
-    about: in a few words, where its tensors differ from those of the first of its kind.
+    about: in a few words, how its tensors are made; a row of README's table.
     padding: sides on which its mixer can be told of padding; "right" where it takes no mask and
         padding behind the tokens is out of their reach, "" where it is not.
     directions: `reverse` of its layers.
@@ -92,29 +92,39 @@ _mambavision = Family(
     "MambaVision",
     other_mixers.mambavision,
     other_mixers.read_out_mambavision,
-    "no gate; a second branch read out beside the scan; the bias of steps twice",
+    "as Mamba, without a gate; a second branch beside the scan; the bias of steps twice",
     padding="",
 )
 
 FAMILIES = {
     "transformers.models.mamba.modeling_mamba.MambaMixer": Family(
-        "MambaForCausalLM", mamba1.mamba, _project, "steps, B and C from x_proj, a gate by silu"
+        "MambaForCausalLM",
+        mamba1.mamba,
+        _project,
+        "steps, B and C out of x_proj; an attention for each channel",
     ),
     "transformers.models.falcon_mamba.modeling_falcon_mamba.FalconMambaMixer": Family(
-        "FalconMambaForCausalLM", _falcon, _project, "steps, B and C normalised, without weights"
+        "FalconMambaForCausalLM",
+        _falcon,
+        _project,
+        "as Mamba; steps, B and C normalised, without weights",
     ),
     "transformers.models.jamba.modeling_jamba.JambaMambaMixer": Family(
-        "JambaForCausalLM", _jamba, _project, "steps, B and C normalised, with weights"
+        "JambaForCausalLM",
+        _jamba,
+        _project,
+        "as Mamba; steps, B and C normalised, with weights",
     ),
     "transformers.models.zamba.modeling_zamba.ZambaMambaMixer": Family(
         "ZambaForCausalLM",
         mamba1.zamba,
         _project,
-        "heads with x_proj and dt_proj of their own, which are groups",
+        "as Mamba; heads with an x_proj and a dt_proj each: groups of B and C",
         listens=("in_proj",),
     ),
     "transformers.models.mamba2.modeling_mamba2.Mamba2Mixer": _of_heads(
-        "Mamba2ForCausalLM", about="heads, groups, limits on steps; a norm of the gated values"
+        "Mamba2ForCausalLM",
+        about="an attention for each head; groups, limits of steps, a norm of the gated values",
     ),
     "transformers.models.bamba.modeling_bamba.BambaMixer": _of_heads(
         "BambaForCausalLM", about="as Mamba-2"
@@ -138,7 +148,7 @@ FAMILIES = {
         "mamba-ssm's Mamba",
         mamba1.mamba_ssm,
         _project,
-        "as Mamba; what the fused kernel computes inside is computed again",
+        "as Mamba; what its fused kernel computes inside is computed again",
         padding="right",
         listens=("x_proj",),
     ),
@@ -162,7 +172,7 @@ FAMILIES = {
         "tokensphere.sinks.typeseg.TypeSeg",
         other_mixers.typeseg,
         _project,
-        "both directions; a convolution around each token",
+        "as Mamba; a convolution around each token; both directions add up",
         directions=(False, True),
         listens=(),
     ),

@@ -294,6 +294,31 @@ def test_a_write_that_breaks_keeps_the_old_record(package, tmp_path, monkeypatch
     assert [entry.name for entry in tmp_path.iterdir() if entry.is_file()] == ["run.json"]
 
 
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    file = tmp_path / "new" / "data.bin"
+    with records.write_whole(file) as stream:
+        stream.write(b"first")
+        # Nobody sees what is not whole.
+        assert not file.exists()
+    assert file.read_bytes() == b"first"
+    with pytest.raises(KeyboardInterrupt), records.write_whole(file) as stream:
+        stream.write(b"sec")
+        raise KeyboardInterrupt
+    assert file.read_bytes() == b"first"
+    with records.write_whole(file) as stream:
+        stream.write(b"second")
+    assert file.read_bytes() == b"second"
+    assert [entry.name for entry in file.parent.iterdir()] == ["data.bin"]
+
+
+def test_digests_are_those_of_a_record(package, tmp_path):
+    found = records.digests(["tokensphere.formula"])
+    assert found == save(tmp_path / "run.json", 1.0).code
+    (package / "base.py").write_text("two = 3\n")
+    changed = records.digests(["tokensphere.formula"])
+    assert [name for name in found if found[name] != changed[name]] == ["tokensphere.base"]
+
+
 def test_the_commit_is_of_the_package_and_says_whether_it_was_changed(package, tmp_path):
     def git(*arguments):
         who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]

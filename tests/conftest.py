@@ -1,4 +1,7 @@
-"""The order of the tests: what takes longest first, so that parallel workers end together."""
+"""The order of the tests: what takes longest first, so that parallel workers end together.
+
+And small models for `tokensphere sinks`, made once.
+"""
 
 import json
 from pathlib import Path
@@ -20,3 +23,30 @@ def pytest_collection_modifyitems(items):
     for place, page in enumerate(sorted(seconds, key=seconds.__getitem__, reverse=True)):
         order[FOLDER / "baselines" / f"{page}.ipynb"] = place
     items.sort(key=lambda item: order.get(item.path, len(order)))
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    import sink_command
+
+    return sink_command.build(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder to work in, with prompts of 9, 7 and 5 words, and no way to a hub."""
+    from sink_command import WORDS
+
+    rows = [WORDS[:9], WORDS[4:11], WORDS[10:15]]
+    (tmp_path / "prompts.txt").write_text("\n".join(map(" ".join, rows)) + "\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    return tmp_path
+
+
+@pytest.fixture
+def slight(monkeypatch):
+    """Reports whose figures are not drawn: for what does not look at them."""
+    from tokensphere.sinks import page
+
+    monkeypatch.setattr(page, "_draw", lambda data: dict.fromkeys(page.FIGURES, "<svg></svg>"))

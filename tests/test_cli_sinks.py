@@ -10,15 +10,13 @@ import sys
 
 import pytest
 import torch
+from sink_command import copy, refused, run
 
-from tokensphere import cli, records
-from tokensphere.sinks import page, sources, table, tool
+from tokensphere import records
+from tokensphere.sinks import page, table, tool
 
 transformers = pytest.importorskip("transformers")
-tokenizers = pytest.importorskip("tokenizers")
 
-WORDS = [f"w{index}" for index in range(20)]
-SIZES = {"vocab_size": 24, "hidden_size": 16, "state_size": 4, "num_hidden_layers": 2}
 FILES = {
     "sinks.json",
     "scores.csv",
@@ -29,81 +27,6 @@ FILES = {
     "sink_score_by_position.svg",
     "attention_maps.svg",
 }
-
-
-def tokenizer():
-    """Words, with <bos> before the first as the tokenizer's own default."""
-    vocabulary = {word: index for index, word in enumerate(["<unk>", "<bos>", *WORDS])}
-    model = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
-    model.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
-    model.post_processor = tokenizers.processors.TemplateProcessing(
-        single="<bos> $A", special_tokens=[("<bos>", 1)]
-    )
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=model, bos_token="<bos>", unk_token="<unk>"
-    )
-
-
-def make(folder, model):
-    with sources.quiet():
-        model.save_pretrained(folder)
-        tokenizer().save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return {
-            "mamba": make(
-                folder / "mamba",
-                transformers.MambaForCausalLM(transformers.MambaConfig(**SIZES)),
-            ),
-            "falcon": make(
-                folder / "falcon",
-                transformers.FalconMambaForCausalLM(transformers.FalconMambaConfig(**SIZES)),
-            ),
-            "gpt2": make(
-                folder / "gpt2",
-                transformers.GPT2LMHeadModel(
-                    transformers.GPT2Config(vocab_size=24, n_embd=8, n_head=1, n_layer=1)
-                ),
-            ),
-        }
-
-
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    """A folder to work in, with prompts of 9, 7 and 5 words, and no way to a hub."""
-    rows = [WORDS[:9], WORDS[4:11], WORDS[10:15]]
-    (tmp_path / "prompts.txt").write_text("\n".join(map(" ".join, rows)) + "\n")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    return tmp_path
-
-
-def run(model, *options, prompts="prompts.txt", out="report"):
-    return cli.main(["sinks", str(model), "--prompts", prompts, "--out", out, *options])
-
-
-def refused(capsys, place, arguments, *said, prompts="prompts.txt", out="report"):
-    """Exit code 2, one line on stderr that says all of `said`, and no new file."""
-    before = sorted(place.iterdir())
-    assert run(*arguments, prompts=prompts, out=out) == 2
-    printed, err = capsys.readouterr()
-    assert printed == ""
-    assert err.startswith("tokensphere: ") and err.count("\n") == 1, err
-    for part in said:
-        assert part in err
-    assert sorted(place.iterdir()) == before
-
-
-@pytest.fixture
-def slight(monkeypatch):
-    """Reports whose figures are not drawn: for what does not look at them."""
-    monkeypatch.setattr(page, "_draw", lambda data: dict.fromkeys(page.FIGURES, "<svg></svg>"))
 
 
 class Links(html.parser.HTMLParser):
@@ -399,15 +322,6 @@ def test_bad_options_are_named(models, place, capsys, options, said):
 
 def test_a_missing_file_of_prompts(models, place, capsys):
     refused(capsys, place, [models["mamba"]], "no such file", "none.txt", prompts="none.txt")
-
-
-def copy(models, place, *without):
-    folder = place / "model"
-    folder.mkdir()
-    for entry in models["mamba"].iterdir():
-        if entry.name not in without:
-            (folder / entry.name).write_bytes(entry.read_bytes())
-    return folder
 
 
 def test_models_that_are_not_there(models, place, capsys):

@@ -37,8 +37,8 @@ __all__ = [
 DTYPES = ("auto", "float32", "float64", "bfloat16", "float16")
 """What `load` takes as dtype; "auto" is the one that the weights are stored in."""
 
-NATIVE = ("config.json", "pytorch_model.bin")
-"""The files of a checkpoint as mamba-ssm's own `save_pretrained` writes it."""
+NATIVE = ("config.json", "pytorch_model.bin", "model.safetensors")
+"""Files of a checkpoint in mamba-ssm's own layout: its config, and weights in one of two forms."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,8 @@ def check_name(name: str) -> None:
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ValueError(f"model: {name} holds no config.json")
-        if not any(folder.glob("*.safetensors")) and not _native(name):
+        bare = (folder / NATIVE[1]).is_file() and _native(name)
+        if not bare and not any(folder.glob("*.safetensors")):
             raise ValueError(
                 f"model: {name} holds no weights (*.safetensors, or pytorch_model.bin beside a "
                 "config of mamba-ssm)"

@@ -119,12 +119,12 @@ def test_checkpoints_are_as_far_apart_as_they_may_be(texts, tmp_path, monkeypatc
         "save",
         lambda file, state: saved.append(state["history"]["step"]) or save(file, state),
     )
-    train(texts, tmp_path / "far", steps=120)
-    assert saved == [120]
+    train(texts, tmp_path / "far", steps=70)
+    assert saved == [70]
     saved.clear()
     monkeypatch.setattr(lm, "PATIENCE", 0.0)
-    train(texts, tmp_path / "near", steps=120)
-    assert saved == [50, 100, 120, 120]
+    train(texts, tmp_path / "near", steps=70)
+    assert saved == [50, 70, 70]
 
 
 def test_the_model_learns_and_is_read_back(texts, tmp_path):

@@ -51,7 +51,7 @@ def write_comparison(
             :func:`tokensphere.sinks.places.replacing`.
         FileNotFoundError: there is no such report.
     """
-    places = [Path(report).resolve() for report in reports]
+    places = [_file(report).resolve() for report in reports]
     if len(set(places)) < 2 or len(set(places)) < len(places):
         raise ValueError(
             f"reports: got {len(places)}, {len(set(places))} of them different, takes at least two "
@@ -88,8 +88,7 @@ def read_report(report: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         FileNotFoundError; ValueError for what is no such document, or lacks what is compared.
     """
-    path = Path(report)
-    path = path / "sinks.json" if path.is_dir() else path
+    path = _file(report)
     if not path.is_file():
         raise FileNotFoundError(f"reports: no such report: {path}")
     try:
@@ -133,6 +132,11 @@ def comparison(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         "differ": differ,
         "same_texts": same_texts,
     }
+
+
+def _file(report: str | os.PathLike[str]) -> Path:
+    path = Path(report)
+    return path / "sinks.json" if path.is_dir() else path
 
 
 def _row(label: str, data: Mapping[str, Any]) -> dict[str, Any]:

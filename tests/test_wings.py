@@ -10,8 +10,8 @@ PACKAGE = ROOT / "src" / "tokensphere"
 
 MAY = {
     "__init__": set(),
-    "checkpoint": set(),
     "records": set(),
+    "checkpoint": {"records"},
     "rates": set(),
     "s6": set(),
     "symbolic": set(),
@@ -19,7 +19,7 @@ MAY = {
     "circle": {"flow"},
     "first_token": {"circle", "flow"},
     "other_tokens": {"first_token", "flow"},
-    "sinks": {"checkpoint", "flow", "records", "s6"},
+    "sinks": {"flow", "records", "s6"},
     "one_dimension": {"symbolic"},
     "refine": {"s6"},
     "unnormalised": {"flow"},

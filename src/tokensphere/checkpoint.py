@@ -8,28 +8,19 @@ from __future__ import annotations
 
 import os
 import pickle
-from pathlib import Path
 from typing import Any
 
 import torch
+
+from tokensphere import records
 
 __all__ = ["load", "save"]
 
 
 def save(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
     """Write `state` so that a run killed at any moment leaves the last whole file, or this one."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder, because a rename is atomic only within one file system.
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with draft.open("wb") as stream:
-            torch.save(state, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with records.write_whole(path) as stream:
+        torch.save(state, stream)
 
 
 def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from tokensphere.sinks.style import COLOURS, GREY, axes, band, estimates
 
-
 FACTORS = {
     "write": "step of the token itself",
     "decay": "steps of later tokens",

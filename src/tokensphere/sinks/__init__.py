@@ -1,5 +1,7 @@
 """Attention sinks in trained Mamba models: S6 tensors out of a model, scores, nulls, a report."""
 
+from tokensphere.sinks.ablation import Ablation, ablate
+from tokensphere.sinks.ablation_sweep import Sweep, ablation_document, sweep
 from tokensphere.sinks.capture import capture, check, each_layer, rebuild
 from tokensphere.sinks.layer import Layer
 from tokensphere.sinks.measure import LayerScores, measure
@@ -25,10 +27,14 @@ from tokensphere.sinks.verdicts import Estimate, Verdict, verdict
 
 __all__ = [
     "VARIANTS",
+    "Ablation",
     "Estimate",
     "Layer",
     "LayerScores",
+    "Sweep",
     "Verdict",
+    "ablate",
+    "ablation_document",
     "attention_map",
     "capture",
     "check",
@@ -46,6 +52,7 @@ __all__ = [
     "shuffle_tokens",
     "sink_rate",
     "sink_score",
+    "sweep",
     "uniform_importance",
     "verdict",
 ]

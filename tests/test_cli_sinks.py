@@ -147,6 +147,29 @@ def test_the_page_stands_alone_and_shows_the_numbers(models, place, capsys):
         assert page.inline(svg, page.FIGURES[name][0]) in text
 
 
+def test_an_ablation_has_its_row_and_figure(models, tmp_path):
+    """Where the document holds one: as `ablation_sweep.ablation_document` gives it."""
+    from tokensphere.sinks import ablation_sweep, report
+
+    model = transformers.MambaForCausalLM.from_pretrained(models["mamba"]).eval()
+    g = torch.Generator().manual_seed(0)
+    prompts = [torch.randint(2, 22, (8,), generator=g) for _ in range(6)]
+    data = report.measure_model(model, prompts, channels=2)
+    found = ablation_sweep.sweep(model, [torch.stack(prompts)], sinks=[])
+    data["ablation"] = ablation_sweep.ablation_document(found)
+    about = {"name": "m", "revision": None, "parameters": {}, "seconds": 0.0, "seed": 0}
+    page.write(tmp_path, data, **about, device="cpu")
+    assert {entry.name for entry in tmp_path.iterdir()} == FILES | {"ablation_by_layer.svg"}
+    assert {entry.name for entry in tmp_path.iterdir()} <= set(page.FILES)
+    text = (tmp_path / "index.html").read_text("utf-8")
+    links = Links()
+    links.feed(text)
+    assert links.tags.count("figure") == links.tags.count("svg") == 6
+    assert "Does it matter?" in text
+    layer = data["ablation"]["layers"][1]["first"]["kl"]
+    assert page._spread(layer) in text
+
+
 def test_what_the_page_quotes_is_escaped(models, place, slight):
     rows = ['{"prompt": "w1 w2 <b>&"}', '{"prompt": "w3 w4 w5"}']
     (place / "a.jsonl").write_text("\n".join(rows))

@@ -73,7 +73,12 @@ def write_comparison(
         html = page.template(COMPARISON).render(
             style=STYLE,
             kinds=KINDS,
-            figure={"alt": FIGURE[1], "caption": FIGURE[2], "svg": page.inline(drawn, FIGURE[1])},
+            figure={
+                "name": FIGURE[0],
+                "alt": FIGURE[1],
+                "caption": FIGURE[2],
+                "svg": page.inline(drawn, FIGURE[1]),
+            },
             **document,
         )
         (folder / "index.html").write_text(html, "utf-8")

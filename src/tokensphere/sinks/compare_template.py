@@ -1,8 +1,11 @@
 """The text of a comparison's page, as a Jinja template."""
 
+from tokensphere.sinks.template import FIGURE
+
 __all__ = ["COMPARISON"]
 
-COMPARISON = """\
+COMPARISON = (
+    """\
 {% macro interval(found) %}{{ found | spread }}{% endmacro %}
 {% set both = models | map(attribute="sink") | map("length") | max > 1 %}
 <!doctype html>
@@ -34,10 +37,9 @@ same prompts with the same options.</p>
 {% endif %}
 
 <h2>The first token by depth</h2>
-<figure id="first_token_by_depth">
-<div class="wide" tabindex="0" role="region" aria-label="{{ figure.alt }}">{{ figure.svg }}</div>
-<figcaption>{{ figure.caption }}</figcaption>
-</figure>
+"""
+    + FIGURE
+    + """\
 
 <h2>Verdicts</h2>
 <p class="soft">How many of the measured layers
@@ -100,3 +102,4 @@ SVG.</p>
 </body>
 </html>
 """
+)

@@ -13,7 +13,7 @@ from typing import Any
 from tokensphere import records
 from tokensphere.sinks.advice import advice
 from tokensphere.sinks.table import scores_csv
-from tokensphere.sinks.template import KINDS, STYLE, TEMPLATE
+from tokensphere.sinks.template import FIGURE, KINDS, STYLE, TEMPLATE
 from tokensphere.sinks.verdicts import LEAST_PROMPTS, MARGIN
 
 __all__ = ["FIGURES", "FILES", "inline", "painted", "render", "svg", "template", "write"]
@@ -48,7 +48,14 @@ FIGURES = {
 }
 """Alternative text and caption of each figure."""
 
-FILES = ("sinks.json", "scores.csv", "index.html", *(f"{name}.svg" for name in FIGURES))
+ABLATION = "ablation_by_layer"
+"""The figure of a report that has an ablation."""
+FILES = (
+    "sinks.json",
+    "scores.csv",
+    "index.html",
+    *(f"{name}.svg" for name in (*FIGURES, ABLATION)),
+)
 INK = "#010203"
 """Stands in matplotlib for the page's own colour of text, light or dark."""
 SERIES = "#0072b2"
@@ -98,7 +105,7 @@ def render(record: records.Record, drawn: Mapping[str, str]) -> str:
 
     Args:
         record: as :func:`write` saves it.
-        drawn: the SVG of each of FIGURES.
+        drawn: the SVG of each of FIGURES, and of ABLATION where the document has one.
     """
     verdicts = [layer["verdict"] for layer in record.data["layers"]]
     found = [verdict["kind"] or verdict["outcome"] for verdict in verdicts]
@@ -113,6 +120,7 @@ def render(record: records.Record, drawn: Mapping[str, str]) -> str:
             for name, (alt, caption) in FIGURES.items()
         ],
         largest=_largest,
+        ablation=_ablation(record.data, drawn),
         advice=advice(record.data),
         margin=MARGIN,
         least=LEAST_PROMPTS,
@@ -135,6 +143,23 @@ def template(text: str) -> Any:
     return environment.from_string(text)
 
 
+def _ablation(data: Mapping[str, Any], drawn: Mapping[str, str]) -> Any:
+    """The part of the page on it, as markup: nothing where there is none."""
+    from markupsafe import Markup
+
+    if "ablation" not in data:
+        return ""
+    from tokensphere.sinks import ablation_figures as ablation
+
+    figure = {
+        "name": ABLATION,
+        "alt": ablation.ALT,
+        "caption": ablation.CAPTION,
+        "svg": inline(drawn[ABLATION], ablation.ALT),
+    }
+    return Markup(template(ablation.ABLATION + FIGURE).render(data=data, figure=figure))
+
+
 @contextmanager
 def painted() -> Iterator[None]:
     """Figures drawn meanwhile have the page's own colour of text."""
@@ -152,13 +177,18 @@ def _draw(data: Mapping[str, Any]) -> dict[str, str]:
     from tokensphere.sinks import figures
 
     with painted():
-        return {
+        drawn = {
             "importance_by_layer": svg(figures.sinks_by_layer(data, "score")),
             "sink_rate_by_layer": svg(figures.sinks_by_layer(data, "rate")),
             "importance_by_position": svg(figures.sinks_by_position(data, "score")),
             "sink_score_by_position": svg(figures.sinks_by_position(data, "rate")),
             "attention_maps": svg(figures.attention_maps(data)),
         }
+        if "ablation" in data:
+            from tokensphere.sinks.ablation_figures import ablation_by_layer
+
+            drawn[ABLATION] = svg(ablation_by_layer(data["ablation"]))
+    return drawn
 
 
 def svg(figure: Any) -> str:

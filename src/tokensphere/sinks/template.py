@@ -2,7 +2,7 @@
 
 from tokensphere.sinks.verdicts import MARGIN
 
-__all__ = ["KINDS", "STYLE", "TEMPLATE"]
+__all__ = ["FIGURE", "KINDS", "STYLE", "TEMPLATE"]
 
 KINDS = {
     "position": ("sink of the position", "whichever token stands first"),
@@ -12,6 +12,13 @@ KINDS = {
     "undecided": ("not decided", "the interval holds both a sink and none"),
 }
 """A sink's kind, or another outcome -> its words, and what they mean."""
+
+FIGURE = """\
+<figure id="{{ figure.name }}">
+<div class="wide" tabindex="0" role="region" aria-label="{{ figure.alt }}">{{ figure.svg }}</div>
+<figcaption>{{ figure.caption }}</figcaption>
+</figure>
+"""
 
 STYLE = """\
 :root {
@@ -62,7 +69,8 @@ code { font-size: .9em; }
 .next code { white-space: nowrap; }
 """
 
-TEMPLATE = """\
+TEMPLATE = (
+    """\
 {% macro side(reverse) %}{{ "backward" if reverse else "forward" }}{% endmacro %}
 {% set both = data.directions | length > 1 %}
 {% set variants = ["raw", "softmax", "absolute"] %}
@@ -136,12 +144,12 @@ them, in at least that share of the prompts.</p>
 
 <h2>Figures</h2>
 {% for figure in figures %}
-<figure id="{{ figure.name }}">
-<div class="wide" tabindex="0" role="region" aria-label="{{ figure.alt }}">{{ figure.svg }}</div>
-<figcaption>{{ figure.caption }}</figcaption>
-</figure>
+"""
+    + FIGURE
+    + """\
 {% endfor %}
 
+{{ ablation }}
 <h2>Layer by layer</h2>
 <p class="soft">Verdicts rest on the absolute scores, which no scale of the tensors moves.
 Uniform attention gives the first token {{ data.uniform.mean[0] | number }}; an excess below
@@ -285,3 +293,4 @@ also in <code>scores.csv</code>, its figures beside it as SVG.</p>
 </body>
 </html>
 """
+)

@@ -10,12 +10,12 @@ from tokensphere.paper.figures import sink_tables as tables
 from tokensphere.sinks import uniform_importance
 
 
-def layer(index, raw, shuffled, share, rate, kind="none", reverse=False):
+def layer(index, raw, shuffled, share, rate, kind=None, reverse=False):
     """A layer of `scores` in a record: the first token alone."""
     return {
         "index": index,
         "reverse": reverse,
-        "verdict": {"kind": kind},
+        "verdict": {"outcome": "sink" if kind else "uniform", "kind": kind},
         "scores": {"raw": {"mean": [raw]}, "absolute": {"mean": [share]}},
         "nulls": {"shuffled": {"raw": {"score": {"mean": shuffled}}}},
         "rates": {"raw": {"after_threshold": {"mean": [rate]}}},

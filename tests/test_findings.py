@@ -89,7 +89,7 @@ def test_shares_on_the_circle():
 def test_sinks():
     scores = {name: found["scores"] for name, found in data("attention_sinks.json").items()}
     sinks = {
-        name: sum(layer["verdict"]["kind"] != "none" for layer in found["layers"])
+        name: sum(layer["verdict"]["outcome"] == "sink" for layer in found["layers"])
         for name, found in scores.items()
     }
     assert sinks == {"typeseg": 2, "without BOS": 0, "with BOS": 0}

@@ -51,7 +51,7 @@ def first_share(layer: Mapping[str, Any]) -> float:
 
 def sink_layers(scores: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The layers of `scores` that have a sink by :func:`tokensphere.sinks.verdict`."""
-    return [layer for layer in scores["layers"] if layer["verdict"]["kind"] != "none"]
+    return [layer for layer in scores["layers"] if layer["verdict"]["outcome"] == "sink"]
 
 
 def found_sinks(found: Found, caption: str = "") -> Markdown:

@@ -44,6 +44,23 @@ def test_each_layer_and_all_over_as_many_tokens_behind_each():
                 assert not bool(getattr(want, name)[0, window].isnan().any())
 
 
+def test_some_of_the_layers():
+    model, prompts = build(six_layers), ids(2, 8)
+    names = list(find_mixers(model))
+    whole = sweep(model, [prompts])
+    found = sweep(model, [prompts], layers=[names[4], names[1]], sinks=[(names[4], False)])
+    assert found.layers == ((names[1], False), (names[4], False))
+    assert found.sinks == (1,) and found.drawn == ((0,),)
+    for name, value in found.alone.items():
+        assert torch.equal(value, whole.alone[name][[1, 4]])
+    window = slice(1, 1 + 8 - 2 - 4)
+    want = ablate(model, prompts, layers=[names[1], names[4]])
+    torch.testing.assert_close(found.together["kl"][0], want.kl[:, window].mean(1))
+    torch.testing.assert_close(found.own, want.before[:, window].mean(1))
+    with pytest.raises(ValueError, match="^layers: got nothing, takes names of mixers"):
+        sweep(model, [prompts], layers=["nothing"])
+
+
 def test_padding_on_either_side_changes_nothing():
     model, long, short = build("mamba2"), ids(1, 12), ids(1, 7, seed=1)
     alone = sweep(model, [long, short])
@@ -116,6 +133,7 @@ def test_the_document():
     data = json.loads(json.dumps(ablation_document(found, scores.exp()), allow_nan=False))
     assert data["prompts"] == 5 and data["tokens"] == [3, 3] and data["measures"] == ["kl", "loss"]
     assert [layer["index"] for layer in data["layers"]] == list(range(6))
+    assert data["loss"]["mean"] == pytest.approx(float(found.own.mean()), rel=1e-4)
     layer, changes = data["layers"][4], found.alone["loss"][4]
     excess = changes[0] - changes[1:].mean(0)
     assert layer["excess"]["loss"]["mean"] == pytest.approx(float(excess.mean()), rel=1e-4)

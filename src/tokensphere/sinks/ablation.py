@@ -30,7 +30,7 @@ from tokensphere.sinks.batch import Inputs, read_inputs
 from tokensphere.sinks.scores import interval
 from tokensphere.sinks.walk import find_mixers
 
-__all__ = ["Ablation", "ablate", "compare"]
+__all__ = ["Ablation", "ablate", "compare", "mixer_names"]
 
 ROOM = 2**24
 """Logits that are compared at once, in float64."""
@@ -120,7 +120,7 @@ def ablate(
     """
     if isinstance(position, bool) or not isinstance(position, int):
         raise ValueError(f"position: got {position!r}, takes an integer")
-    names = _names(model, layers)
+    names = mixer_names(model, layers)
 
     def keys(lengths: Tensor) -> Tensor:
         short = int(lengths.min())
@@ -202,7 +202,8 @@ def _estimate(values: Tensor, confidence: float) -> dict[str, float]:
     return {"mean": float(values.nanmean()), "low": float(low), "high": float(high)}
 
 
-def _names(model: nn.Module, layers: str | Collection[str] | None) -> list[str]:
+def mixer_names(model: nn.Module, layers: str | Collection[str] | None) -> list[str]:
+    """The names of the mixers asked for; raises ValueError for one that there is not."""
     mixers = find_mixers(model)
     if layers is None:
         return list(mixers)

@@ -94,7 +94,8 @@ run, and what the model then says is compared with what it says by itself.
 change to each.{% endif %}</p>
 <p class="soft">Nats a token: mean over {{ ablation.prompts }} prompts [95% interval; of a layer's
 excess {{ (100 * ablation.confidence) | number(5) }}%]. The excess is over the mean of
-{{ ablation.later }} later tokens, prompt by prompt.</p>
+{{ ablation.later }} later tokens, prompt by prompt.{% if ablation.loss %} The model's own loss
+there is {{ ablation.loss | spread }}.{% endif %}</p>
 <div class="wide" tabindex="0" role="region" aria-label="What ablating the first token changes">
 <table>
 <tr><th scope="col">layers</th>{% if two %}<th scope="col">reads</th>{% endif %}

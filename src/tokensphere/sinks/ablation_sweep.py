@@ -27,7 +27,7 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from tokensphere.sinks.ablation import Ablation, compare
+from tokensphere.sinks.ablation import Ablation, compare, mixer_names
 from tokensphere.sinks.answers import Answers, Keys, answers
 from tokensphere.sinks.batch import Inputs
 from tokensphere.sinks.scores import interval
@@ -54,6 +54,8 @@ class Sweep:
         counted: which tokens are: as many "behind" each ablated one, "all", or "one" answer of a
             model that gives one for a sequence.
         tokens: how many of each prompt, (S,).
+        own: the model's own loss over those behind the first token, (S,), nats; None where there
+            are no labels.
         alone: each layer by itself, (E, 1 + J, S): its first token, then the later ones.
         together: all layers at once, (1 + J, S).
         sinks: indices of the layers with a sink, and `with_sink`: those at once, (1 + J, S); None
@@ -65,6 +67,7 @@ class Sweep:
     layers: tuple[Direction, ...]
     counted: str
     tokens: Tensor
+    own: Tensor | None
     alone: Changes
     together: Changes
     sinks: tuple[int, ...]
@@ -89,6 +92,7 @@ def sweep(
     model: nn.Module,
     batches: Iterable[Inputs],
     *,
+    layers: Collection[str] | None = None,
     sinks: Collection[Direction] = (),
     later: int = 3,
     draws: int = 10,
@@ -103,7 +107,8 @@ def sweep(
     Args:
         model, batches: as :func:`tokensphere.sinks.ablate` takes a model and a batch of prompts, of
             at least `least_tokens(later)` tokens each.
-        sinks: the layers that have a sink, each a mixer's name and whether it reads from the end.
+        layers: names of the mixers to ablate, None for all: "all layers" are then these.
+        sinks: those that have a sink, each a mixer's name and whether it reads from the end.
         later: how many later tokens.
         draws: how many times to draw other layers, all different; all choices where there are no
             more.
@@ -116,13 +121,14 @@ def sweep(
     for name, value, least in (("later", later, 1), ("draws", draws, 1), ("seed", seed, 0)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"{name}: got {value!r}, takes an integer >= {least}")
+    names = mixer_names(model, layers)
     parts = []
     for batch in batches:
         own = answers(model, batch)
         if not parts:
-            layers = own.directions
-            chosen, drawn = _groups(layers, sinks, draws, seed)
-        parts.append(_ablated(model, batch, own, chosen, drawn, later))
+            found = tuple(layer for layer in own.directions if layer[0] in names)
+            chosen, drawn = _groups(found, sinks, draws, seed)
+        parts.append(_ablated(model, batch, own, found, chosen, drawn, later))
     if not parts:
         raise ValueError("batches: there is none")
 
@@ -131,10 +137,12 @@ def sweep(
             return None
         return {name: torch.cat([part[key][name] for part in parts], -1) for name in parts[0][key]}
 
+    counted = joined("counted")
     return Sweep(
-        layers,
+        found,
         "one" if own.batch is None else "behind" if own.causal else "all",
-        torch.cat([part["tokens"] for part in parts]),
+        counted["tokens"],
+        counted.get("own"),
         joined("alone"),
         joined("together"),
         chosen,
@@ -158,6 +166,8 @@ def ablation_document(found: Sweep, scores: Tensor | None = None) -> dict[str, A
         prompts: how many. later: tokens a prompt. counted: as of :class:`Sweep`, and tokens: how
             many of a prompt, least and most.
         confidence: of the layers' excess.
+        loss: the model's own over the tokens behind the first one, mean, low and high; None where
+            there are no labels.
         measures: "kl", and "loss" where there are labels; by these below, mean, low and high each.
         layers: for each name, reverse, index (counts mixers), first, later, excess.
         all: first, later and excess of all layers at once.
@@ -185,6 +195,7 @@ def ablation_document(found: Sweep, scores: Tensor | None = None) -> dict[str, A
         "tokens": [int(found.tokens.min()), int(found.tokens.max())],
         "counted": found.counted,
         "confidence": round(confidence, 8),
+        "loss": None if found.own is None else _estimates({"own": found.own})["own"],
         "measures": list(found.together),
         "layers": layers,
         "all": _nulls(found.together),
@@ -200,35 +211,40 @@ def _ablated(
     model: nn.Module,
     batch: Inputs,
     own: Answers,
+    layers: Sequence[Direction],
     chosen: Sequence[int],
     drawn: Sequence[Sequence[int]],
     later: int,
 ) -> dict[str, Any]:
     """What :class:`Sweep` holds, of one batch."""
-    tokens: list[Tensor] = []
+    counted: dict[str, Tensor] = {}
 
     def run(which: Iterable[int], step: int) -> dict[str, Tensor]:
-        plan = _plan([own.directions[number] for number in which], step, later)
+        plan = _plan([layers[number] for number in which], step, later)
         keys = next(iter(plan.values()))
         ablation = compare(own, answers(model, batch, plan), keys)
-        counted = _counted(ablation, own, keys)
-        tokens.append(counted.sum(1))
-        return {
-            name: torch.where(counted, value, torch.nan).nanmean(1)
-            for name, value in (("kl", ablation.kl), ("loss", ablation.loss))
-            if value is not None
-        }
+        mask = _counted(ablation, own, keys)
+
+        def mean(value: Tensor) -> Tensor:
+            return torch.where(mask, value, torch.nan).nanmean(1)
+
+        if not counted:  # the first token's, of whichever layer
+            counted["tokens"] = mask.sum(1)
+            if ablation.before is not None:
+                counted["own"] = mean(ablation.before)
+        changes = {"kl": ablation.kl, "loss": ablation.loss}
+        return {name: mean(value) for name, value in changes.items() if value is not None}
 
     def steps(which: Collection[int]) -> dict[str, Tensor]:
         return _stack([run(which, step) for step in range(1 + later)])
 
-    every = range(len(own.directions))
+    every = range(len(layers))
     return {
         "alone": _stack([steps([number]) for number in every]),
         "together": steps(every),
         "with_sink": steps(chosen) if chosen else None,
         "random": _stack([run(which, 0) for which in drawn]) if drawn else None,
-        "tokens": tokens[0],
+        "counted": counted,
     }
 
 

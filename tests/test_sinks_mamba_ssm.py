@@ -224,6 +224,8 @@ MAMBA2 = MAMBA | {
 }
 OPTIONS = {
     "mamba": MAMBA,
+    "mamba-defaults": {"d_model": 24, "n_layer": 2, "vocab_size": 37},
+    "mamba2-defaults": MAMBA2 | {"d_model": 32, "ssm_cfg": {"layer": "Mamba2"}},
     "mamba-options": MAMBA
     | {
         "ssm_cfg": {

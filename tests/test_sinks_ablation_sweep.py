@@ -14,7 +14,8 @@ from torch import nn
 
 from tokensphere.sinks.ablation import ablate
 from tokensphere.sinks.ablation_figures import ABLATION, ablation_by_layer
-from tokensphere.sinks.ablation_sweep import ablation_document, least_tokens, sweep
+from tokensphere.sinks.ablation_report import ablation_document
+from tokensphere.sinks.ablation_sweep import least_tokens, sweep
 from tokensphere.sinks.walk import find_mixers
 
 transformers = pytest.importorskip("transformers")
@@ -51,6 +52,7 @@ def test_some_of_the_layers():
     found = sweep(model, [prompts], layers=[names[4], names[1]], sinks=[(names[4], False)])
     assert found.layers == ((names[1], False), (names[4], False))
     assert found.sinks == (1,) and found.drawn == ((0,),)
+    assert [layer["index"] for layer in ablation_document(found)["layers"]] == [1, 4]
     for name, value in found.alone.items():
         assert torch.equal(value, whole.alone[name][[1, 4]])
     window = slice(1, 1 + 8 - 2 - 4)
@@ -140,13 +142,14 @@ def test_the_document():
     # Half the width of Student's interval at 1 - 0.05 / 6, of 5 prompts.
     half = 4.851 * float(excess.std()) / 5**0.5
     assert layer["excess"]["loss"]["high"] == pytest.approx(float(excess.mean()) + half, rel=1e-3)
-    assert data["correlation"]["kl"]["prompts"]["mean"] == 1
+    assert data["correlation"]["excess"]["kl"]["prompts"]["mean"] == 1
+    assert data["correlation"]["first"]["kl"]["prompts"]["mean"] < 1
     # Of the loss the layers' order is another: the coefficient of six ranks by hand.
     ranks = [
         value.argsort().argsort() for value in (scores.exp().mean(0), found.excess["loss"].mean(1))
     ]
     rho = 1 - 6 * float((ranks[0] - ranks[1]).square().sum()) / (6 * 35)
-    across = data["correlation"]["loss"]["layers"]
+    across = data["correlation"]["excess"]["loss"]["layers"]
     assert across["mean"] == pytest.approx(rho, abs=1e-4)
     # Fisher: 1.96 / sqrt(6 - 3) on either side of artanh.
     ends = [math.tanh(math.atanh(rho) + side * 1.959964 / 3**0.5) for side in (-1, 1)]

@@ -1,6 +1,6 @@
 """What ablating the first token's key does, layer by layer: the figure and the text of a report.
 
-Drawn from the document that :func:`tokensphere.sinks.ablation_sweep.ablation_document` gives.
+Drawn from the document that :func:`tokensphere.sinks.ablation_report.ablation_document` gives.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ def ablation_by_layer(data: Mapping[str, Any]) -> Figure:
     A row of axes for each measure, a column for each direction.
 
     Args:
-        data: of `sinks.ablation_sweep.ablation_document`.
+        data: of `sinks.ablation_report.ablation_document`.
     """
     measures = data["measures"]
     sides = sorted({layer["reverse"] for layer in data["layers"]})
@@ -133,8 +133,8 @@ divergence {{ ablation.sinks.random.excess.kl | spread }}.</p>
 {% endif %}
 {% if ablation.correlation %}
 <p>Over layers, the rank correlation of the first token's score with the excess of its divergence,
-prompt by prompt: {{ ablation.correlation.kl.prompts | spread }}; of the layers' means:
-{{ ablation.correlation.kl.layers | spread }}.</p>
+prompt by prompt: {{ ablation.correlation.excess.kl.prompts | spread }}; of the layers' means:
+{{ ablation.correlation.excess.kl.layers | spread }}.</p>
 {% endif %}
 {% endif %}
 """

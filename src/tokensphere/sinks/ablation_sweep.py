@@ -24,20 +24,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor, nn
 
 from tokensphere.sinks.ablation import Ablation, compare, mixer_names
 from tokensphere.sinks.answers import Answers, Keys, answers
 from tokensphere.sinks.batch import Inputs
-from tokensphere.sinks.scores import interval
-from tokensphere.sinks.theory import correlation
 
-__all__ = ["Sweep", "ablation_document", "least_tokens", "sweep"]
-
-DIGITS = 5
-SIGNIFICANCE = 0.05
-"""Chance that some layer's excess is taken for one where there is none, after Bonferroni."""
+__all__ = ["Changes", "Sweep", "excess", "least_tokens", "sweep"]
 
 Direction = tuple[str, bool]
 """A mixer's name, and whether it reads from the end: what a layer is here."""
@@ -50,7 +43,7 @@ class Sweep:
     """Changes of what a model says, for S prompts; J later tokens.
 
     Attributes:
-        layers: the E layers, in the order they run.
+        layers: the E layers, in the order they run, and `indices` of their mixers in the model.
         counted: which tokens are: as many "behind" each ablated one, "all", or "one" answer of a
             model that gives one for a sequence.
         tokens: how many of each prompt, (S,).
@@ -65,6 +58,7 @@ class Sweep:
     """
 
     layers: tuple[Direction, ...]
+    indices: tuple[int, ...]
     counted: str
     tokens: Tensor
     own: Tensor | None
@@ -78,7 +72,7 @@ class Sweep:
     @property
     def excess(self) -> Changes:
         """Each layer's first token over the mean of its later ones, (E, S)."""
-        return _excess(self.alone)
+        return excess(self.alone)
 
 
 def least_tokens(later: int = 3) -> int:
@@ -138,8 +132,10 @@ def sweep(
         return {name: torch.cat([part[key][name] for part in parts], -1) for name in parts[0][key]}
 
     counted = joined("counted")
+    order = list(dict.fromkeys(name for name, _ in own.directions))
     return Sweep(
         found,
+        tuple(order.index(name) for name, _ in found),
         "one" if own.batch is None else "behind" if own.causal else "all",
         counted["tokens"],
         counted.get("own"),
@@ -152,59 +148,9 @@ def sweep(
     )
 
 
-def ablation_document(found: Sweep, scores: Tensor | None = None) -> dict[str, Any]:
-    """A sweep as JSON values: what a report's row and figure need.
-
-    Means are over prompts with 95% intervals, None for what no number is. Those of the layers'
-    excess have the `confidence` that is left for each when there are so many.
-
-    Args:
-        scores: each prompt's score of each layer's first token, (S, E), such as its "absolute"
-            importance; None to leave the correlation out.
-
-    Returns:
-        prompts: how many. later: tokens a prompt. counted: as of :class:`Sweep`, and tokens: how
-            many of a prompt, least and most.
-        confidence: of the layers' excess.
-        loss: the model's own over the tokens behind the first one, mean, low and high; None where
-            there are no labels.
-        measures: "kl", and "loss" where there are labels; by these below, mean, low and high each.
-        layers: for each name, reverse, index (counts mixers), first, later, excess.
-        all: first, later and excess of all layers at once.
-        sinks: None without; layers (places in `layers`), together (first, later and excess of them
-            at once), random (draws; change: the mean over draws; excess: of those with a sink over
-            it; None where there are too few others), alone (mean over those with a sink of the
-            change of each alone, minus the mean over the others; None without others).
-        correlation: Spearman's of the layers' scores with their excess, by measure: `prompts`, that
-            of each prompt, mean over them; and `layers`, that of the layers' means with Fisher's
-            interval, as if layers were independent draws; None without scores, or with one layer.
-
-    Raises:
-        ValueError: scores of another shape, or not finite.
-    """
-    names = list(dict.fromkeys(name for name, _ in found.layers))
-    confidence = 1 - SIGNIFICANCE / len(found.layers)
-    layers = []
-    for number, (name, reverse) in enumerate(found.layers):
-        changes = {measure: value[number] for measure, value in found.alone.items()}
-        entry = {"name": name, "reverse": reverse, "index": names.index(name)}
-        layers.append(entry | _nulls(changes, confidence))
-    return {
-        "prompts": len(found.tokens),
-        "later": next(iter(found.together.values())).shape[0] - 1,
-        "tokens": [int(found.tokens.min()), int(found.tokens.max())],
-        "counted": found.counted,
-        "confidence": round(confidence, 8),
-        "loss": None if found.own is None else _estimates({"own": found.own})["own"],
-        "measures": list(found.together),
-        "layers": layers,
-        "all": _nulls(found.together),
-        "sinks": _with_sink(found),
-        "correlation": _correlations(found, scores),
-    }
-
-
-# The runs.
+def excess(changes: Changes) -> dict[str, Tensor]:
+    """The first token's changes over the mean of the later ones', (..., S), of (..., 1 + J, S)."""
+    return {name: value[..., 0, :] - value[..., 1:, :].mean(-2) for name, value in changes.items()}
 
 
 def _ablated(
@@ -302,95 +248,3 @@ def _groups(
 
 def _stack(changes: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.stack([each[name] for each in changes]) for name in changes[0]}
-
-
-# The document.
-
-
-def _nulls(changes: Changes, confidence: float = 0.95) -> dict[str, Any]:
-    """first, later and excess of changes (1 + J, S)."""
-    parts = {
-        "first": {name: value[0] for name, value in changes.items()},
-        "later": {name: value[1:].mean(0) for name, value in changes.items()},
-    }
-    found = {part: _estimates(values) for part, values in parts.items()}
-    return {**found, "excess": _estimates(_excess(changes), confidence)}
-
-
-def _excess(changes: Changes) -> dict[str, Tensor]:
-    """(..., S), of changes (..., 1 + J, S)."""
-    return {name: value[..., 0, :] - value[..., 1:, :].mean(-2) for name, value in changes.items()}
-
-
-def _with_sink(found: Sweep) -> dict[str, Any] | None:
-    if found.with_sink is None:
-        return None
-    first = {name: value[0] for name, value in found.with_sink.items()}
-    random = None
-    if found.random is not None:
-        change = {name: value.mean(0) for name, value in found.random.items()}
-        over = {name: first[name] - change[name] for name in change}
-        random = {
-            "draws": len(found.drawn),
-            "change": _estimates(change),
-            "excess": _estimates(over),
-        }
-    has = torch.tensor([number in found.sinks for number in range(len(found.layers))])
-    alone = None
-    if not bool(has.all()):
-        means = {
-            name: value[has, 0].mean(0) - value[~has, 0].mean(0)
-            for name, value in found.alone.items()
-        }
-        alone = _estimates(means)
-    return {
-        "layers": list(found.sinks),
-        "together": _nulls(found.with_sink),
-        "random": random,
-        "alone": alone,
-    }
-
-
-def _correlations(found: Sweep, scores: Tensor | None) -> dict[str, Any] | None:
-    if scores is None or len(found.layers) < 2:
-        return None
-    takes = (len(found.tokens), len(found.layers))
-    if scores.shape != takes:
-        raise ValueError(f"scores: shape {tuple(scores.shape)}, takes {takes}")
-    if not bool(scores.isfinite().all()):
-        raise ValueError("scores: holds NaN or infinity")
-    return {
-        name: {
-            "prompts": _rounded(vars(correlation(scores, value.T))),
-            "layers": _rounded(_across(scores.double().mean(0), value.mean(1))),
-        }
-        for name, value in found.excess.items()
-    }
-
-
-def _across(scores: Tensor, changes: Tensor) -> dict[str, float]:
-    """Spearman's coefficient of layers, (E,) each, with Fisher's interval."""
-    ranks = [stats.rankdata(value.numpy()) for value in (scores, changes)]
-    if min(map(np.ptp, ranks)) == 0:
-        return dict.fromkeys(("mean", "low", "high"), math.nan)
-    found = stats.pearsonr(*ranks)
-    low, high = found.confidence_interval() if len(scores) > 3 else (math.nan, math.nan)
-    return {"mean": found.statistic, "low": low, "high": high}
-
-
-def _estimates(changes: Changes, confidence: float = 0.95) -> dict[str, Any]:
-    """Means over prompts, (S,), with their intervals."""
-    found = {}
-    for name, values in changes.items():
-        low, high = interval(values, confidence)
-        found[name] = _rounded({"mean": values.nanmean(), "low": low, "high": high})
-    return found
-
-
-def _rounded(numbers: Mapping[str, Any]) -> dict[str, float | None]:
-    """Of DIGITS digits, None for NaN: more digits than intervals bear cost space."""
-    values = {name: float(value) for name, value in numbers.items()}
-    return {
-        name: None if math.isnan(value) else float(f"{value:.{DIGITS}g}")
-        for name, value in values.items()
-    }

@@ -47,16 +47,17 @@ def change(
         whole, left = whole + mixed, left + (mixed - taken)
     beside = None if first.beside is None else first.beside.mT
     with loaded(mixer):
-        change = family.read_out(mixer, left.mT, beside, seen.hidden.dtype)
-        change = change - family.read_out(mixer, whole.mT, beside, seen.hidden.dtype)
+        moved, own = (
+            family.read_out(mixer, value.mT, beside, first.u.dtype) for value in (left, whole)
+        )
+    difference = moved - own
     if batch.mask is None:
-        return change
-    places = torch.arange(batch.length, device=change.device) - batch.first[:, None].to(
-        change.device
-    )
+        return difference
+    start = batch.first.to(difference.device)
+    places = torch.arange(batch.length, device=difference.device) - start[:, None]
     inside = (places >= 0) & (places < first.lengths[:, None])
-    moved = gather(change.mT, places.clamp(0, change.shape[1] - 1)).mT
-    return torch.where(inside[..., None], moved, 0)
+    placed = gather(difference.mT, places.clamp(0, difference.shape[1] - 1)).mT
+    return torch.where(inside[..., None], placed, 0)
 
 
 def _mixed(layer: Layer) -> Tensor:

@@ -36,7 +36,8 @@ from torch import Tensor, nn
 
 from tokensphere import records
 from tokensphere.paper.experiments.sinks import RUNS, load
-from tokensphere.sinks.ablation_sweep import Sweep, ablation_document, sweep
+from tokensphere.sinks.ablation_report import ablation_document
+from tokensphere.sinks.ablation_sweep import Sweep, sweep
 from tokensphere.sinks.measure import measure
 from tokensphere.sinks.nulls import uniform_importance
 from tokensphere.sinks.scores import interval
@@ -76,7 +77,7 @@ def matter(
         size: prompts that go through the model at once.
 
     Returns:
-        what :func:`tokensphere.sinks.ablation_sweep.ablation_document` does, and besides
+        what :func:`tokensphere.sinks.ablation_report.ablation_document` does, and besides
         uniform: the score under uniform attention;
         scores: of each layer, in its order, mean, low and high over prompts;
         primary: the correlation, mean, low and high at the `confidence` of one of three, and its

@@ -147,6 +147,19 @@ def test_the_page_stands_alone_and_shows_the_numbers(models, place, capsys):
         assert page.inline(svg, page.FIGURES[name][0]) in text
 
 
+@pytest.mark.parametrize("options", [["--max-length", "400"], []])
+def test_room_is_made_for_all_that_is_written(models, place, monkeypatch, options):
+    """More than a report takes, and not many times as much; maps are drawn of few tokens."""
+    text = "\n".join(" ".join(f"w{(i * j) % 20}" for j in range(1, 400)) for i in range(1, 13))
+    (place / "prompts.txt").write_text(text)
+    asked = []
+    real = tool.replacing
+    monkeypatch.setattr(tool, "replacing", lambda *args: asked.append(args[-1]) or real(*args))
+    assert run(models["mamba"], "--channels", "1", *options) == 0
+    size = sum(entry.stat().st_size for entry in (place / "report").iterdir())
+    assert size < asked[0] < 8 * size
+
+
 def test_an_ablation_has_its_row_and_figure(models, tmp_path):
     """Where the document holds one: as `ablation_sweep.ablation_document` gives it."""
     from tokensphere.sinks import ablation_sweep, report

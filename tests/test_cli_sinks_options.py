@@ -231,7 +231,9 @@ def test_a_checkpoint_of_mamba_ssm_is_read_as_such(models, place, slight, capsys
         ["--max-length", "0"],
         ["--dtype", "half"],
         ["--device", "abacus"],
+        ["--seed", "99999999999999999999"],
         ["--layers", "7"],
+        ["--layers", "0-9999999999"],
         ["--layers", "backbone.layers.7.mixer"],
         ["--tokenizer", "./none"],
         ["--replace-with", "nothing"],
@@ -262,6 +264,21 @@ def test_prompts_places_and_kinds_too(models, place, capsys, monkeypatch):
     ):
         (place / "prompts.txt").write_bytes(content)
         refused(capsys, place, [models["mamba"]], said)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "is not a valid JSON file"),
+        ("[]", "cannot be loaded"),
+        ('{"model_type": "mamba", "vocab_size": "a"}', "Field 'vocab_size' expected int, got str"),
+    ],
+)
+def test_a_config_that_is_none(models, place, capsys, content, said):
+    folder = copy(models, place)
+    (folder / "config.json").write_text(content)
+    refused(capsys, place, [folder], f"model: {folder} cannot be loaded: ", said)
+    refused(capsys, place, [""], "model: got no name")
 
 
 def test_weights_that_are_no_numbers_are_named_by_their_layer(models, place, capsys):

@@ -16,7 +16,7 @@ FILES = ("key", "more")
 
 
 def replacing(out):
-    return places.replacing(out, FILES, "key")
+    return places.replacing(out, FILES, "key", room=2**12)
 
 
 def write(out, content):
@@ -26,11 +26,6 @@ def write(out, content):
 
 def names(folder):
     return sorted(entry.name for entry in folder.iterdir())
-
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch):
-    monkeypatch.setattr(places, "ROOM", 2**12)
 
 
 def test_a_folder_appears_whole_and_replaces_its_former_one(tmp_path):

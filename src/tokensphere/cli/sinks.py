@@ -9,6 +9,7 @@ from typing import Any
 
 from tokensphere.cli.errors import InputError
 
+MOST_LAYERS = 100_000
 COMPARE = "sinks compare"
 """The parser's name for what is typed as two words: the first word alone takes a model."""
 
@@ -210,6 +211,8 @@ def _layers(text: str) -> list[int | str] | None:
         if all(number.isdecimal() for number in numbers):
             if int(numbers[0]) > int(numbers[1]):
                 raise InputError(f"layers: got {part!r}, which ends before it starts")
+            if int(numbers[1]) >= MOST_LAYERS:
+                raise InputError(f"layers: got {part!r}, takes numbers below {MOST_LAYERS}")
             chosen.extend(range(int(numbers[0]), int(numbers[1]) + 1))
         elif part.replace(".", "_").isidentifier():  # a module's name within its model
             chosen.append(part)

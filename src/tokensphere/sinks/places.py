@@ -24,12 +24,14 @@ import filelock  # torch needs it too
 
 __all__ = ["ROOM", "replacing"]
 
-ROOM = 8 * 2**20
-"""Bytes that must be there to be written: a report of 64 layers takes 5 MB."""
+ROOM = 2**20
+"""Bytes that must be there to be written, where nothing says how many will be."""
 
 
 @contextmanager
-def replacing(out: str | os.PathLike[str], files: Collection[str], key: str) -> Iterator[Path]:
+def replacing(
+    out: str | os.PathLike[str], files: Collection[str], key: str, room: int = ROOM
+) -> Iterator[Path]:
     """An empty folder that takes the place of `out` at the end, unless an exception is raised.
 
     Meanwhile SIGTERM and SIGHUP, unless they are handled or ignored already, raise SystemExit with
@@ -38,6 +40,7 @@ def replacing(out: str | os.PathLike[str], files: Collection[str], key: str) -> 
     Args:
         out: a folder, new or empty, or a former one of the same kind, which is replaced.
         files: the names that a folder of this kind may hold, and `key`, the one that it must.
+        room: bytes that will be written; so many are, and deleted, before the work begins.
 
     Raises:
         ValueError: `out` is a file, a mount point, the folder that the process works in, or a
@@ -48,7 +51,7 @@ def replacing(out: str | os.PathLike[str], files: Collection[str], key: str) -> 
     _check(out, files, key)
     with _leaving_on_signals():
         _clean(out)
-        draft, lock = _draft(out)
+        draft, lock = _draft(out, room)
         try:
             yield draft / "new"
             _check(out, files, key)  # hours may have passed
@@ -102,7 +105,7 @@ def _clean(out: Path) -> None:
             continue
 
 
-def _draft(out: Path) -> tuple[Path, Any]:
+def _draft(out: Path, room: int) -> tuple[Path, Any]:
     """A draft with its lock; what cannot be created, filled or renamed there shows now."""
     made = None
     try:
@@ -117,7 +120,7 @@ def _draft(out: Path) -> tuple[Path, Any]:
         (draft / "new").mkdir()
         with (draft / "probe").open("wb") as stream:
             # Random, for a file system that would pack zeros.
-            stream.write(os.urandom(ROOM))
+            stream.write(os.urandom(room))
             stream.flush()
             os.fsync(stream.fileno())
         (draft / "probe").unlink()

@@ -53,7 +53,10 @@ def read_prompts(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
             raise FileNotFoundError(f"prompts: no such file: {path}")
         if path.is_dir():
             raise ValueError(f"prompts: {path} is a folder, takes a file")
-        content = path.read_bytes()
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise OSError(f"prompts: {path} cannot be read: {error.strerror}") from None
     try:
         # Not splitlines: a form feed within a prompt ends no line.
         lines = re.split("\r\n|\n|\r", content.decode("utf-8-sig"))

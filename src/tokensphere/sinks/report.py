@@ -40,6 +40,7 @@ CHECK_TOKENS = 16
 MAPS = 6
 MAP_TOKENS = 64
 """Attention maps show so many layers and tokens at most: more cannot be told apart on a page."""
+MOST_SEEDS = 2**60  # torch's generators take 64 bits, and a seed makes several streams
 SIGNIFICANCE = 0.05
 """Chance that some layer without a sink gets one: divided among the layers, after Bonferroni."""
 
@@ -209,6 +210,8 @@ def check_options(*, channels: int | None, seed: int, threshold: float, batch_si
     ):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"{name}: got {value!r}, takes an integer >= {least}")
+    if seed >= MOST_SEEDS:
+        raise ValueError(f"seed: got {seed}, takes an integer below {MOST_SEEDS}")
     if not math.isfinite(threshold):
         raise ValueError(f"threshold: got {threshold!r}, takes a finite number")
 

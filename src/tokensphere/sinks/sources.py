@@ -174,6 +174,8 @@ def quiet() -> Iterator[None]:
 
 def check_name(name: str) -> None:
     """What can be said about a name before transformers, which would ask the hub for it."""
+    if not name.strip():
+        raise ValueError("model: got no name, takes a folder or the name of a hub's model")
     folder = Path(name)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
@@ -186,7 +188,7 @@ def check_name(name: str) -> None:
             )
     elif folder.is_file():
         raise ValueError(f"model: {name} is a file, takes a folder or the name of a hub's model")
-    elif name.startswith((".", "~", "/")) or name.count("/") > 1 or not name.strip():
+    elif name.startswith((".", "~", "/")) or name.count("/") > 1:
         raise ValueError(f"model: no such folder: {name}")
 
 
@@ -263,20 +265,11 @@ def _load_model(name: str, dtype: str, trust_remote_code: bool) -> nn.Module:
 @contextmanager
 def _failing(name: str) -> Iterator[None]:
     """What transformers raises, as one line that names the model."""
-    from safetensors import SafetensorError
-
     try:
         yield
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        RuntimeError,
-        SafetensorError,
-        ImportError,
-    ) as error:
-        if isinstance(error, torch.cuda.OutOfMemoryError) or "Allocator" in str(error):
+    except Exception as error:  # libraries below have classes of their own for what they find
+        memory = isinstance(error, torch.cuda.OutOfMemoryError | MemoryError)
+        if memory or "Allocator" in str(error):
             raise
         if "trust_remote_code" in str(error):
             raise ValueError(
@@ -289,4 +282,6 @@ def _failing(name: str) -> Iterator[None]:
 
 def first_line(error: BaseException) -> str:
     """What an error says, or its kind where that is nothing."""
-    return str(error).strip().partition("\n")[0].strip() or type(error).__name__
+    lines = [line.strip() for line in str(error).strip().split("\n")]
+    # Some name a field first, and what is wrong with it on the next line.
+    return " ".join(lines[: 1 + lines[0].endswith(":")]) or type(error).__name__

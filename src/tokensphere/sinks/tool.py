@@ -20,6 +20,9 @@ from tokensphere.sinks.walk import find_mixers
 
 __all__ = ["write_report"]
 
+MANY_LAYERS = 64
+"""Of a model that does not say how many it has before it is loaded."""
+
 
 def write_report(
     model: str,
@@ -81,16 +84,19 @@ def write_report(
     sources.check_dtype(dtype)
     place = sources.device_of(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     lines = read_prompts(prompts)
-    with replacing(out, page.FILES, "sinks.json") as folder, sources.quiet():
-        code = {"trust_remote_code": trust_remote_code}
+    code = {"trust_remote_code": trust_remote_code}
+    with sources.quiet():
         size = sources.vocabulary(model, **code)
         skeleton = sources.skeleton(model, **code)
-        if skeleton is not None:
-            check_layers(layers, list(find_mixers(skeleton)))
+        mixers = None if skeleton is None else list(find_mixers(skeleton))
+        if mixers is not None:
+            check_layers(layers, mixers)
         text = open_text(model, tokenizer, bos=bos, **code)
         encoded = encode_prompts(text.encode, lines, max_length)
         filler = None if replace_with is None else text.find(replace_with)
         _check_tokens(encoded, text, filler, size)
+    room = _room(encoded, MANY_LAYERS if mixers is None else len(mixers))
+    with replacing(out, page.FILES, "sinks.json", room) as folder, sources.quiet():
         source = sources.load(model, device=place, dtype=dtype, **code)
         data = measure_model(
             source.model,
@@ -115,6 +121,13 @@ def write_report(
             device=place,
         )
     return Path(out) / "index.html"
+
+
+def _room(encoded: Encoded, layers: int) -> int:
+    """Bytes that a report takes at most: a layer has 21 numbers a position in sinks.json, and one
+    or two lines of the table for each prompt; the page and its figures take the rest."""
+    positions = max(map(len, encoded.ids))
+    return 2 * 2**20 + layers * (250 * positions + 250 * len(encoded.ids) + 6000)
 
 
 def _check_tokens(encoded: Encoded, text: Text, filler: int | None, size: int | None) -> None:

@@ -161,15 +161,16 @@ def test_room_is_made_for_all_that_is_written(models, place, monkeypatch, option
 
 
 def test_an_ablation_has_its_row_and_figure(models, tmp_path):
-    """Where the document holds one: as `ablation_sweep.ablation_document` gives it."""
-    from tokensphere.sinks import ablation_sweep, report
+    """Where the document holds one: as `sinks.ablation_document` gives it."""
+    from tokensphere import sinks
+    from tokensphere.sinks import report
 
     model = transformers.MambaForCausalLM.from_pretrained(models["mamba"]).eval()
     g = torch.Generator().manual_seed(0)
     prompts = [torch.randint(2, 22, (8,), generator=g) for _ in range(6)]
     data = report.measure_model(model, prompts, channels=2)
-    found = ablation_sweep.sweep(model, [torch.stack(prompts)], sinks=[])
-    data["ablation"] = ablation_sweep.ablation_document(found)
+    found = sinks.sweep(model, [torch.stack(prompts)])
+    data["ablation"] = sinks.ablation_document(found)
     about = {"name": "m", "revision": None, "parameters": {}, "seconds": 0.0, "seed": 0}
     page.write(tmp_path, data, **about, device="cpu")
     assert {entry.name for entry in tmp_path.iterdir()} == FILES | {"ablation_by_layer.svg"}

@@ -56,3 +56,5 @@ def test_the_most_urgent_comes_first_and_there_is_always_one():
     assert [sentence.split()[0] for sentence in found] == ["1", "Half", "Whether", "The"]
     for one in ("position", "token", "undetermined", "uniform", 9, None):
         assert advice(report(one))
+    # What an ablation has shown already is not asked for.
+    assert "ablate" not in " ".join(advice({**report("position"), "ablation": {}}))

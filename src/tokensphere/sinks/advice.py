@@ -43,7 +43,7 @@ def advice(data: Mapping[str, Any]) -> list[str]:
         kind: [layer for layer in layers if layer["verdict"]["kind"] == kind]
         for kind in ("position", "token", "undetermined")
     }
-    if kinds["position"]:
+    if kinds["position"] and "ablation" not in data:
         said.append(
             f"Whether the sink of the position in {_named(kinds['position'])} matters to what the "
             "model says, tokensphere.sinks.ablate tells: it takes the first token out of what "

@@ -353,6 +353,32 @@ def assert_unheard_alike(model, inputs):
         assert visited == list(find_mixers(model))
 
 
+@pytest.mark.parametrize("family", [name for name in EVERY if name != "typeseg"])
+def test_no_cache_is_filled(family):
+    """Of the mixers' states: memory for nothing, and where there is no attention, an error."""
+    model, found = EVERY[family](), []
+    for mixer in find_mixers(model).values():
+        mixer.register_forward_pre_hook(
+            lambda module, args, named: found.append(named["cache_params"]), with_kwargs=True
+        )
+    capture(model, batch("left"))
+    assert found and all(cache is None for cache in found)
+
+
+@pytest.mark.parametrize("family", HYBRIDS)
+def test_offloaded_weights_are_fetched(family):
+    accelerate = pytest.importorskip("accelerate")
+    model, inputs = build(HYBRIDS[family]), batch("left")
+    want = capture(model, inputs)
+    accelerate.cpu_offload(model, execution_device=torch.device("cpu"))
+    assert all(value.is_meta for value in model.parameters())
+    lean = each_layer(model, inputs, lambda layer: layer, values=False)
+    for got, without, expected in zip(capture(model, inputs), lean, want, strict=True):
+        torch.testing.assert_close(tensors(got), tensors(expected))
+        torch.testing.assert_close(without.B, expected.B)
+    assert max(check(model, inputs).values()) <= ROUNDING
+
+
 @pytest.mark.parametrize("family", HYBRIDS)
 def test_a_model_without_its_head(family):
     model, inputs = build(HYBRIDS[family]), batch("left")

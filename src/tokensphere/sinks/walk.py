@@ -109,9 +109,13 @@ def walk(
     if given and "input_ids" in known:
         raise ValueError(f"input_ids: dtype {given[0].dtype}, takes integers")
     # No cache to fill, and no logits of a large vocabulary that nobody reads.
-    for name, value in {"use_cache": False, "logits_to_keep": 1}.items():
-        if name in known and not (outputs and name == "logits_to_keep"):
-            named.setdefault(name, value)
+    # Some models pass use_cache on without naming it.
+    open_ended = any(each.kind is each.VAR_KEYWORD for each in known.values())
+    cached = open_ended and hasattr(getattr(model, "config", None), "use_cache")
+    if "use_cache" in known or cached:
+        named.setdefault("use_cache", False)
+    if "logits_to_keep" in known and not outputs:
+        named.setdefault("logits_to_keep", 1)
     # What accelerate has put on a device comes off it again at a module's end.
     offloaded = any(hasattr(module, "_hf_hook") for module in model.modules())
     ends_early = layers is not None and not outputs and not offloaded

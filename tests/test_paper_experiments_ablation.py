@@ -48,6 +48,15 @@ def test_the_planned_outcome(model):
     assert want == (found["sinks"]["layers"] if found["sinks"] else [])
 
 
+def test_a_sink_s_interval_is_corrected_for_the_number_of_layers():
+    """Of 20 prompts: 2.09 standard errors are enough for one layer, 3.17 for ten."""
+    spread = torch.randn(20, 10, generator=torch.Generator().manual_seed(0)).double()
+    spread = (spread - spread.mean(0)) / spread.std(0) * 20**0.5
+    above = torch.tensor([0, 2.0, 2.2, 3.1, 3.3, 9, -9, -3.3, 0, 1], dtype=torch.float64)
+    assert experiment.with_sink(spread + above) == [4, 5]
+    assert experiment.with_sink((spread + above)[:, 2:3]) == [0]
+
+
 @pytest.mark.parametrize(("side", "answer"), [(1, "more"), (-1, "less"), (0, "not decided")])
 def test_its_answer(model, side, answer):
     swept = sweep(model, [ids(6, 8)])

@@ -86,6 +86,8 @@ ABLATION = """\
 <h2>Does it matter?</h2>
 <p>What the first token's key contributes to the hidden attention is taken out in the model's own
 run, and what the model then says is compared with what it says by itself.
+{% if two %}A layer's first token is the one that it reads first: backward, the prompt's last.
+{% endif %}
 {% if ablation.counted == "behind" %}Counted are the tokens next behind the ablated one, of
 {{ "each prompt" if ablation.tokens[0] == ablation.tokens[1] else "a prompt" }}
 {{ ablation.tokens[0] }}{% if ablation.tokens[1] != ablation.tokens[0] %} to

@@ -90,9 +90,8 @@ def matter(
     measured = measure(model, batches(), variants=["absolute"])
     scores = torch.stack([layer.scores["absolute"][:, 0] for layer in measured], 1)
     uniform = float(uniform_importance(ids.shape[1])[0])
-    low, _ = interval(scores - uniform, 1 - SIGNIFICANCE / len(measured))
     layers = [(layer.name, layer.reverse) for layer in measured]
-    sinks = [layer for layer, least in zip(layers, low.tolist(), strict=True) if least > 0]
+    sinks = [layers[place] for place in with_sink(scores - uniform)]
     found = sweep(model, batches(), sinks=sinks, later=later, draws=draws, seed=seed)
     if list(found.layers) != layers:
         raise AssertionError("layers are scored and ablated in one order")
@@ -105,6 +104,12 @@ def matter(
         ],
         "primary": primary(found, scores),
     }
+
+
+def with_sink(excess: Tensor) -> list[int]:
+    """The layers with a sink, by place, from their scores less the uniform one, (S, E)."""
+    low, _ = interval(excess, 1 - SIGNIFICANCE / excess.shape[1])
+    return (low > 0).nonzero()[:, 0].tolist()
 
 
 def primary(found: Sweep, scores: Tensor) -> dict[str, Any]:

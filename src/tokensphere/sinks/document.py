@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tokensphere.sinks.closer import Looks
 from tokensphere.sinks.measure import LayerScores
 from tokensphere.sinks.prompts import Prompts
-from tokensphere.sinks.scores import VARIANTS, interval, sink_score
+from tokensphere.sinks.scores import VARIANTS, exceeds, interval, sink_score
 from tokensphere.sinks.verdicts import Verdict, verdict
 from tokensphere.sinks.walk import bare
 
@@ -140,8 +140,7 @@ def direction(entries: Sequence[Entry], texts: Prompts) -> dict[str, Any]:
 def uniform(values: Tensor, threshold: float, texts: Prompts) -> dict[str, Any]:
     """Of uniform attention, values (S, L): the mean by position, and how often it exceeds."""
     values = torch.where(texts.well_read(), values, torch.nan)
-    exceeds = torch.where(values.isnan(), torch.nan, (values > threshold).double())
-    return {"mean": plain(values.nanmean(0)), "rate": plain(exceeds.nanmean(0))}
+    return {"mean": plain(values.nanmean(0)), "rate": plain(exceeds(values, threshold).nanmean(0))}
 
 
 def rescaled(entry: Entry, looks: Looks, prompts: int) -> dict[str, Any]:

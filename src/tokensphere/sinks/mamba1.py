@@ -129,5 +129,6 @@ def _steps(mixer: Any, values: Tensor) -> Tensor:
     if quantised or not projection.weight.is_floating_point():
         return functional.softplus(wide(projection(values))).mT
     with loaded(projection):
-        raised = wide(projection.weight @ values.mT) + wide(projection.bias)[:, None]
+        # The sum is in the wider of the two: one pass over what may be half a gigabyte.
+        raised = projection.weight @ values.mT + wide(projection.bias)[:, None]
     return functional.softplus(raised)

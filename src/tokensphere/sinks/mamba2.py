@@ -118,7 +118,8 @@ def _heads(
     return {
         "u": u,
         "delta": delta.mT,
-        "A": rates(mixer)[:, None].repeat(1, states),
+        # Not copied: what is one rate to all states takes the kernels one exponential.
+        "A": rates(mixer)[:, None].expand(-1, states),
         "B": B.unflatten(1, (groups, states)),
         "C": C.unflatten(1, (groups, states)),
         "skip": skip if len(skip) == inner else skip.repeat_interleave(width),

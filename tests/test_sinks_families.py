@@ -297,6 +297,20 @@ def test_double_precision(family):
     assert max(check(model, batch("left")).values()) < 1e-6
 
 
+@pytest.mark.parametrize("kept", ["A_log", "D", "dt"])
+@pytest.mark.parametrize("family", ["mamba", "mamba2", "zamba", "falcon-h1"])
+def test_parameters_that_stay_in_float32(family, kept):
+    """As transformers keeps Zamba's A_log whatever the dtype that a model is loaded in."""
+    model = EVERY[family]().double()
+    for mixer in find_mixers(model).values():
+        for name, value in mixer.named_parameters():
+            if name.startswith(kept) and "weight" not in name:
+                value.data = value.data.float()
+    for layer in capture(model, batch("left")):
+        assert {layer.delta.dtype, layer.A.dtype, layer.skip.dtype} == {torch.float64}
+    assert max(check(model, batch("left")).values()) < 1e-6
+
+
 @pytest.mark.parametrize("family", HYBRIDS)
 def test_half_precision(family):
     model = build(HYBRIDS[family]).bfloat16()

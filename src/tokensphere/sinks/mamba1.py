@@ -45,13 +45,14 @@ def mamba(
     parts = seen.output(mixer, "x_proj", lambda: u.mT)
     steps, B, C = parts.split([parts.shape[-1] - 2 * states, states, states], dim=-1)
     steps, B, C = normalise(mixer, steps, B, C)
+    delta = _steps(mixer, steps)
     return {
         "u": u if seen.values else shape_alone(seen.hidden, mixer.A_log.shape[0]),
-        "delta": _steps(mixer, steps),
-        "A": rates(mixer),
+        "delta": delta,
+        "A": rates(mixer, delta),
         "B": B.mT[:, None],
         "C": C.mT[:, None],
-        "skip": skips(mixer),
+        "skip": skips(mixer, delta),
         "gate": gate if seen.values else None,
     }
 
@@ -107,13 +108,14 @@ def zamba(mixer: Any, seen: Seen) -> dict[str, Tensor | None]:
     parts = mixer.x_proj_weight @ u.unflatten(1, (heads, -1))
     steps, B, C = parts.split([parts.shape[2] - 2 * states, states, states], dim=2)
     steps = wide(mixer.dt_proj_weight @ steps) + wide(mixer.dt_proj_bias)[..., None]
+    delta = functional.softplus(steps).flatten(1, 2)
     return {
         "u": u if seen.values else shape_alone(seen.hidden, u.shape[1]),
-        "delta": functional.softplus(steps).flatten(1, 2),
-        "A": rates(mixer).flatten(0, 1),
+        "delta": delta,
+        "A": rates(mixer, delta).flatten(0, 1),
         "B": B,
         "C": C,
-        "skip": skips(mixer).flatten(),
+        "skip": skips(mixer, delta).flatten(),
         "gate": functional.silu(gate) if seen.values else None,
     }
 

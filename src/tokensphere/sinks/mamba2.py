@@ -114,12 +114,12 @@ def _heads(
             factor = functional.silu(gate.mT)
     else:
         B, C = convolve(mixer, values.mT, slice(inner, None)).chunk(2, dim=1)
-    skip = skips(mixer)
+    skip = skips(mixer, delta)
     return {
         "u": u,
         "delta": delta.mT,
         # Not copied: what is one rate to all states takes the kernels one exponential.
-        "A": rates(mixer)[:, None].expand(-1, states),
+        "A": rates(mixer, delta)[:, None].expand(-1, states),
         "B": B.unflatten(1, (groups, states)),
         "C": C.unflatten(1, (groups, states)),
         "skip": skip if len(skip) == inner else skip.repeat_interleave(width),

@@ -36,13 +36,14 @@ def mambavision(mixer: Any, seen: Seen) -> dict[str, Tensor | None]:
     parts = seen.output(mixer, "x_proj", lambda: u.mT).reshape(*seen.hidden.shape[:2], -1)
     states = mixer.A_log.shape[1]
     steps, B, C = parts.split([parts.shape[-1] - 2 * states, states, states], dim=-1)
+    delta = functional.softplus(wide(mixer.dt_proj(steps)) + wide(mixer.dt_proj.bias)).mT
     return {
         "u": u if seen.values else shape_alone(seen.hidden, len(mixer.D)),
-        "delta": functional.softplus(wide(mixer.dt_proj(steps)) + wide(mixer.dt_proj.bias)).mT,
-        "A": rates(mixer),
+        "delta": delta,
+        "A": rates(mixer, delta),
         "B": B.mT[:, None],
         "C": C.mT[:, None],
-        "skip": skips(mixer),
+        "skip": skips(mixer, delta),
         "gate": None,
         "beside": _convolve_around(mixer.conv1d_z, beside) if seen.values else None,
     }
@@ -64,13 +65,14 @@ def s6_mixer(mixer: Any, seen: Seen) -> dict[str, Tensor | None]:
     parts = seen.output(mixer, "x_proj", lambda: u.mT)
     steps, B, C = parts.split([mixer.rank, mixer.states, mixer.states], dim=-1)
     steps = wide(functional.linear(steps, mixer.dt_proj.weight)) + wide(mixer.dt_proj.bias)
+    delta = functional.softplus(steps).mT
     return {
         "u": u if seen.values else shape_alone(seen.hidden, len(mixer.D)),
-        "delta": functional.softplus(steps).mT,
-        "A": rates(mixer),
+        "delta": delta,
+        "A": rates(mixer, delta),
         "B": B.mT[:, None],
         "C": C.mT[:, None],
-        "skip": skips(mixer),
+        "skip": skips(mixer, delta),
         "gate": gate if seen.values else None,
     }
 
@@ -81,10 +83,10 @@ def typeseg(mixer: Any, seen: Seen) -> dict[str, Tensor | None]:
     return {
         "u": u if seen.values else shape_alone(seen.hidden, u.shape[1]),
         "delta": delta,
-        "A": rates(mixer),
+        "A": rates(mixer, delta),
         "B": B[:, None],
         "C": C[:, None],
-        "skip": skips(mixer),
+        "skip": skips(mixer, delta),
         "gate": gate if seen.values else None,
     }
 

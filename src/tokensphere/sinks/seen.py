@@ -33,8 +33,8 @@ class Seen:
     mask: (B, L), true at tokens, None where there is no padding.
     heard: what those of its submodules gave that `Family.listens` names, when the mixer called
         them. One is missing that it did not call, as where a fused kernel takes its weights.
-    values: whether u, skip and gate are wanted. Without them no score changes, and the convolution
-        of u need not be computed.
+    values: whether u, gate and beside are wanted. Without them no score changes, and the
+        convolution of u need not be computed.
     """
 
     hidden: Tensor
@@ -64,14 +64,14 @@ def loaded(module: nn.Module) -> Iterator[None]:
         yield
 
 
-def rates(mixer: Any) -> Tensor:
-    """A = -exp(A_log), in float32 at least."""
-    return -torch.exp(wide(mixer.A_log.detach()))
+def rates(mixer: Any, delta: Tensor) -> Tensor:
+    """A = -exp(A_log), in the steps' dtype: some models keep A_log in float32 among float64."""
+    return -torch.exp(wide(mixer.A_log.detach())).to(delta.dtype)
 
 
-def skips(mixer: Any) -> Tensor:
-    """A copy of D, in float32 at least."""
-    return wide(mixer.D.detach()).clone()
+def skips(mixer: Any, delta: Tensor) -> Tensor:
+    """A copy of D, in the steps' dtype."""
+    return mixer.D.detach().to(delta.dtype, copy=True)
 
 
 def convolve(mixer: Any, values: Tensor, channels: slice = slice(None)) -> Tensor:

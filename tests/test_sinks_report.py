@@ -444,6 +444,37 @@ def test_a_model_without_a_language_model_head(model):
     assert report.measure_model(model, drawn((6, 6)), channels=2)["model"]["head"] is True
 
 
+class Pair(torch.nn.Module):
+    """Two mixers, of which the second gets the sequence flipped."""
+
+    def __init__(self, mixers):
+        super().__init__()
+        self.embed = torch.nn.Embedding(VOCABULARY, 16)
+        self.forth, self.back = mixers
+
+    def forward(self, input_ids):
+        hidden = self.embed(input_ids)
+        return self.forth(hidden) + self.back(hidden.flip(1)).flip(1)
+
+
+@pytest.mark.parametrize("layers", [None, ["back"]])
+def test_a_mixer_that_gets_the_sequence_flipped_reads_backward(model, layers):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        pair = Pair([model.backbone.layers[index].mixer for index in (0, 1)]).eval()
+    found = report.measure_model(pair, drawn((6, 6, 6, 6, 6)), layers=layers, channels=4)
+    assert [(e["name"], e["index"], e["reverse"]) for e in found["layers"]][-1] == ("back", 1, True)
+    assert [d["reverse"] for d in found["directions"]] == ([True] if layers else [False, True])
+    last = {int(prompt[-1]) for prompt in drawn((6, 6, 6, 6, 6))}
+    assert {each["id"] for each in found["prompts"]["first_tokens"]["backward"]} <= last
+    for layer in found["layers"]:
+        # The null replaces the token that the layer reads first.
+        assert (
+            layer["nulls"]["replaced"]["raw"]["score"]["mean"] != layer["scores"]["raw"]["mean"][0]
+        )
+    assert found["model"]["head"] is False
+
+
 def test_inputs_go_where_a_split_models_embeddings_are(model):
     class Hook:
         execution_device = "meta"

@@ -7,7 +7,7 @@ __all__ = ["COMPARISON"]
 COMPARISON = (
     """\
 {% macro interval(found) %}{{ found | spread }}{% endmacro %}
-{% set both = models | map(attribute="sink") | map("length") | max > 1 %}
+{% set both = models | map(attribute="sink") | sum(start=[]) | map(attribute="reverse") | max %}
 <!doctype html>
 <html lang="en">
 <head>

@@ -217,7 +217,9 @@ def _panels(
         for ax, direction in zip(row, directions, strict=True):
             draw(ax, variant, direction)
             side = ", backward" if direction["reverse"] else ", forward"
-            ax.set_title(title + (side if len(directions) > 1 else ""), loc="left", fontsize=10)
+            ax.set_title(
+                title + (side if directions[-1]["reverse"] else ""), loc="left", fontsize=10
+            )
         if quantity == "rate":
             row[0].set_ylim(-0.04, 1.04)
         elif variant != "raw":  # shares; cut off at their least they would look like more

@@ -79,7 +79,9 @@ def skeleton(name: str, *, trust_remote_code: bool = False) -> nn.Module | None:
         make = _classes(config, trust_remote_code)[0]
         try:
             with torch.device("meta"):
-                return getattr(make, "from_config", make)(config)
+                if hasattr(make, "from_config"):
+                    return make.from_config(config, trust_remote_code=trust_remote_code)
+                return make(config)
         except Exception:
             # One that cannot be built so may still load; if not, `load` says why.
             return None
@@ -250,8 +252,7 @@ def _load_model(name: str, dtype: str, trust_remote_code: bool) -> nn.Module:
                 dtype=dtype if dtype == "auto" else getattr(torch, dtype),
                 use_safetensors=True,
                 output_loading_info=True,
-                # A class of transformers' own runs no other code, and does not take the word.
-                **({"trust_remote_code": True} if trust_remote_code else {}),
+                trust_remote_code=trust_remote_code,  # left out, transformers asks on a terminal
             )
         if not found["missing_keys"]:
             return model

@@ -72,7 +72,7 @@ code { font-size: .9em; }
 TEMPLATE = (
     """\
 {% macro side(reverse) %}{{ "backward" if reverse else "forward" }}{% endmacro %}
-{% set both = data.directions | length > 1 %}
+{% set both = data.directions[-1].reverse %}
 {% set variants = ["raw", "softmax", "absolute"] %}
 <!doctype html>
 <html lang="en">

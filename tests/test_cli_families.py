@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from hybrids import HYBRIDS, NAMES, ROUNDING, build
+from mamba_ssm_doubles import OPTIONS, native, save
 from sink_command import make, run, tokenizer
-from test_sinks_families import HYBRIDS, NAMES, ROUNDING, build
-from test_sinks_mamba_ssm import OPTIONS, native, save
 
 from tokensphere import records
 from tokensphere.sinks.capture import capture

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from hybrids import EVERY, build
+from mamba_ssm_doubles import MIXERS as NATIVE
+from mamba_ssm_doubles import MambaLMHeadModel, native
 from test_sinks_capture import batch
-from test_sinks_families import EVERY, IMAGES, Vision, build, s6_classifier
-from test_sinks_mamba_ssm import MIXERS as NATIVE
-from test_sinks_mamba_ssm import MambaLMHeadModel, native
+from test_sinks_vision import IMAGES, Vision, s6_classifier
 
 from tokensphere import reorder, sinks
 from tokensphere.reorder.policies import pass_keys

@@ -4,8 +4,9 @@ import copy
 import functools
 import itertools
 
+import hybrids
 import pytest
-import test_sinks_families
+import test_sinks_vision
 import torch
 from test_sinks_capture import FAMILIES, VOCABULARY, build
 from torch import nn
@@ -92,8 +93,8 @@ def key_at(position):
 
 
 CASES = {name: functools.partial(build, name) for name in FAMILIES} | {
-    name: functools.partial(test_sinks_families.build, make)
-    for name, make in test_sinks_families.HYBRIDS.items()
+    name: functools.partial(hybrids.build, make)
+    for name, make in hybrids.HYBRIDS.items()
 }
 
 
@@ -101,7 +102,7 @@ CASES = {name: functools.partial(build, name) for name in FAMILIES} | {
     ("family", "side"),
     [
         *itertools.product(FAMILIES, SIDES),
-        *((name, "left") for name in test_sinks_families.HYBRIDS),
+        *((name, "left") for name in hybrids.HYBRIDS),
     ],
 )
 def test_a_layer_reads_what_the_matrix_without_the_column_gives(family, side):
@@ -328,13 +329,13 @@ def test_a_class_that_the_model_rules_out_adds_nothing():
     torch.testing.assert_close(found.kl, without.kl, equal_nan=True)
 
 
-@pytest.mark.parametrize("make", [None, test_sinks_families.Vision], ids=["s6", "mambavision"])
+@pytest.mark.parametrize("make", [None, test_sinks_vision.Vision], ids=["s6", "mambavision"])
 def test_images(make):
     """What is no sequence of tokens: one answer each, positions of what each mixer reads."""
     if make is None:
-        model, images = test_sinks_families.s6_classifier()
+        model, images = test_sinks_vision.s6_classifier()
     else:
-        model, images = test_sinks_families.build(make), test_sinks_families.IMAGES
+        model, images = hybrids.build(make), test_sinks_vision.IMAGES
     found = ablate(model, images, 1)
     assert found.kl.shape[1] == 1 and bool((found.kl > 0).all()) and found.loss is None
     with pytest.raises(ValueError, match="^position: got 4, takes -4 to 3"):

@@ -1,5 +1,6 @@
 """The experiment on what sinks are for: its planned outcome, its record, what is drawn of it."""
 
+import dataclasses
 import math
 
 import matplotlib.pyplot as plt
@@ -46,6 +47,24 @@ def test_the_planned_outcome(model):
     least = stats.t.ppf(1 - 0.05 / 12, 5) * excess.std(0) / math.sqrt(6)
     want = (excess.mean(0) > least).nonzero()[:, 0].tolist()
     assert want == (found["sinks"]["layers"] if found["sinks"] else [])
+
+
+def test_the_ratio_forgets_how_much_a_layers_keys_matter(model):
+    prompts = ids(6, 8)
+    scores, swept = first_tokens_share(model, prompts), sweep(model, [prompts], later=2)
+    found = experiment.ratio(swept, scores)
+    kl = swept.alone["kl"]
+    rho = [
+        stats.spearmanr(score, first / later).statistic
+        for score, first, later in zip(scores, kl[:, 0].T, kl[:, 1:].mean(1).T, strict=True)
+    ]
+    assert found["mean"] == pytest.approx(sum(rho) / 6)
+    # Each layer's divergences times a factor of its own, and a prompt on which one does nothing.
+    factors = torch.logspace(-2, 2, len(kl), dtype=kl.dtype)[:, None, None]
+    other = dataclasses.replace(swept, alone={"kl": kl * factors})
+    assert experiment.ratio(other, scores) == pytest.approx(found)
+    other.alone["kl"][2, 0, 5] = 0
+    assert experiment.ratio(other, scores)["mean"] == pytest.approx(sum(rho[:5]) / 5)
 
 
 def test_a_sink_s_interval_is_corrected_for_the_number_of_layers():

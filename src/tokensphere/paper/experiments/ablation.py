@@ -15,7 +15,9 @@ over which tokens that is counted.
   model's layers of score and effect, in each prompt; mean over prompts with Student's interval at
   1 - 0.05 / 3. "More" where it lies above 0: layers that attend more to their first token lose more
   without it, beyond what a later token costs. "Less" where it lies below 0, else "not decided".
-- Secondary, each without correction: the same at 16 tokens, and of the loss; layers with a sink
+- Secondary, each without correction: the same at 16 tokens, and of the loss; the same of the
+  divergence's ratio, first over mean of the later ones, because any key of one layer may matter a
+  hundred times as much as any of another, whatever their sinks; layers with a sink
   less the others, each ablated alone, and at once less as many random others; the excess of all
   layers at once. A layer has a sink where the interval over prompts of its score less the uniform
   one, at 1 - 0.05 over the number of layers, lies above 0.
@@ -81,7 +83,8 @@ def matter(
         uniform: the score under uniform attention;
         scores: of each layer, in its order, mean, low and high over prompts;
         primary: the correlation, mean, low and high at the `confidence` of one of three, and its
-        `answer`. What is primary at one length is secondary at the other.
+        `answer`. What is primary at one length is secondary at the other;
+        ratio: as of :func:`ratio`.
     """
 
     def batches() -> Iterator[Tensor]:
@@ -103,6 +106,7 @@ def matter(
             for mean, low, high in torch.stack([scores.mean(0), *bounds], 1).tolist()
         ],
         "primary": primary(found, scores),
+        "ratio": ratio(found, scores),
     }
 
 
@@ -118,6 +122,17 @@ def primary(found: Sweep, scores: Tensor) -> dict[str, Any]:
     estimate = correlation(scores, found.excess[PRIMARY["measure"]].T, confidence)
     answer = "more" if estimate.low > 0 else "less" if estimate.high < 0 else "not decided"
     return {**vars(estimate), "confidence": confidence, "answer": answer}
+
+
+def ratio(found: Sweep, scores: Tensor) -> dict[str, float]:
+    """The scores' correlation with the ratio of divergences, at 95%: mean, low, high.
+
+    A prompt is left out on which some layer's first or later keys do nothing at all.
+    """
+    alone = found.alone["kl"].double()
+    ratios = (alone[:, 0] / alone[:, 1:].mean(1)).T
+    kept = ((ratios > 0) & ratios.isfinite()).all(1)
+    return vars(correlation(scores[kept], ratios[kept]))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,6 +1,6 @@
 """Hybrids of transformers: mixers' outputs out of their tensors, padding, dtypes, what is heard.
 
-The first families are in test_sinks_capture.py, mamba-ssm's own in test_sinks_mamba_ssm.py.
+The first families are in test_sinks_capture.py, mamba-ssm's own in test_sinks_mamba_ssm_mixers.py.
 """
 
 from dataclasses import replace

@@ -157,7 +157,7 @@ def test_every_family_is_tested_and_listed():
     mixers = [m for make in EVERY.values() for m in find_mixers(make()).values()]
     mixers += [*find_mixers(Vision()).values(), *find_mixers(s6_classifier()[0]).values()]
     seen = {find(mixer).model for mixer in mixers}
-    ours = {"mamba-ssm's Mamba", "mamba-ssm's Mamba2"}  # in test_sinks_mamba_ssm.py
+    ours = {"mamba-ssm's Mamba", "mamba-ssm's Mamba2"}  # in test_sinks_mamba_ssm_mixers.py
     assert {family.model for family in FAMILIES.values()} == seen | ours
 
 

@@ -8,7 +8,6 @@ import base64
 import json
 import math
 import multiprocessing
-import os
 import sys
 import tempfile
 import time
@@ -18,6 +17,7 @@ import nbformat
 from nbclient import NotebookClient
 
 from tokensphere.paper.kernels import AsyncSocketKernelManager
+from tokensphere.records import write_whole
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
 import notebooks
@@ -48,20 +48,16 @@ PICTURE = ("setting/simulations", "fig-panels", notebooks.BOOK / "images" / "pan
 def renew(page: str) -> None:
     """Writes the baseline of one chapter, and README's picture if it is in there."""
     notebook = execute(page)
-    write_whole(notebooks.baseline(page), (nbformat.writes(notebook) + "\n").encode())
+    _write(notebooks.baseline(page), (nbformat.writes(notebook) + "\n").encode())
     if page == PICTURE[0]:
         for cell in notebook.cells:
             if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == PICTURE[1]:
-                write_whole(PICTURE[2], base64.b64decode(cell.outputs[0].data["image/png"]))
+                _write(PICTURE[2], base64.b64decode(cell.outputs[0].data["image/png"]))
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("wb", dir=path.parent, delete=False) as file:
-        file.write(content)
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+def _write(path: Path, content: bytes) -> None:
+    with write_whole(path) as stream:
+        stream.write(content)
 
 
 def keep_seconds(page: str, taken: float) -> None:
@@ -73,7 +69,7 @@ def keep_seconds(page: str, taken: float) -> None:
     kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
     if not 2 / 3 < taken / kept.get(page, math.inf) < 3 / 2:
         kept[page] = round(taken)
-        write_whole(path, (json.dumps(kept, indent=1, sort_keys=True) + "\n").encode())
+        _write(path, (json.dumps(kept, indent=1, sort_keys=True) + "\n").encode())
 
 
 def main(names: list[str]) -> int:

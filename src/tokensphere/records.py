@@ -21,6 +21,7 @@ import json
 import math
 import os
 import platform
+import secrets
 import subprocess
 import time
 import tokenize
@@ -187,7 +188,8 @@ def write_whole(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder, because a rename is atomic only within one file system.
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Process ids are a machine's own: on a shared disk two may have the same.
+    draft = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         with draft.open("wb") as stream:
             yield stream

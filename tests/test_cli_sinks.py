@@ -184,6 +184,12 @@ def test_an_ablation_has_its_row_and_figure(models, tmp_path):
     assert page._spread(layer) in text
 
 
+def test_an_interval_of_no_width_is_not_shown():
+    assert page._spread({"mean": 0.5, "low": 0.25, "high": 0.75}) == "0.5 [0.25, 0.75]"
+    assert page._spread({"mean": 1.0, "low": 1.0, "high": 1.0}) == "1"
+    assert page._spread({"mean": -0.5, "low": None, "high": None}) == "−0.5"
+
+
 def test_what_the_page_quotes_is_escaped(models, place, slight):
     rows = ['{"prompt": "w1 w2 <b>&"}', '{"prompt": "w3 w4 w5"}']
     (place / "a.jsonl").write_text("\n".join(rows))
@@ -205,6 +211,12 @@ def test_typeseg_by_its_name(place, capsys, slight):
         (index, reverse) for index in (0, 4, 5) for reverse in (False, True)
     ]
     assert data["prompts"]["first_tokens"]["forward"][0]["text"] == "w"
+    with (place / "report" / "scores.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))[:6]
+    assert [(row["layer"], row["reverse"]) for row in rows] == [
+        (str(layer["index"]), str(int(layer["reverse"]))) for layer in data["layers"]
+    ]
+    assert [row["reverse"] for row in rows] == ["0", "1"] * 3
     assert "backward" in (place / "report" / "index.html").read_text("utf-8")
 
 

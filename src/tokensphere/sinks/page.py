@@ -232,7 +232,8 @@ def _number(value: float | None, digits: int = 3) -> str:
 
 
 def _spread(found: Mapping[str, float | None]) -> str:
-    """A mean with its interval."""
-    if found["low"] is None or found["high"] is None:
+    """A mean with its interval, but for one of zero width: where all prompts have the same value,
+    as a share of none or all channels, their spread tells nothing."""
+    if found["low"] is None or found["low"] == found["high"]:
         return _number(found["mean"])
     return f"{_number(found['mean'])} [{_number(found['low'], 2)}, {_number(found['high'], 2)}]"

@@ -190,6 +190,14 @@ def test_an_interval_of_no_width_is_not_shown():
     assert page._spread({"mean": -0.5, "low": None, "high": None}) == "−0.5"
 
 
+def test_options_in_a_sentence_are_set_as_code_and_the_rest_is_text():
+    found = page._options("in <b>.mixer, by --no-bos. tokensphere.sinks.ablate tells: a - b.")
+    assert found == (
+        "in &lt;b&gt;.mixer, by <code>--no-bos</code>. <code>tokensphere.sinks.ablate</code> tells: "
+        "a - b."
+    )
+
+
 def test_what_the_page_quotes_is_escaped(models, place, slight):
     rows = ['{"prompt": "w1 w2 <b>&"}', '{"prompt": "w3 w4 w5"}']
     (place / "a.jsonl").write_text("\n".join(rows))

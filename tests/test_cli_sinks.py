@@ -193,8 +193,8 @@ def test_an_interval_of_no_width_is_not_shown():
 def test_options_in_a_sentence_are_set_as_code_and_the_rest_is_text():
     found = page._options("in <b>.mixer, by --no-bos. tokensphere.sinks.ablate tells: a - b.")
     assert found == (
-        "in &lt;b&gt;.mixer, by <code>--no-bos</code>. <code>tokensphere.sinks.ablate</code> tells: "
-        "a - b."
+        "in &lt;b&gt;.mixer, by <code>--no-bos</code>. "
+        "<code>tokensphere.sinks.ablate</code> tells: a - b."
     )
 
 

@@ -67,6 +67,7 @@ def test_a_report_is_whole(models, place, capsys):
         "dtype": "auto",
         "max_length": 64,
         "batch_size": 2,
+        "ablate": False,
     }
     data = record.data
     assert data["model"]["name"] == str(models["mamba"])
@@ -160,22 +161,17 @@ def test_room_is_made_for_all_that_is_written(models, place, monkeypatch, option
     assert size < asked[0] < 8 * size
 
 
-def test_an_ablation_has_its_row_and_figure(models, tmp_path):
-    """Where the document holds one: as `sinks.ablation_document` gives it."""
-    from tokensphere import sinks
-    from tokensphere.sinks import report
-
-    model = transformers.MambaForCausalLM.from_pretrained(models["mamba"]).eval()
+def test_an_ablation_has_its_row_and_figure(models, place):
     g = torch.Generator().manual_seed(0)
-    prompts = [torch.randint(2, 22, (8,), generator=g) for _ in range(6)]
-    data = report.measure_model(model, prompts, channels=2)
-    found = sinks.sweep(model, [torch.stack(prompts)])
-    data["ablation"] = sinks.ablation_document(found)
-    about = {"name": "m", "revision": None, "parameters": {}, "seconds": 0.0, "seed": 0}
-    page.write(tmp_path, data, **about, device="cpu")
-    assert {entry.name for entry in tmp_path.iterdir()} == FILES | {"ablation_by_layer.svg"}
-    assert {entry.name for entry in tmp_path.iterdir()} <= set(page.FILES)
-    text = (tmp_path / "index.html").read_text("utf-8")
+    words = torch.randint(20, (6, 8), generator=g)
+    lines = [" ".join(f"w{word}" for word in row) for row in words.tolist()]
+    (place / "long.txt").write_text("\n".join(lines))
+    assert run(models["mamba"], "--channels", "2", "--ablate", prompts="long.txt") == 0
+    names = {entry.name for entry in (place / "report").iterdir()}
+    assert names == FILES | {"ablation_by_layer.svg"}
+    assert names <= set(page.FILES)
+    data = records.load(place / "report" / "sinks.json").data
+    text = (place / "report" / "index.html").read_text("utf-8")
     links = Links()
     links.feed(text)
     assert links.tags.count("figure") == links.tags.count("svg") == 6

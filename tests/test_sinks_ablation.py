@@ -93,8 +93,7 @@ def key_at(position):
 
 
 CASES = {name: functools.partial(build, name) for name in FAMILIES} | {
-    name: functools.partial(hybrids.build, make)
-    for name, make in hybrids.HYBRIDS.items()
+    name: functools.partial(hybrids.build, make) for name, make in hybrids.HYBRIDS.items()
 }
 
 

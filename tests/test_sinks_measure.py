@@ -69,7 +69,7 @@ def test_a_broken_model_is_no_result(ids):
     broken = MambaForCausalLM(MambaConfig(**sizes)).eval()
     with torch.no_grad():
         broken.backbone.layers[1].mixer.x_proj.weight.fill_(float("nan"))
-    with pytest.raises(ValueError, match=r"layers.1.mixer: its scores are not finite; weights .*x_proj"):
+    with pytest.raises(ValueError, match=r"layers.1.mixer: its scores are not .*x_proj"):
         sinks.measure(broken, [ids])
 
 

@@ -444,6 +444,45 @@ def test_a_model_without_a_language_model_head(model):
     assert report.measure_model(model, drawn((6, 6)), channels=2)["model"]["head"] is True
 
 
+def test_an_ablation_is_of_the_prompts_that_are_long_enough(model, document):
+    options = {"batch_size": 2, "threshold": 0.1}
+    found = report.measure_model(model, drawn(LENGTHS), ablate=True, **options)
+    assert "ablation" not in document
+    ablated = found.pop("ablation")
+    assert found == document
+    long = [prompt for prompt in drawn(LENGTHS) if len(prompt) >= 6]
+    assert ablated["prompts"] == len(long) == 4
+    assert [each["name"] for each in ablated["layers"]] == [
+        each["name"] for each in found["layers"]
+    ]
+    # Each alone, and their scores in the same order: the correlation shows if they are not.
+    scores = torch.stack(
+        [
+            torch.stack([alone(model, prompt, depth, "absolute")[0] for prompt in long])
+            for depth in range(3)
+        ],
+        1,
+    )
+    swept = sinks.sweep(model, [prompt[None] for prompt in long])
+    wanted = sinks.ablation_document(swept, scores)["correlation"]["excess"]["kl"]["prompts"]
+    close(ablated["correlation"]["excess"]["kl"]["prompts"]["mean"], wanted["mean"])
+
+
+@pytest.mark.parametrize(
+    ("make", "lengths", "said"),
+    [
+        (lambda model: model, (6, 5, 5), "^ablate: takes at least two prompts of 6 tokens"),
+        (lambda model: model.backbone, (8, 8), "^model: .*logits"),
+    ],
+)
+def test_what_cannot_be_ablated_is_refused_before_it_is_measured(
+    model, make, lengths, said, monkeypatch
+):
+    monkeypatch.setattr(report, "measure", lambda *_, **__: pytest.fail("measured"))
+    with pytest.raises(ValueError, match=said):
+        report.measure_model(make(model), drawn(lengths), ablate=True)
+
+
 class Pair(torch.nn.Module):
     """Two mixers, of which the second gets the sequence flipped."""
 

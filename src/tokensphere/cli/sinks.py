@@ -112,6 +112,12 @@ def add_to(commands: Any) -> None:
         help="prompts that go through the model at once (default: 16)",
     )
     sinks.add_argument(
+        "--ablate",
+        action="store_true",
+        help="also take the first token out of what each layer reads, and say what changes in the "
+        "model's loss and predictions: four runs of the model a layer",
+    )
+    sinks.add_argument(
         "--trust-remote-code", action="store_true", help="run code that comes with the model"
     )
     sinks.set_defaults(command=_measure, needs_repository=None)

@@ -46,8 +46,7 @@ def advice(data: Mapping[str, Any]) -> list[str]:
     if kinds["position"] and "ablation" not in data:
         said.append(
             f"Whether the sink of the position in {_named(kinds['position'])} matters to what the "
-            "model says, tokensphere.sinks.ablate tells: it takes the first token out of what "
-            "these layers read."
+            "model says, --ablate tells: it takes the first token out of what these layers read."
         )
     if kinds["token"]:
         said.append(

@@ -17,6 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from tokensphere.sinks import document
+from tokensphere.sinks.ablation_report import ablation_document
+from tokensphere.sinks.ablation_sweep import least_tokens, sweep
+from tokensphere.sinks.answers import answers
 from tokensphere.sinks.batch import Inputs
 from tokensphere.sinks.capture import check, each_layer
 from tokensphere.sinks.closer import look
@@ -57,6 +60,7 @@ def measure_model(
     bos: int | None = None,
     replace_with: int | None = None,
     decode: Callable[[int], str] | None = None,
+    ablate: bool = False,
     progress: bool = False,
 ) -> dict[str, Any]:
     """Measure the sinks of a model, with their nulls, as one document of JSON values.
@@ -82,6 +86,9 @@ def measure_model(
         replace_with: id of the token put in place of the first; None to draw one for each prompt
             from the others.
         decode: gives a token id's text, for the list of first tokens.
+        ablate: whether to take the first token's key out of each layer too, as
+            :func:`tokensphere.sinks.ablation_sweep.sweep` does: four runs of the model a layer, for
+            a model that gives logits.
         progress: whether to draw a bar on stderr if that is a terminal.
 
     Returns:
@@ -116,6 +123,9 @@ def measure_model(
             where there is none: index, name, reverse, prompts (averaged over), absolute and softmax
             (each query's weights over its keys).
 
+        ablation: with `ablate`, of prompts that are long enough: as
+            :func:`tokensphere.sinks.ablation_report.ablation_document` has it.
+
     Raises:
         ValueError: a bad argument; mixers' outputs that cannot be rebuilt within the tolerance of
             the model's dtype; or as `capture` and `measure`.
@@ -131,9 +141,12 @@ def measure_model(
     sides = each_layer(model, pair, lambda layer: layer.reverse, layers=chosen, values=False)
     begins = bos is not None and bool((texts.ids[:, 0] == bos).all())
 
+    whole = _ablated(model, texts) if ablate else None
+
     versions = changed(texts, seed, begins, any(sides), replace_with)
     options: dict[str, Any] = {"threshold": threshold, "channels": channels, "seed": seed}
-    with _bar((len(versions) + 1) * math.ceil(len(prompts) / batch_size), progress) as bar:
+    rounds = len(versions) + 1 + ablate
+    with _bar(rounds * math.ceil(len(prompts) / batch_size), progress) as bar:
         runs = {
             name: measure(
                 model, _counted(texts.batches(batch_size, ids), bar), **options, layers=chosen
@@ -157,8 +170,23 @@ def measure_model(
             rescaled=loudest.own,
             threshold=threshold,
         )
+        found = {}
+        if whole is not None:
+            swept = sweep(
+                model,
+                _counted(whole.batches(batch_size), bar),
+                layers=chosen,
+                sinks=[
+                    entry.key
+                    for entry, judged in zip(entries, verdicts, strict=True)
+                    if judged.outcome == "sink"
+                ],
+                seed=seed,
+            )
+            firsts = [entry.own.scores["absolute"][: len(whole.ids), 0] for entry in entries]
+            found["ablation"] = ablation_document(swept, torch.stack(firsts, 1))
 
-    return {
+    return found | {
         "model": {**document.about(model), "mixers": len(mixers)},
         "prompts": {
             "given": given,
@@ -282,6 +310,15 @@ def _pair(texts: Prompts) -> Inputs:
     lengths = texts.lengths[ends].clamp(max=CHECK_TOKENS)
     cut = Prompts(texts.ids[ends, : int(lengths[0])], lengths, ends, texts.device)
     return next(cut.batches(2))
+
+
+def _ablated(model: nn.Module, texts: Prompts) -> Prompts:
+    """The prompts that can be ablated; raises ValueError where there are none, or no logits."""
+    whole = texts.first(int((texts.lengths >= least_tokens()).sum()))
+    if len(whole.ids) < 2:
+        raise ValueError(f"ablate: takes at least two prompts of {least_tokens()} tokens or more")
+    answers(model, next(whole.batches(1)))
+    return whole
 
 
 def _self_check(model: nn.Module, pair: Inputs, chosen: Sequence[str] | None) -> dict[str, Any]:

@@ -26,8 +26,8 @@ from torch import Tensor
 from tokensphere.s6.arguments import wide
 
 from .layer import Layer
-from .verdicts import Estimate
 from .scores import importance, interval
+from .verdicts import Estimate
 
 __all__ = [
     "Alignment",

@@ -40,6 +40,7 @@ def write_report(
     dtype: str = "auto",
     max_length: int = 64,
     batch_size: int = 16,
+    ablate: bool = False,
     trust_remote_code: bool = False,
 ) -> Path:
     """Measure a model on prompts and write sinks.json, scores.csv, figures and index.html: whole or
@@ -55,7 +56,7 @@ def write_report(
         tokenizer, bos: as :func:`tokensphere.sinks.text.open_text` takes them.
         replace_with: text or id of the token put in place of the first in the null; None to draw
             one for each prompt from the others.
-        layers, channels, seed, threshold, batch_size: as
+        layers, channels, seed, threshold, batch_size, ablate: as
             :func:`tokensphere.sinks.report.measure_model` takes them.
         device: None for the GPU where there is one, or else the CPU.
         max_length: tokens to which prompts are cut.
@@ -79,6 +80,7 @@ def write_report(
         "dtype": dtype,
         "max_length": max_length,
         "batch_size": batch_size,
+        "ablate": ablate,
     }
     check_options(channels=channels, seed=seed, threshold=threshold, batch_size=batch_size)
     sources.check_dtype(dtype)
@@ -109,6 +111,7 @@ def write_report(
             bos=text.bos,
             replace_with=filler,
             decode=text.decode,
+            ablate=ablate,
             progress=True,
         )
         page.write(

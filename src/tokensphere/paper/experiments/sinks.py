@@ -13,7 +13,7 @@ import argparse
 import inspect
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,36 +34,45 @@ LANGUAGE_MODEL = "language_model"
 """Folder in results/."""
 
 
-def texts(count: int) -> list[str]:
-    """The first `count` docstrings of numpy's functions that are long enough, in alphabetic order.
+def texts() -> list[str]:
+    """The docstrings of numpy's functions that are long enough, in alphabetic order.
 
     Each without its first paragraph, which for many is a signature.
-
-    Raises ValueError where there are fewer.
     """
     functions = (getattr(np, name) for name in sorted(np.__all__))
     documents = (inspect.getdoc(item) or "" for item in functions if callable(item))
     bodies = (text.partition("\n\n")[2] for text in documents)
-    found = list(dict.fromkeys(body for body in bodies if len(body) > 400))
-    if len(found) < count:
-        raise ValueError(f"count: got {count}, takes at most {len(found)}")
-    return found[:count]
+    return list(dict.fromkeys(body for body in bodies if len(body) > 400))
 
 
 def load(name: str, count: int, length: int) -> tuple[nn.Module, list[Tensor], int | None]:
     """A model of RUNS, in float32, with its prompts of `length` tokens, and its BOS if they begin
-    with one."""
+    with one.
+
+    They are the first `count` that differ: many texts begin with the same heading.
+
+    Raises ValueError where there are fewer.
+    """
     if name == "typeseg":
-        return typeseg.load(), [typeseg.encode(text)[:length] for text in texts(count)], None
+        rows = (typeseg.encode(text)[:length] for text in texts())
+        return typeseg.load(), different(rows, count), None
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = records.path(LANGUAGE_MODEL)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    rows = [tokenizer(text, add_special_tokens=False).input_ids for text in texts(count)]
     bos = tokenizer.bos_token_id if name == "with BOS" else None
     start = [] if bos is None else [bos]
-    return model, [torch.tensor([*start, *row][:length]) for row in rows], bos
+    rows = (tokenizer(text, add_special_tokens=False).input_ids for text in texts())
+    return model, different((torch.tensor([*start, *row][:length]) for row in rows), count), bos
+
+
+def different(rows: Iterable[Tensor], count: int) -> list[Tensor]:
+    """The first `count` rows of tokens that differ; raises ValueError where there are fewer."""
+    found = {tuple(row.tolist()): row for row in rows}
+    if len(found) < count:
+        raise ValueError(f"count: got {count}, takes at most {len(found)}")
+    return list(found.values())[:count]
 
 
 def run(

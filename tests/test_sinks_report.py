@@ -458,7 +458,7 @@ def test_an_ablation_is_of_the_prompts_that_are_long_enough(model, document):
     # Each alone, and their scores in the same order: the correlation shows if they are not.
     scores = torch.stack(
         [
-            torch.stack([alone(model, prompt, depth, "absolute")[0] for prompt in long])
+            torch.stack([alone(model, prompt, depth, "absolute")[:, 0].mean() for prompt in long])
             for depth in range(3)
         ],
         1,

@@ -36,7 +36,7 @@ def report(*verdicts, count=40, median=64, cut=0, bos=False):
         (report("uniform", median=16, cut=30), ["raise --max-length."]),
         (
             report("position", "uniform", "position"),
-            ["in layers.0.mixer, layers.2.mixer matters", "tokensphere.sinks.ablate"],
+            ["in layers.0.mixer, layers.2.mixer matters", "--ablate tells"],
         ),
         (report(*["position"] * 5), ["in layers.0.mixer and 4 more layers matters"]),
         (report("token"), ["layers.0.mixer goes with the token", "--no-bos"]),

@@ -140,6 +140,8 @@ def at_work(out):
         "    print('at work', flush=True)\n"
         "    time.sleep(60)\n"
     )
+    # Tests under nohup ignore SIGHUP, and so would what they start.
+    code = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n" + code
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:

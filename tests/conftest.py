@@ -47,6 +47,6 @@ def place(tmp_path, monkeypatch):
 @pytest.fixture
 def slight(monkeypatch):
     """Reports whose figures are not drawn: for what does not look at them."""
-    from tokensphere.sinks import page
+    from tokensphere.sinks.report import page
 
     monkeypatch.setattr(page, "_draw", lambda data: dict.fromkeys(page.FIGURES, "<svg></svg>"))

@@ -21,7 +21,7 @@ SUITES = {
     ),
     "gpu_reorder_tests": ("test_gpu_reorder.py", ["reorder.mechanism", "reorder.training"]),
     "gpu_refine_tests": ("test_gpu_refine.py", ["refine"]),
-    "gpu_families_tests": ("test_gpu_families.py", ["sinks.capture", "sinks.mamba_ssm"]),
+    "gpu_families_tests": ("test_gpu_families.py", ["sinks.capture", "sinks.mixers.checkpoints"]),
 }
 """By name: its tests, and the modules that they try."""
 

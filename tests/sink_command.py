@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tokensphere import cli
-from tokensphere.sinks import sources
+from tokensphere.sinks.report import sources
 
 transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")

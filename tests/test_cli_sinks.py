@@ -13,7 +13,7 @@ import torch
 from sink_command import copy, refused, run
 
 from tokensphere import records
-from tokensphere.sinks import page, table, tool
+from tokensphere.sinks.report import page, table, tool
 
 transformers = pytest.importorskip("transformers")
 
@@ -249,9 +249,9 @@ def test_places_that_cannot_be_written_are_refused(models, place, capsys, monkey
 @pytest.mark.parametrize(
     ("where", "error", "code"),
     [
-        ("tokensphere.sinks.page.render", OSError("no space left"), 2),
-        ("tokensphere.sinks.places.os.rename", OSError("no space left"), 2),
-        ("tokensphere.sinks.tool.measure_model", KeyboardInterrupt(), 130),
+        ("tokensphere.sinks.report.page.render", OSError("no space left"), 2),
+        ("tokensphere.sinks.report.places.os.rename", OSError("no space left"), 2),
+        ("tokensphere.sinks.report.tool.measure_model", KeyboardInterrupt(), 130),
     ],
 )
 def test_what_fails_leaves_nothing_and_keeps_the_former_report(

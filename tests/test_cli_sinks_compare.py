@@ -10,8 +10,9 @@ from sink_command import run
 from test_cli_sinks import Links
 
 from tokensphere import cli, records
-from tokensphere.sinks import compare, page, report
-from tokensphere.sinks.places import replacing
+from tokensphere.sinks import report
+from tokensphere.sinks.report import compare, page
+from tokensphere.sinks.report.places import replacing
 
 FILES = {"compare.json", "index.html", "first_token_by_depth.svg"}
 

@@ -8,7 +8,7 @@ import torch
 from sink_command import SIZES, WORDS, copy, make, refused, run
 
 from tokensphere import records
-from tokensphere.sinks import sources, text, tool
+from tokensphere.sinks.report import sources, text, tool
 
 transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")
@@ -197,7 +197,7 @@ def test_models_without_a_language_model_head(models, place, slight, kind, confi
 
 def test_a_checkpoint_of_mamba_ssm_is_read_as_such(models, place, slight, capsys, monkeypatch):
     """Whatever `mamba_ssm` makes of it: its own tests have the rest."""
-    from tokensphere.sinks import mamba_ssm
+    from tokensphere.sinks.mixers import checkpoints as mamba_ssm
 
     folder = place / "native"
     folder.mkdir()

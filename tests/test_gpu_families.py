@@ -11,7 +11,7 @@ from test_sinks_capture import build
 from torch import nn
 
 from tokensphere.sinks.capture import capture, check
-from tokensphere.sinks.mamba_ssm import load
+from tokensphere.sinks.mixers.checkpoints import load
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),

@@ -14,7 +14,7 @@ from tokensphere import records
 from tokensphere.paper.experiments import ablation as experiment
 from tokensphere.paper.figures import ablations
 from tokensphere.sinks import importance
-from tokensphere.sinks.ablation_sweep import sweep
+from tokensphere.sinks.ablation.sweep import sweep
 from tokensphere.sinks.capture import capture
 
 

@@ -15,8 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tokensphere import s6
 from tokensphere.sinks import ablate
-from tokensphere.sinks.ablation_sweep import sweep
-from tokensphere.sinks.answers import answers
+from tokensphere.sinks.ablation.answers import answers
+from tokensphere.sinks.ablation.sweep import sweep
 from tokensphere.sinks.capture import capture
 from tokensphere.sinks.mixers import find
 from tokensphere.sinks.walk import find_mixers

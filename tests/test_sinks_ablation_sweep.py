@@ -13,9 +13,9 @@ from test_sinks_ablation import VOCABULARY, build
 from torch import nn
 
 from tokensphere.sinks.ablation import ablate
-from tokensphere.sinks.ablation_figures import ABLATION, ablation_by_layer
-from tokensphere.sinks.ablation_report import ablation_document
-from tokensphere.sinks.ablation_sweep import least_tokens, sweep
+from tokensphere.sinks.ablation.document import ablation_document
+from tokensphere.sinks.ablation.figures import ABLATION, ablation_by_layer
+from tokensphere.sinks.ablation.sweep import least_tokens, sweep
 from tokensphere.sinks.walk import find_mixers
 
 transformers = pytest.importorskip("transformers")

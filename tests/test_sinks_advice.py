@@ -2,7 +2,7 @@
 
 import pytest
 
-from tokensphere.sinks.advice import advice
+from tokensphere.sinks.report.advice import advice
 
 
 def report(*verdicts, count=40, median=64, cut=0, bos=False):

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from tokensphere.sinks import figures, report
+from tokensphere.sinks import report
+from tokensphere.sinks.report import figures
 from tokensphere.sinks.typeseg import TypeSeg
 
 

@@ -8,7 +8,7 @@ from hybrids import ROUNDING
 from mamba_ssm_doubles import IDS, MAMBA, MAMBA2, OPTIONS, PADDED, native, save
 
 from tokensphere.sinks.capture import capture, check
-from tokensphere.sinks.mamba_ssm import is_native, load
+from tokensphere.sinks.mixers.checkpoints import is_native, load
 
 transformers = pytest.importorskip("transformers")
 

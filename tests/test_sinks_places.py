@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tokensphere.sinks import places
+from tokensphere.sinks.report import places
 
 FILES = ("key", "more")
 

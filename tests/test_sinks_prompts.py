@@ -5,8 +5,8 @@ import io
 import pytest
 import torch
 
-from tokensphere.sinks import prompts as texts
-from tokensphere.sinks.prompts import Prompts, changed
+from tokensphere.sinks.report import prompts as texts
+from tokensphere.sinks.report.prompts import Prompts, changed
 
 
 def drawn(lengths, bos=None):

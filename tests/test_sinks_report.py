@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from tokensphere import sinks
-from tokensphere.sinks import prompts as texts
 from tokensphere.sinks import report
-from tokensphere.sinks.prompts import Prompts, changed
+from tokensphere.sinks.report import prompts as texts
+from tokensphere.sinks.report.prompts import Prompts, changed
 from tokensphere.sinks.typeseg import TypeSeg
 
 transformers = pytest.importorskip("transformers")

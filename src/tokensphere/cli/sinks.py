@@ -146,7 +146,7 @@ def _measure(arguments: argparse.Namespace) -> int:
     options["layers"] = _layers(options["layers"])
 
     def run() -> Any:
-        from tokensphere.sinks import tool
+        from tokensphere.sinks.report import tool
 
         return tool.write_report(**options)
 
@@ -157,7 +157,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     options = _options(arguments)
 
     def run() -> Any:
-        from tokensphere.sinks import compare
+        from tokensphere.sinks.report import compare
 
         return compare.write_comparison(**options)
 

@@ -1,8 +1,8 @@
 """Attention sinks in trained Mamba models: S6 tensors out of a model, scores, nulls, a report."""
 
 from tokensphere.sinks.ablation import Ablation, ablate
-from tokensphere.sinks.ablation_report import ablation_document
-from tokensphere.sinks.ablation_sweep import Sweep, sweep
+from tokensphere.sinks.ablation.document import ablation_document
+from tokensphere.sinks.ablation.sweep import Sweep, sweep
 from tokensphere.sinks.capture import capture, check, each_layer, rebuild
 from tokensphere.sinks.layer import Layer
 from tokensphere.sinks.measure import LayerScores, measure

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from tokensphere.s6.arguments import wide
-
-from .layer import Layer
-from .scores import importance
+from tokensphere.sinks.layer import Layer
+from tokensphere.sinks.scores import importance
 
 __all__ = ["FACTORS", "Attribution", "attribution", "level"]
 

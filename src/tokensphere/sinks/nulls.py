@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from .layer import Layer
+from tokensphere.sinks.layer import Layer
 
 __all__ = [
     "lag_importance",

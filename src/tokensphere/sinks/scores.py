@@ -24,8 +24,7 @@ from torch import Tensor
 
 from tokensphere import s6
 from tokensphere.s6.arguments import wide
-
-from .layer import Layer
+from tokensphere.sinks.layer import Layer
 
 __all__ = [
     "VARIANTS",

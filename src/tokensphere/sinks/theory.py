@@ -24,10 +24,9 @@ from scipy import stats
 from torch import Tensor
 
 from tokensphere.s6.arguments import wide
-
-from .layer import Layer
-from .scores import importance, interval
-from .verdicts import Estimate
+from tokensphere.sinks.layer import Layer
+from tokensphere.sinks.scores import importance, interval
+from tokensphere.sinks.verdicts import Estimate
 
 __all__ = [
     "Alignment",

@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from .scores import interval
+from tokensphere.sinks.scores import interval
 
 __all__ = ["LEAST_PROMPTS", "MARGIN", "Estimate", "Verdict", "outcome", "verdict"]
 

@@ -8,7 +8,7 @@ language model in results/, without and with a beginning-of-text token; at 16 an
 The plan, written before any of its numbers was looked at. A layer is a mixer in one direction; its
 first token is the one that it reads first. Its score is that token's absolute importance, mean over
 all channels. Its effect is the divergence of what the model says when that token's key is ablated
-in this layer alone, less the mean of the same for three later tokens; `sinks.ablation_sweep` says
+in this layer alone, less the mean of the same for three later tokens; `sinks.ablation.sweep` says
 over which tokens that is counted.
 
 - Primary outcome, one for each of the three models, at 64 tokens: Spearman's correlation over the
@@ -38,8 +38,8 @@ from torch import Tensor, nn
 
 from tokensphere import records
 from tokensphere.paper.experiments.sinks import RUNS, load
-from tokensphere.sinks.ablation_report import ablation_document
-from tokensphere.sinks.ablation_sweep import Sweep, sweep
+from tokensphere.sinks.ablation.document import ablation_document
+from tokensphere.sinks.ablation.sweep import Sweep, sweep
 from tokensphere.sinks.measure import measure
 from tokensphere.sinks.nulls import uniform_importance
 from tokensphere.sinks.scores import interval
@@ -56,7 +56,7 @@ def run(
 
     Args:
         prompts: how many. lengths: of how many tokens each.
-        later, draws, seed: as for :func:`tokensphere.sinks.ablation_sweep.sweep`.
+        later, draws, seed: as for :func:`tokensphere.sinks.ablation.sweep.sweep`.
     """
     found: dict[str, dict[str, Any]] = {}
     for name in RUNS:
@@ -75,11 +75,11 @@ def matter(
 
     Args:
         ids: prompts of one length, (S, L), on the model's device.
-        later, draws, seed: as for :func:`tokensphere.sinks.ablation_sweep.sweep`.
+        later, draws, seed: as for :func:`tokensphere.sinks.ablation.sweep.sweep`.
         size: prompts that go through the model at once.
 
     Returns:
-        what :func:`tokensphere.sinks.ablation_report.ablation_document` does, and besides
+        what :func:`tokensphere.sinks.ablation.document.ablation_document` does, and besides
         uniform: the score under uniform attention;
         scores: of each layer, in its order, mean, low and high over prompts;
         primary: the correlation, mean, low and high at the `confidence` of one of three, and its

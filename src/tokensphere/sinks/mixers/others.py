@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tokensphere.s6.arguments import wide
-from tokensphere.sinks.seen import Seen, loaded, rates, refuse_forks, shape_alone, skips
+from tokensphere.sinks.mixers.seen import Seen, loaded, rates, refuse_forks, shape_alone, skips
 
 __all__ = ["mambavision", "read_out_mambavision", "s6_mixer", "typeseg"]
 

@@ -11,7 +11,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from tokensphere.sinks.ablation_sweep import Changes, Sweep, excess
+from tokensphere.sinks.ablation.sweep import Changes, Sweep, excess
 from tokensphere.sinks.scores import interval
 from tokensphere.sinks.theory import correlation
 

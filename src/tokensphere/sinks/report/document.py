@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tokensphere.sinks.closer import Looks
 from tokensphere.sinks.measure import LayerScores
-from tokensphere.sinks.prompts import Prompts
+from tokensphere.sinks.report.closer import Looks
+from tokensphere.sinks.report.prompts import Prompts
 from tokensphere.sinks.scores import VARIANTS, exceeds, interval, sink_score
 from tokensphere.sinks.verdicts import Verdict, verdict
 from tokensphere.sinks.walk import bare

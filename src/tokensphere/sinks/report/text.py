@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tokensphere.sinks import typeseg
-from tokensphere.sinks.sources import check_name, first_line, quiet
+from tokensphere.sinks.report.sources import check_name, first_line, quiet
 
 __all__ = ["Text", "open_text"]
 

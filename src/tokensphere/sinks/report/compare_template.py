@@ -1,6 +1,6 @@
 """The text of a comparison's page, as a Jinja template."""
 
-from tokensphere.sinks.template import FIGURE
+from tokensphere.sinks.report.template import FIGURE
 
 __all__ = ["COMPARISON"]
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from tokensphere import records
-from tokensphere.sinks.advice import advice
-from tokensphere.sinks.table import scores_csv
-from tokensphere.sinks.template import FIGURE, KINDS, STYLE, TEMPLATE
+from tokensphere.sinks.report.advice import advice
+from tokensphere.sinks.report.table import scores_csv
+from tokensphere.sinks.report.template import FIGURE, KINDS, STYLE, TEMPLATE
 from tokensphere.sinks.verdicts import LEAST_PROMPTS, MARGIN
 
 __all__ = ["FIGURES", "FILES", "inline", "painted", "render", "svg", "template", "write"]
@@ -149,7 +149,7 @@ def _ablation(data: Mapping[str, Any], drawn: Mapping[str, str]) -> Any:
 
     if "ablation" not in data:
         return ""
-    from tokensphere.sinks import ablation_figures as ablation
+    from tokensphere.sinks.ablation import figures as ablation
 
     figure = {
         "name": ABLATION,
@@ -174,7 +174,7 @@ def painted() -> Iterator[None]:
 
 
 def _draw(data: Mapping[str, Any]) -> dict[str, str]:
-    from tokensphere.sinks import figures
+    from tokensphere.sinks.report import figures
 
     with painted():
         drawn = {
@@ -185,7 +185,7 @@ def _draw(data: Mapping[str, Any]) -> dict[str, str]:
             "attention_maps": svg(figures.attention_maps(data)),
         }
         if "ablation" in data:
-            from tokensphere.sinks.ablation_figures import ablation_by_layer
+            from tokensphere.sinks.ablation.figures import ablation_by_layer
 
             drawn[ABLATION] = svg(ablation_by_layer(data["ablation"]))
     return drawn

@@ -1,6 +1,6 @@
 """What ablating the first token's key does, layer by layer: the figure and the text of a report.
 
-Drawn from the document that :func:`tokensphere.sinks.ablation_report.ablation_document` gives.
+Drawn from the document that :func:`tokensphere.sinks.ablation.document.ablation_document` gives.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ def ablation_by_layer(data: Mapping[str, Any]) -> Figure:
     A row of axes for each measure, a column for each direction.
 
     Args:
-        data: of `sinks.ablation_report.ablation_document`.
+        data: of `sinks.ablation.document.ablation_document`.
     """
     measures = data["measures"]
     sides = sorted({layer["reverse"] for layer in data["layers"]})

@@ -3,7 +3,7 @@
 Every score is measured on the prompts, on the same prompts with shuffled tokens, and with the first
 token replaced; `verdicts.verdict` weighs them layer by layer. The document has positions times
 layers and prompts times layers numbers, none for each channel, and is all that
-:mod:`tokensphere.sinks.figures` and :mod:`tokensphere.sinks.page` read.
+:mod:`tokensphere.sinks.report.figures` and :mod:`tokensphere.sinks.report.page` read.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tokensphere.sinks import document
-from tokensphere.sinks.ablation_report import ablation_document
-from tokensphere.sinks.ablation_sweep import least_tokens, sweep
-from tokensphere.sinks.answers import answers
+from tokensphere.sinks.ablation.answers import answers
+from tokensphere.sinks.ablation.document import ablation_document
+from tokensphere.sinks.ablation.sweep import least_tokens, sweep
 from tokensphere.sinks.batch import Inputs
 from tokensphere.sinks.capture import check, each_layer
-from tokensphere.sinks.closer import look
-from tokensphere.sinks.document import Entry
 from tokensphere.sinks.measure import LayerScores, measure
-from tokensphere.sinks.prompts import (
+from tokensphere.sinks.report import document
+from tokensphere.sinks.report.closer import look
+from tokensphere.sinks.report.document import Entry
+from tokensphere.sinks.report.prompts import (
     LEAST_READERS,
     Prompts,
     changed,
@@ -87,7 +87,7 @@ def measure_model(
             from the others.
         decode: gives a token id's text, for the list of first tokens.
         ablate: whether to take the first token's key out of each layer too, as
-            :func:`tokensphere.sinks.ablation_sweep.sweep` does: four runs of the model a layer, for
+            :func:`tokensphere.sinks.ablation.sweep.sweep` does: four runs of the model a layer, for
             a model that gives logits.
         progress: whether to draw a bar on stderr if that is a terminal.
 
@@ -124,7 +124,7 @@ def measure_model(
             (each query's weights over its keys).
 
         ablation: with `ablate`, of prompts that are long enough: as
-            :func:`tokensphere.sinks.ablation_report.ablation_document` has it.
+            :func:`tokensphere.sinks.ablation.document.ablation_document` has it.
 
     Raises:
         ValueError: a bad argument; mixers' outputs that cannot be rebuilt within the tolerance of

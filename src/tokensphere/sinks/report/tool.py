@@ -11,11 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tokensphere.sinks import page, sources
-from tokensphere.sinks.places import replacing
-from tokensphere.sinks.prompts import Encoded, encode_prompts, first_of_each, read_prompts
-from tokensphere.sinks.report import check_layers, check_options, measure_model
-from tokensphere.sinks.text import Text, open_text
+from tokensphere.sinks.report import check_layers, check_options, measure_model, page, sources
+from tokensphere.sinks.report.places import replacing
+from tokensphere.sinks.report.prompts import Encoded, encode_prompts, first_of_each, read_prompts
+from tokensphere.sinks.report.text import Text, open_text
 from tokensphere.sinks.walk import find_mixers
 
 __all__ = ["write_report"]
@@ -50,10 +49,11 @@ def write_report(
     that is a terminal.
 
     Args:
-        model, dtype, trust_remote_code: as :func:`tokensphere.sinks.sources.load` takes them.
-        prompts: a file, or "-", see :func:`tokensphere.sinks.prompts.read_prompts`.
+        model, dtype, trust_remote_code: as :func:`tokensphere.sinks.report.sources.load` takes
+            them.
+        prompts: a file, or "-", see :func:`tokensphere.sinks.report.prompts.read_prompts`.
         out: a folder, new or empty, or with a former report, which is replaced.
-        tokenizer, bos: as :func:`tokensphere.sinks.text.open_text` takes them.
+        tokenizer, bos: as :func:`tokensphere.sinks.report.text.open_text` takes them.
         replace_with: text or id of the token put in place of the first in the null; None to draw
             one for each prompt from the others.
         layers, channels, seed, threshold, batch_size, ablate: as

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tokensphere.s6.arguments import wide
-from tokensphere.sinks.seen import (
+from tokensphere.sinks.mixers.seen import (
     Seen,
     convolve,
     keep,

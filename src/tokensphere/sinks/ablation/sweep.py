@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from tokensphere.sinks.ablation import Ablation, compare, mixer_names
-from tokensphere.sinks.answers import Answers, Keys, answers
+from tokensphere.sinks.ablation.answers import Answers, Keys, answers
 from tokensphere.sinks.batch import Inputs
 
 __all__ = ["Changes", "Sweep", "excess", "least_tokens", "sweep"]

@@ -121,7 +121,7 @@ def load(
     check_name(name)
     with quiet():
         if native := _native(name):
-            from tokensphere.sinks import mamba_ssm
+            from tokensphere.sinks.mixers import checkpoints as mamba_ssm
 
             model = mamba_ssm.load(native, None if dtype == "auto" else getattr(torch, dtype))
         else:
@@ -196,7 +196,7 @@ def check_name(name: str) -> None:
 
 def _native(name: str) -> Path | None:
     """The folder of a checkpoint in mamba-ssm's own layout; None for any other model."""
-    from tokensphere.sinks import mamba_ssm
+    from tokensphere.sinks.mixers import checkpoints as mamba_ssm
 
     folder = Path(name)
     if folder.is_dir():
@@ -207,7 +207,7 @@ def _native(name: str) -> Path | None:
 def _native_of_hub(name: str) -> Path | None:
     import huggingface_hub as hub
 
-    from tokensphere.sinks import mamba_ssm
+    from tokensphere.sinks.mixers import checkpoints as mamba_ssm
 
     try:
         with quiet():

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tokensphere.sinks import page
-from tokensphere.sinks.compare_template import COMPARISON
-from tokensphere.sinks.places import replacing
-from tokensphere.sinks.template import KINDS, STYLE
+from tokensphere.sinks.report import page
+from tokensphere.sinks.report.compare_template import COMPARISON
+from tokensphere.sinks.report.places import replacing
+from tokensphere.sinks.report.template import KINDS, STYLE
 
 __all__ = ["FILES", "comparison", "read_report", "write_comparison"]
 
@@ -39,8 +39,8 @@ def write_comparison(
     """Put reports on one page: compare.json, a figure and index.html, whole or not at all.
 
     Args:
-        reports: folders that :func:`tokensphere.sinks.tool.write_report` has written, or their
-            sinks.json; at least two.
+        reports: folders that :func:`tokensphere.sinks.report.tool.write_report` has written, or
+            their sinks.json; at least two.
         out: a folder, new or empty, or with a former comparison, which is replaced.
 
     Returns:
@@ -48,7 +48,7 @@ def write_comparison(
 
     Raises:
         ValueError: fewer than two reports, one twice, or what is none; as
-            :func:`tokensphere.sinks.places.replacing`.
+            :func:`tokensphere.sinks.report.places.replacing`.
         FileNotFoundError: there is no such report.
     """
     places = [_file(report).resolve() for report in reports]
@@ -63,7 +63,7 @@ def write_comparison(
     for row, report in zip(document["models"], found, strict=True):
         row["report"] = report
     with replacing(out, FILES, "compare.json") as folder:
-        from tokensphere.sinks import figures
+        from tokensphere.sinks.report import figures
 
         with page.painted():
             drawn = page.svg(figures.first_token_by_depth(labelled))

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from tokensphere.sinks.ablation.contributions import change
 from tokensphere.sinks.batch import Batch, Inputs, read_inputs
-from tokensphere.sinks.contributions import change
 from tokensphere.sinks.mixers import Seen, find
 from tokensphere.sinks.walk import bare, blame, walk
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tokensphere.sinks.answers import IGNORED, Answers, Keys, answers
+from tokensphere.sinks.ablation.answers import IGNORED, Answers, Keys, answers
 from tokensphere.sinks.batch import Inputs, read_inputs
 from tokensphere.sinks.scores import interval
 from tokensphere.sinks.walk import find_mixers

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tokensphere.sinks import mamba1, mamba2, other_mixers
-from tokensphere.sinks.seen import Seen, keep, loaded
+from tokensphere.sinks.mixers import mamba1, mamba2
+from tokensphere.sinks.mixers import others as other_mixers
+from tokensphere.sinks.mixers.seen import Seen, keep, loaded
 
 __all__ = ["FAMILIES", "Family", "Seen", "find", "keep", "loaded", "refuse_overridden"]
 

@@ -25,13 +25,19 @@ def report(*verdicts, count=40, median=64, cut=0, bos=False):
     ("data", "said"),
     [
         (report(9, 9, count=4), ["Of 4 different prompts nothing is decided: give at least 5"]),
-        (report(60), ["1 layer is not decided: about 60 prompts like these 40 would decide it."]),
+        (
+            report(60),
+            ["1 layer is not decided: about 60 prompts like these 40 would decide it, with"],
+        ),
         (
             report("uniform", 60, 1234),
-            ["2 layers are not decided: about 1,300 prompts like", "would decide all of them."],
+            [
+                "2 layers are not decided: about 1,300 prompts like",
+                "would decide all of them, each with a chance",
+            ],
         ),
-        (report(60, None), ["about 60 prompts like these 40 would decide 1 of them."]),
-        (report(None), ["more prompts would not decide"]),
+        (report(60, None), ["about 60 prompts like these 40 would decide 1 of them, with a"]),
+        (report(None), ["1,000,000 prompts like these would not decide"]),
         (report("uniform", median=16), ["at most 16 tokens", "0.21: give longer ones."]),
         (report("uniform", median=16, cut=30), ["raise --max-length."]),
         (

@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass
 
 import torch
-from scipy import stats
+from scipy import special
 from torch import Tensor
 
 from tokensphere.sinks.scores import interval
 
-__all__ = ["LEAST_PROMPTS", "MARGIN", "Estimate", "Verdict", "outcome", "verdict"]
+__all__ = ["LEAST_PROMPTS", "MARGIN", "MOST_NEEDED", "Estimate", "Verdict", "outcome", "verdict"]
 
 ROUNDING = 1e-5
 """An excess over a null that is no larger is rounding: scores are float32 means of shares <= 1."""
@@ -24,6 +24,9 @@ narrower margin takes more prompts, as one over its square."""
 
 LEAST_PROMPTS = 5
 """Of fewer nothing is decided: Student's interval rests on a spread that so few hardly show."""
+
+POWER = 0.8
+"""Chance with which as many prompts as `needed` says decide."""
 
 MOST_NEEDED = 1_000_000
 
@@ -47,8 +50,10 @@ class Verdict:
             the token; or "undetermined", where the prompts support neither. None without a sink.
         margin: what an excess must stay below for the outcome "uniform".
         excess: score minus null.
-        needed: where nothing is decided, about how many prompts like these would do; None where
-            none would, and with another outcome.
+        needed: where nothing is decided, the size of a new sample of prompts like these that would
+            decide with a chance of about POWER; None where MOST_NEEDED would not, and with another
+            outcome. By this sample's spread, and by its mean taken a standard error closer to what
+            is hardest to decide: means of samples that did not decide lie too far from there.
         fall_shuffled, fall_replaced: score minus the same prompt's score on shuffled tokens, and
             with the first token replaced.
     """
@@ -82,8 +87,14 @@ def verdict(
     With no excess a layer passes for a sink with probability (1 - confidence) / 2 at most, and with
     an excess of the margin it passes for none with as much; over many layers pass a confidence
     closer to 1. A sink may be smaller than the margin: many prompts show a small excess, and
-    `excess` says how small. Scores that do not differ from prompt to prompt show none, for
-    repetitions of one prompt look the same: they are "uniform" or "undecided".
+    `excess` says how small.
+
+    Of scores that hardly differ (by rounding) Student's interval has no width, which by itself says
+    nothing. There the number of prompts decides, as in a sign test: S of them lie all on one side
+    of their median with probability 2^(1 - S), which must not exceed 1 - confidence; with fewer the
+    outcome is "undecided". So a layer that gives its first token all weight in each of many prompts
+    has a sink. Repetitions of one prompt look the same, and nothing in their scores betrays them:
+    leave them out before, as `sinks.report.measure_model` does.
 
     A sink's kind asks, prompt by prompt, whether a changed prompt's score lies nearer to the
     original's score or to the null: by the interval of its distance to their midpoint. "position"
@@ -95,7 +106,7 @@ def verdict(
     Args:
         scores: each prompt's score of the first token, (S,): the mean over channels of its
             "absolute" importance, the one that no scale moves. Of different prompts: one that is
-            there twice counts twice, and makes the intervals too narrow.
+            there twice counts twice, and makes intervals too narrow.
         null: `uniform_importance(T)[0]`, or one for each prompt, (S,), if their lengths T differ.
         shuffled, replaced: the scores of the same prompts after `nulls.shuffle_tokens` and
             `nulls.replace_first` (or `nulls.move_first`), (S,).
@@ -124,28 +135,34 @@ def verdict(
         return Estimate(float(values.mean()), float(low), float(high))
 
     excess, margin = estimate(scores - null), MARGIN * float(null.mean())
+    least = _least(scores - null, confidence)
     found, kind, needed = outcome(excess, margin, len(scores)), None, None
+    if len(scores) < least:
+        found = "undecided"
     if found == "sink":
         midpoint = (scores + null) / 2
         kind = _kind(estimate(shuffled - midpoint), estimate(replaced - midpoint))
     elif found == "undecided":
-        needed = _needed(scores - null, excess, margin, confidence)
+        needed = _needed(scores - null, margin, confidence, least)
     falls = estimate(scores - shuffled), estimate(scores - replaced)
     return Verdict(found, kind, margin, excess, needed, *falls)
 
 
 def outcome(excess: Estimate, margin: float, prompts: int) -> str:
-    """The outcome of :func:`verdict`, from the excess over the null alone."""
+    """The outcome of :func:`verdict`, from the excess over the null alone, for scores that differ
+    from prompt to prompt."""
     if prompts < LEAST_PROMPTS:
         return "undecided"
-    if excess.low > ROUNDING and not _same(excess):
+    if excess.low > ROUNDING:
         return "sink"
     return "uniform" if excess.high < margin else "undecided"
 
 
-def _same(excess: Estimate) -> bool:
-    """Whether all prompts score alike but for rounding."""
-    return excess.high - excess.low <= ROUNDING
+def _least(differences: Tensor, confidence: float) -> int:
+    """The number of prompts of which anything can be decided."""
+    if float(differences.std()) > ROUNDING:
+        return LEAST_PROMPTS
+    return max(LEAST_PROMPTS, math.ceil(1 - math.log2(1 - confidence)))
 
 
 def _kind(kept_shuffled: Estimate, kept_replaced: Estimate) -> str:
@@ -156,23 +173,29 @@ def _kind(kept_shuffled: Estimate, kept_replaced: Estimate) -> str:
     return "undetermined"
 
 
-def _needed(differences: Tensor, excess: Estimate, margin: float, confidence: float) -> int | None:
-    """The least number of prompts whose interval, with this mean and spread, would decide."""
-    if len(differences) >= LEAST_PROMPTS and _same(excess):
-        return None
+def _needed(differences: Tensor, margin: float, confidence: float, least: int) -> int | None:
+    """The least number of new prompts that decide with a chance of POWER."""
+    spread, mean = float(differences.std()), float(differences.mean())
     # Either end of the interval decides: the low one above rounding, the high one below the margin.
-    room = max(excess.mean - ROUNDING, margin - excess.mean)
-    spread = float(differences.std())
+    middle = (ROUNDING + margin) / 2
+    off = max(abs(mean - middle) - spread / math.sqrt(len(differences)), 0.0)
 
     def decides(count: int) -> bool:
-        return stats.t.ppf((1 + confidence) / 2, count - 1) * spread / math.sqrt(count) < room
+        error = spread / math.sqrt(count)
+        half = special.stdtrit(count - 1, (1 + confidence) / 2) * error
+        # Undecided are means within `wide` of the middle.
+        wide = half - (margin - ROUNDING) / 2
+        if wide <= 0 or error == 0:
+            return wide < off
+        ends = special.stdtr(count - 1, ((-wide - off) / error, (wide - off) / error))
+        return ends[1] - ends[0] <= 1 - POWER
 
-    few, enough = LEAST_PROMPTS - 1, LEAST_PROMPTS
+    few, enough = least - 1, least
     while not decides(enough):
         few, enough = enough, 2 * enough
         if enough > MOST_NEEDED:
             return None
     while enough - few > 1:
-        middle = (few + enough) // 2
-        few, enough = (few, middle) if decides(middle) else (middle, enough)
+        between = (few + enough) // 2
+        few, enough = (few, between) if decides(between) else (between, enough)
     return enough

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tokensphere.sinks.verdicts import LEAST_PROMPTS
+from tokensphere.sinks.verdicts import LEAST_PROMPTS, MOST_NEEDED
 
 __all__ = ["advice"]
 
@@ -73,11 +73,17 @@ def _undecided(layers: Sequence[Mapping[str, Any]], count: int) -> str:
     some = [number for number in needed if number is not None]
     which = f"{len(layers)} layer{'s are' if len(layers) > 1 else ' is'} not decided"
     if not some:
-        return f"{which}, and more prompts would not decide: their scores hardly differ by prompt."
+        return (
+            f"{which}, and {MOST_NEEDED:,} prompts like these would not decide: their scores differ "
+            "too much."
+        )
     all_of = "all of them" if len(some) == len(layers) > 1 else "it"
     if len(some) < len(layers):
         all_of = f"{len(some)} of them"
-    return f"{which}: about {_round(max(some)):,} prompts like these {count} would decide {all_of}."
+    return (
+        f"{which}: about {_round(max(some)):,} prompts like these {count} would decide {all_of}, "
+        f"{'each ' if len(some) > 1 else ''}with a chance of four in five."
+    )
 
 
 def _round(number: int) -> int:

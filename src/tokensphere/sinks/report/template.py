@@ -240,7 +240,8 @@ All prompts begin with a beginning-of-text token:
 the absolute score over the uniform one. Whole above zero: a sink; all layers together name one
 where there is none at most once in 40 times. Else whole below {{ (100 * margin) | number }}% of the
 uniform score: no more than uniform. Else, and of fewer than {{ least }} prompts always: not
-decided, with about how many prompts like these would decide. The margin is a convention.</dd>
+decided, with the number of prompts like these, in all, of which a new sample would decide four
+times in five. The margin is a convention.</dd>
 <dt>Kind of a sink</dt>
 <dd>It is one of the position if both changes of the tokens leave more than half of the excess, one
 of the token if replacing takes more than half.</dd>

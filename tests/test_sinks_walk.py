@@ -407,3 +407,112 @@ def test_weights_spread_over_processes_are_refused():
     model.backbone.layers[0].mixer.D = DTensor(model.backbone.layers[0].mixer.D.detach())
     with pytest.raises(ValueError, match=r"^model: the weights of MambaForCausalLM are spread"):
         capture(model, IDS)
+
+
+class Flip(nn.Module):
+    def forward(self, x):
+        return x.flip(1)
+
+
+class Wrapped(nn.Module):
+    """A mixer behind a norm of its own, as a block has it."""
+
+    def __init__(self, mixer):
+        super().__init__()
+        self.norm, self.mixer = nn.LayerNorm(12), mixer
+
+    def forward(self, x):
+        return x + self.mixer(self.norm(x))
+
+
+class Backward(nn.Module):
+    """Embeds, and gives the second mixer the sequence flipped, in one of several ways."""
+
+    def __init__(self, way):
+        super().__init__()
+        ahead, back = (block.mixer for block in language_model(layers=2).backbone.layers)
+        self.embedding, self.ahead, self.way = nn.Embedding(40, 12), ahead, way
+        self.flip, self.norm, self.dropout = Flip(), nn.LayerNorm(12), nn.Dropout()
+        self.back = Wrapped(back) if way in ("block", "blocks") else back
+        self.more = Wrapped(language_model(layers=1, seed=3).backbone.layers[0].mixer)
+
+    def forward(self, input_ids, attention_mask=None):
+        x = self.embedding(input_ids)
+        y = self.ahead(x)
+        ways = {
+            "bare": lambda: self.back(x.flip(1)).flip(1),
+            "block": lambda: self.back(x.flip(1)).flip(1),
+            "blocks": lambda: self.more(self.back(x.flip(1)) * 2 + 1).flip(1),
+            "module": lambda: self.back(self.flip(x)).flip(1),
+            "dropout": lambda: self.back(self.dropout(x.flip(1))).flip(1),
+            "norm": lambda: self.back(self.norm(x.flip(1))).flip(1),
+            "norm first": lambda: self.back(self.norm(x).flip(1)).flip(1),
+            "back again": lambda: self.more(self.back(self.flip(x)).flip(1) + x),
+        }
+        y = y + ways[self.way]()
+        return y if self.way in ("blocks", "back again") else self.more(y)
+
+
+@pytest.mark.parametrize(
+    "way",
+    ["bare", "block", "blocks", "module", "dropout", "norm", "norm first", "back again"],
+)
+def test_a_flip_is_followed_through_modules(way):
+    model = Backward(way).eval()
+    layers = {layer.name: layer for layer in capture(model, IDS)}
+    back = "back.mixer" if way in ("block", "blocks") else "back"
+    assert {name for name, layer in layers.items() if layer.reverse} == (
+        {back, "more.mixer"} if way == "blocks" else {back}
+    )
+    assert max(check(model, IDS).values()) < 1e-5
+    # The backward mixer's first token is the prompt's last: another one there changes its key.
+    other = IDS.clone()
+    other[:, -1] = (IDS[:, -1] + 1) % 40
+    changed = {layer.name: layer for layer in capture(model, other)}[back]
+    assert not torch.allclose(changed.delta[..., 0], layers[back].delta[..., 0])
+
+
+def test_a_whole_model_on_flipped_ids_reads_from_the_end():
+    class Reader(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.forth, self.back = language_model(), language_model(seed=1)
+
+        def forward(self, input_ids):
+            ahead = self.forth(input_ids, use_cache=False).logits
+            return ahead + self.back(input_ids.flip(1), use_cache=False).logits.flip(1)
+
+    layers = capture(Reader(), IDS)
+    assert [layer.reverse for layer in layers] == [False] * 3 + [True] * 3
+    alone = capture(language_model(seed=1), IDS.flip(1))
+    assert_alike(scores(layers[3:]), scores(alone))
+
+
+def test_tokens_in_another_order_are_refused():
+    class Shuffled(Backward):
+        def forward(self, input_ids):
+            order = torch.tensor([3, 1, 0, 2, 6, 5, 4])
+            x = self.embedding(input_ids)
+            return self.more(self.ahead(x) + self.back(x[:, order]))
+
+    with pytest.raises(ValueError, match=r"^model: puts its tokens into another order"):
+        capture(Shuffled("bare").eval(), IDS)
+
+
+@pytest.mark.parametrize("pick", ["index", "gather", "index_select"])
+def test_a_flip_by_indices_is_one(pick):
+    class Picked(Backward):
+        def forward(self, input_ids):
+            x, order = self.embedding(input_ids), torch.arange(6, -1, -1)
+            turned = {
+                "index": lambda: x[:, order],
+                "gather": lambda: x.gather(1, order[None, :, None].expand_as(x)),
+                "index_select": lambda: x.index_select(1, order),
+            }[pick]()
+            hidden = turned
+            for block in (self.back, self.more):  # residual sums outside of any module
+                hidden = hidden + block(hidden)
+            return self.ahead(x) + hidden.flip(1)
+
+    layers = {layer.name: layer.reverse for layer in capture(Picked("bare").eval(), IDS)}
+    assert layers == {"back": True, "more.mixer": True, "ahead": False}

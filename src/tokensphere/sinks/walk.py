@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from tokensphere.sinks.batch import Batch, Inputs, read_inputs
 from tokensphere.sinks.mixers import FAMILIES, Seen, find, refuse_overridden
+from tokensphere.sinks.order import Orders, sequence_of
 
 __all__ = ["Visit", "bare", "blame", "find_mixers", "walk"]
 
@@ -24,10 +24,6 @@ returns takes the place of the output."""
 
 PACKED = ("seq_idx", "cu_seqlens", "cu_seq_lens_q")
 """What mixers are told of where documents begin within a sequence."""
-
-REMEMBERED = 8
-"""Tensors among which a mixer's input is looked for, to see whether it was flipped: those that the
-modules around it and before it took and gave last."""
 
 
 def bare(model: nn.Module) -> nn.Module:
@@ -125,12 +121,15 @@ def walk(
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(_evaluation(model))
         run.listen(model, mixers, stack)
+        stack.enter_context(run.orders)
         try:
             returned = model(*given, **named)
         except _Enough:
             returned = None
         except Exception as error:
-            if run.failure is error or isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
+            if error in (run.failure, run.orders.failure) or isinstance(
+                error, torch.cuda.OutOfMemoryError | MemoryError
+            ):
                 raise
             if "Allocator" in str(error):  # out of memory on the CPU
                 raise
@@ -167,7 +166,7 @@ class _Run:
         self.visit, self.batch, self.values, self.ends_early = visit, batch, values, ends_early
         self.visited: set[str] = set()
         self.heard: dict[str, dict[str, Tensor]] = {}
-        self.recent: deque[Tensor] = deque(maxlen=REMEMBERED)
+        self.orders = Orders(None if batch is None else batch.length)
         self.failure: BaseException | None = None
 
     def listen(self, model: nn.Module, mixers: dict[str, nn.Module], stack: ExitStack) -> None:
@@ -177,28 +176,37 @@ class _Run:
         for module in model.modules():
             # Not on what wraps a compiled module: it is that module's hooks that see it run.
             if module not in inside and not hasattr(module, "_orig_mod"):
-                handles.append(module.register_forward_pre_hook(self._remember_input))
-                handles.append(module.register_forward_hook(self._remember_output))
+                handles.append(module.register_forward_pre_hook(self._enter, with_kwargs=True))
+                handles.append(module.register_forward_hook(self._leave))
         for name, mixer in mixers.items():
             self.heard[name] = {}
             for part in find(mixer).listens:
                 if isinstance(submodule := getattr(mixer, part, None), nn.Module):
                     call = functools.partial(self._hear, name, part)
                     handles.append(submodule.register_forward_hook(call))
+            handles.append(mixer.register_forward_pre_hook(self._enter_mixer, with_kwargs=True))
             call = functools.partial(self._after, name)
             handles.append(mixer.register_forward_hook(call, with_kwargs=True))
         for handle in handles:
             stack.callback(handle.remove)
 
-    def _remember_input(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        self._remember(args[0] if args else None)
+    def _enter(self, module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+        self.orders.enter(sequence_of(*args, *named.values()))
 
-    def _remember_output(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        self._remember(output)
+    def _enter_mixer(self, mixer: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+        self.orders.enter(sequence_of(*args, *named.values()), mixer=True)
 
-    def _remember(self, value: Any) -> None:
-        if isinstance(value, Tensor) and value.ndim == 3:
-            self.recent.append(value)
+    def _leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        self.orders.leave(output)
+
+    @contextmanager
+    def _told_as_our_own(self) -> Iterator[None]:
+        """What is raised here is no failure of the model's."""
+        try:
+            yield
+        except Exception as error:
+            self.failure = error
+            raise
 
     def _hear(self, name: str, part: str, module: nn.Module, args: Any, output: Any) -> None:
         self.heard[name][part] = output
@@ -206,10 +214,9 @@ class _Run:
     def _after(
         self, name: str, mixer: nn.Module, args: tuple[Any, ...], named: dict[str, Any], output: Any
     ) -> Tensor | None:
-        tensors = (value for value in (*args, *named.values()) if isinstance(value, Tensor))
-        hidden = next(value for value in tensors if value.ndim == 3)
+        hidden = sequence_of(*args, *named.values())
         heard, self.heard[name] = self.heard[name], {}
-        try:
+        with self._told_as_our_own():
             if name in self.visited:
                 raise ValueError(f"model: ran {name} twice, takes one that runs each mixer once")
             self.visited.add(name)
@@ -223,7 +230,7 @@ class _Run:
                     "them, as in prompt tuning, or cuts them; takes a model whose mixers read the "
                     "batch"
                 )
-            flipped = self._flipped(hidden)
+            flipped = self.orders.flipped(hidden)
             batch = batch.flipped() if flipped else batch
             packed = next((key for key in PACKED if named.get(key) is not None), None)
             if packed is not None:
@@ -236,26 +243,10 @@ class _Run:
                 )
             seen = Seen(hidden, None if mask is None else mask.bool(), heard, self.values)
             changed = self.visit(name, mixer, seen, output, batch, flipped)
-        except Exception as error:
-            self.failure = error
-            raise
+        self.orders.leave(output if changed is None else changed, mixer=True)
         if self.ends_early and len(self.visited) == len(self.heard):
             raise _Enough
         return changed
-
-    def _flipped(self, hidden: Tensor) -> bool:
-        """Whether the mixer's input is a tensor of the model read from its end.
-
-        Then it is equal, to the bit, to the flip of one that a module around it took or one before
-        it gave.
-        """
-        if any(hidden is each for each in self.recent):
-            return False
-        near = [each for each in self.recent if each.shape == hidden.shape]
-        if any(torch.equal(hidden, each) for each in near):
-            return False
-        back = hidden.flip(1)
-        return any(torch.equal(back, each) for each in near)
 
 
 def _mask(

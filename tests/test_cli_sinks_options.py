@@ -195,6 +195,32 @@ def test_models_without_a_language_model_head(models, place, slight, kind, confi
         assert again["layers"][0]["first"] == data["layers"][0]["first"]
 
 
+def test_weights_that_the_model_does_not_use_are_refused(models, place, slight, capsys):
+    from safetensors.torch import load_file, save_file
+
+    folder = copy(models, place)
+    config = json.loads((folder / "config.json").read_text())
+    weights = load_file(folder / "model.safetensors")
+
+    def store(changes=None, **more):
+        (folder / "config.json").write_text(json.dumps(config | (changes or {})))
+        save_file(weights | more, folder / "model.safetensors", metadata={"format": "pt"})
+
+    store({"num_hidden_layers": 1})
+    said = "holds 10 weights that MambaForCausalLM does not use, such as backbone.layers.1.mixer."
+    refused(capsys, place, [folder], said)
+    name = "backbone.layers.0.mixer.x_proj.lora_A.weight"
+    store(**{name: torch.zeros(2, 2)})
+    said = f"holds 1 weight that MambaForCausalLM does not use, such as {name}:"
+    refused(capsys, place, [folder], said)
+    # A class without a head leaves out a head's weights, and no others.
+    head = torch.zeros(24, 16)
+    store({"architectures": ["MambaModel"]}, **{name: torch.zeros(2, 2), "lm_head.weight": head})
+    refused(capsys, place, [folder], "holds 1 weight that MambaModel does not use, such as " + name)
+    store({"architectures": ["MambaModel"]}, **{"lm_head.weight": head})
+    assert run(folder) == 0
+
+
 def test_a_checkpoint_of_mamba_ssm_is_read_as_such(models, place, slight, capsys, monkeypatch):
     """Whatever `mamba_ssm` makes of it: its own tests have the rest."""
     from tokensphere.sinks.mixers import checkpoints as mamba_ssm

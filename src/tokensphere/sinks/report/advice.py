@@ -74,8 +74,8 @@ def _undecided(layers: Sequence[Mapping[str, Any]], count: int) -> str:
     which = f"{len(layers)} layer{'s are' if len(layers) > 1 else ' is'} not decided"
     if not some:
         return (
-            f"{which}, and {MOST_NEEDED:,} prompts like these would not decide: their scores differ "
-            "too much."
+            f"{which}, and {MOST_NEEDED:,} prompts like these would not decide: their scores "
+            "differ too much."
         )
     all_of = "all of them" if len(some) == len(layers) > 1 else "it"
     if len(some) < len(layers):

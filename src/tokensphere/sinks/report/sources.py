@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,9 @@ DTYPES = ("auto", "float32", "float64", "bfloat16", "float16")
 
 NATIVE = ("config.json", "pytorch_model.bin", "model.safetensors")
 """Files of a checkpoint in mamba-ssm's own layout: its config, and weights in one of two forms."""
+
+HEADS = ("lm_head", "score", "classifier")
+"""Where transformers' classes keep what stands on a model; one without leaves such weights out."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +109,8 @@ def load(
 
     Raises:
         ValueError: a model or weights that are not there or cannot be read, weights that lack some
-            of the model's (it would be measured with random ones), an unknown dtype, a device that
-            cannot be used.
+            of the model's (it would be measured with random ones) or hold others (of another
+            model than the config's), an unknown dtype, a device that cannot be used.
         ModuleNotFoundError: typeseg is asked for and not installed.
     """
     check_dtype(dtype)
@@ -255,12 +258,26 @@ def _load_model(name: str, dtype: str, trust_remote_code: bool) -> nn.Module:
                 trust_remote_code=trust_remote_code,  # left out, transformers asks on a terminal
             )
         if not found["missing_keys"]:
+            _check_all_used(name, model, found["unexpected_keys"])
             return model
         missing = missing or [type(model).__name__, *sorted(found["missing_keys"])]
     raise ValueError(
         f"model: {name} lacks {len(missing) - 1} of the weights of {missing[0]}, such as "
         f"{missing[1]}"
     )
+
+
+def _check_all_used(name: str, model: nn.Module, unused: Iterable[str]) -> None:
+    """Raise ValueError for weights that the model does not have; transformers has taken out what a
+    class of its own is known to leave."""
+    if not any(hasattr(model, head) for head in HEADS):
+        unused = [key for key in unused if key.partition(".")[0] not in HEADS]
+    if left := sorted(unused):
+        raise ValueError(
+            f"model: {name} holds {len(left)} weight{'s' * (len(left) > 1)} that "
+            f"{type(model).__name__} does not use, such as {left[0]}: its config.json is another "
+            "model's, or something is not merged into it"
+        )
 
 
 @contextmanager

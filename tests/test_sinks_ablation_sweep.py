@@ -104,6 +104,23 @@ def six_layers():
     return transformers.MambaForCausalLM(transformers.MambaConfig(**sizes, time_step_rank=2))
 
 
+def test_layers_are_numbered_as_the_model_holds_them():
+    class Turned(torch.nn.Module):
+        """Holds its blocks in another order than it runs them."""
+
+        def __init__(self, model):
+            super().__init__()
+            self.embed, self.head = model.backbone.embeddings, model.lm_head
+            self.second, self.first = model.backbone.layers[1], model.backbone.layers[0]
+
+        def forward(self, input_ids):
+            return self.head(self.second(self.first(self.embed(input_ids))))
+
+    found = sweep(Turned(build(six_layers)), [ids(2, 8)])
+    assert [name for name, _ in found.layers] == ["first.mixer", "second.mixer"]
+    assert found.indices == (1, 0)
+
+
 def test_other_layers_as_many_as_have_a_sink():
     model, prompts = build(six_layers), ids(2, 8)
     names = list(find_mixers(model))

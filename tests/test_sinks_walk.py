@@ -1,6 +1,7 @@
 """A run of a model, mixer by mixer: compiled, wrapped, flipped, prompted models are answered right,
 or refused by name."""
 
+import functools
 import math
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tokensphere import reorder, sinks
+from tokensphere import reorder, s6, sinks
 from tokensphere.sinks.capture import capture, check, each_layer
 from tokensphere.sinks.mixers import FAMILIES
 from tokensphere.sinks.scores import importance
@@ -392,7 +393,9 @@ def test_documents_packed_into_one_sequence_are_refused():
     mixer = model.backbone.layers[0].mixer
     own = mixer.forward
     # With causal_conv1d installed the mixer itself keeps documents apart; without it refuses.
-    mixer.forward = lambda hidden, seq_idx=None, **kwargs: own(hidden, **kwargs)
+    mixer.forward = functools.wraps(own)(
+        lambda hidden, seq_idx=None, **kwargs: own(hidden, **kwargs)
+    )
     block = model.backbone.layers[0]
     block.forward = lambda hidden, **kwargs: hidden + mixer(hidden, seq_idx=IDS)
     with pytest.raises(ValueError, match=r"^inputs: seq_idx packs documents"):
@@ -516,3 +519,37 @@ def test_a_flip_by_indices_is_one(pick):
 
     layers = {layer.name: layer.reverse for layer in capture(Picked("bare").eval(), IDS)}
     assert layers == {"back": True, "more.mixer": True, "ahead": False}
+
+
+def test_a_forward_put_on_the_mixer_itself_is_refused():
+    model = language_model()
+    mixer = model.backbone.layers[1].mixer
+    old = mixer.forward
+    mixer.forward = lambda hidden, **named: old(hidden.flip(1), **named).flip(1)
+    with pytest.raises(ValueError, match=r"^model: backbone.layers.1.mixer is a MambaMixer with"):
+        capture(model, IDS)
+    # What says that it stands in front of the mixer's own, as accelerate's does, is let through.
+    mixer.forward = functools.wraps(old)(lambda hidden, **named: old(hidden, **named))
+    assert max(check(model, IDS).values()) < 1e-5
+    reorder.wrap(model, reorder.FixedOrder())
+    wrapped = mixer.forward
+    mixer.forward = functools.wraps(wrapped)(lambda hidden, **named: wrapped(hidden, **named))
+    mixer.forward.__wrapped__ = wrapped
+    with pytest.raises(ValueError, match=r"^model: backbone.layers.[01].mixer reads its tokens in"):
+        capture(model, IDS)
+
+
+def test_labels_are_refused():
+    with pytest.raises(ValueError, match=r"^inputs: holds labels"):
+        capture(language_model(), {"input_ids": IDS, "labels": IDS})
+
+
+def test_autocast_rounds_no_score():
+    layer = capture(language_model(), IDS)[1]
+    wanted = [importance(layer, variant) for variant in sinks.VARIANTS]
+    mixed, matrices = layer.mix(), s6.hidden_attention(*layer.tensors)
+    with torch.autocast("cpu", torch.bfloat16):
+        for variant, want in zip(sinks.VARIANTS, wanted, strict=True):
+            assert torch.equal(importance(layer, variant), want)
+        assert torch.equal(layer.mix(), mixed)
+        assert torch.equal(s6.hidden_attention(*layer.tensors), matrices)

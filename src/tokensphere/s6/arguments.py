@@ -1,6 +1,7 @@
 """What the layer's arguments must be, and how they lie in memory while it is computed."""
 
 import math
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
@@ -36,6 +37,12 @@ def wide(value: Tensor) -> Tensor:
 def widen(*tensors: Tensor) -> tuple[Tensor, ...]:
     """:func:`wide` of each."""
     return tuple(map(wide, tensors))
+
+
+def uncast(value: Tensor) -> AbstractContextManager[None]:
+    """No autocast for products of tensors such as this one: it would round sums that are asked for
+    in full."""
+    return torch.autocast(value.device.type, enabled=False)
 
 
 def unobserved(*tensors: Tensor) -> bool:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .arguments import by_group, check, check_resets, unobserved, widen
+from .arguments import by_group, check, check_resets, uncast, unobserved, widen
 
 WORKING_SET = {"cpu": 2**18, "cuda": 2**24}
 """Numbers in one operation: as many as the cache of a core has room for, or as fill a card."""
@@ -77,7 +77,9 @@ def attention_rows(
         if resets is not None:
             decay = decay.masked_fill(resets[:, l, None, None, None, None], 0)
         keys = torch.cat([decay * keys, new], dim=-2)
-        yield (keys @ C[:, :, None, :, l, None]).squeeze(-1).flatten(1, 2)
+        with uncast(keys):
+            row = keys @ C[:, :, None, :, l, None]
+        yield row.squeeze(-1).flatten(1, 2)
 
 
 class _Tokens(NamedTuple):
@@ -192,7 +194,8 @@ def _products(keys: Tensor, queries: Tensor) -> Tensor:
     """(P, K, blocks, queries, keys), from (N, P, K, blocks, ...)."""
     left = queries.flatten(1, 3).permute(1, 2, 0)
     right = keys.flatten(1, 3).movedim(1, 0)
-    return torch.bmm(left, right).unflatten(0, keys.shape[1:4])
+    with uncast(left):
+        return torch.bmm(left, right).unflatten(0, keys.shape[1:4])
 
 
 def _meetings(tokens: _Tokens) -> Iterator[_Meeting]:

@@ -73,6 +73,8 @@ def read_inputs(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any], Batch 
     for name in ("cache_params", "past_key_values"):
         if inputs.get(name) is not None:
             raise ValueError(f"inputs: holds {name}, takes whole sequences only")
+    if inputs.get("labels") is not None:
+        raise ValueError("inputs: holds labels, which change no attention; takes none")
     name = "input_ids" if inputs.get("input_ids") is not None else "inputs_embeds"
     tokens = inputs.get(name)
     masked = inputs.get("attention_mask") is not None

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tokensphere import s6
+from tokensphere.s6.arguments import uncast
 
 __all__ = ["Layer"]
 
@@ -105,6 +106,7 @@ class Layer:
             raise ValueError(f"{self.name}: captured without values")
         attention = s6.hidden_attention(*self.tensors)
         values = self.u.unflatten(1, (self.delta.shape[1], -1)).to(attention.dtype)
-        mixed = torch.einsum("bdlj,bdpj->bdpl", attention, values).flatten(1, 2)
+        with uncast(values):
+            mixed = torch.einsum("bdlj,bdpj->bdpl", attention, values).flatten(1, 2)
         mixed = mixed + self.skip[:, None] * self.u
         return mixed if self.gate is None else self.gate * mixed

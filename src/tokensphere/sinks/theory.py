@@ -23,7 +23,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from tokensphere.s6.arguments import wide
+from tokensphere.s6.arguments import uncast, wide
 from tokensphere.sinks.layer import Layer
 from tokensphere.sinks.scores import importance, interval
 from tokensphere.sinks.verdicts import Estimate
@@ -91,7 +91,8 @@ def alignment(
     first, others = [], []
     for state in states:
         x = _unit(state, mask)
-        cosines = x @ x.mT
+        with uncast(x):
+            cosines = x @ x.mT
         cosines = cosines.abs() if axis else cosines
         first.append(torch.where(partners, cosines[:, 0], torch.nan))
         # A token's cosine with itself, 1, is taken out by position: its rounding stays in.
@@ -149,7 +150,8 @@ def response(
     rows = []
     for state, other in zip(states, changed, strict=True):
         moved = _unit(state, mask) - _unit(other, mask)
-        along = (moved @ moved[:, position, :, None])[..., 0]
+        with uncast(moved):
+            along = (moved @ moved[:, position, :, None])[..., 0]
         # 0 / 0 is NaN, as promised, where token p is the same.
         share = along / along[:, position, None]
         rows.append(torch.where(real, share, torch.nan))

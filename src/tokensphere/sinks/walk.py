@@ -274,12 +274,22 @@ def _chosen(mixers: dict[str, nn.Module], layers: Collection[str] | None) -> dic
 
 def _refuse_reordered(name: str, mixer: nn.Module) -> None:
     # By what `tokensphere.reorder.wrap` leaves there: this package may not import that one.
-    reordering = getattr(vars(mixer).get("forward"), "reordering", None)
-    if reordering is not None and reordering.policy.when == "always":
-        raise ValueError(
-            f"model: {name} reads its tokens in the order of {reordering.policy}; unwrap the model "
-            "first (tokensphere.reorder.unwrap)"
-        )
+    for forward in _forwards(mixer):
+        policy = getattr(getattr(forward, "reordering", None), "policy", None)
+        if policy is not None and policy.when == "always":
+            raise ValueError(
+                f"model: {name} reads its tokens in the order of {policy}; unwrap the model "
+                "first (tokensphere.reorder.unwrap)"
+            )
+
+
+def _forwards(mixer: nn.Module) -> Iterator[Any]:
+    """What stands in front of a mixer's own forward, and what each of these stands in front of."""
+    for key in ("forward", "_old_forward"):  # the second where accelerate puts the first
+        forward = vars(mixer).get(key)
+        while forward is not None:
+            yield forward
+            forward = getattr(forward, "__wrapped__", None)
 
 
 @contextmanager

@@ -36,8 +36,8 @@ def ablation_document(found: Sweep, scores: Tensor | None = None) -> dict[str, A
         prompts: how many. later: tokens a prompt. counted: as of :class:`Sweep`, and tokens: how
             many of a prompt, least and most.
         confidence: of the layers' excess.
-        loss: the model's own over the tokens behind the first one, mean, low and high; None where
-            there are no labels.
+        loss: the model's own over the tokens counted behind the first one, mean, low, high; None
+            where there are no labels.
         measures: "kl", and "loss" where there are labels; by these below, mean, low and high each.
         layers: for each name, reverse, index (counts the model's mixers), first, later, excess.
         all: first, later and excess of all layers at once.

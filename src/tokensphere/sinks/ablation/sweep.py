@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from tokensphere.sinks.ablation import Ablation, compare, mixer_names
 from tokensphere.sinks.ablation.answers import Answers, Keys, answers
 from tokensphere.sinks.batch import Inputs
+from tokensphere.sinks.walk import find_mixers
 
 __all__ = ["Changes", "Sweep", "excess", "least_tokens", "sweep"]
 
@@ -47,8 +48,8 @@ class Sweep:
         counted: which tokens are: as many "behind" each ablated one, "all", or "one" answer of a
             model that gives one for a sequence.
         tokens: how many of each prompt, (S,).
-        own: the model's own loss over those behind the first token, (S,), nats; None where there
-            are no labels.
+        own: the model's own loss over those counted behind the first token, (S,), nats; None where
+            there are no labels.
         alone: each layer by itself, (E, 1 + J, S): its first token, then the later ones.
         together: all layers at once, (1 + J, S).
         sinks: indices of the layers with a sink, and `with_sink`: those at once, (1 + J, S); None
@@ -132,7 +133,7 @@ def sweep(
         return {name: torch.cat([part[key][name] for part in parts], -1) for name in parts[0][key]}
 
     counted = joined("counted")
-    order = list(dict.fromkeys(name for name, _ in own.directions))
+    order = list(find_mixers(model))
     return Sweep(
         found,
         tuple(order.index(name) for name, _ in found),

@@ -124,3 +124,15 @@ def test_several_models_lie_on_one_scale_of_depth(document):
     )
     assert drawn["one"].get_color() == drawn["one, backward"].get_color()
     assert drawn["one"].get_color() != drawn["two"].get_color()
+
+
+def test_models_are_in_the_legend_whatever_they_are_called(document):
+    figure = figures.first_token_by_depth({"_one": document, "a_$x$": document})
+    (legend,) = figure.legends
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == ["_one", "_one, backward", "a_$x$", "a_$x$, backward", "uniform attention"]
+    assert not any(text.get_parse_math() for text in legend.get_texts())
+    figure.draw_without_rendering()
+    styles = [(line.get_color(), line.get_linestyle()) for line in legend.get_lines()]
+    drawn = [(line.get_color(), line.get_linestyle()) for line in figure.axes[0].get_lines()]
+    assert styles == drawn

@@ -175,6 +175,7 @@ def first_token_by_depth(reports: Mapping[str, Mapping[str, Any]]) -> Figure:
     """
     figure, ((ax,),) = axes(1, 1)
     figure.set_size_inches(8.0, 4.4)
+    lines = {}
     for place, (label, data) in enumerate(reports.items()):
         last = max(data["model"]["mixers"] - 1, 1)
         colour = COLOURS[place % len(COLOURS)]
@@ -182,22 +183,28 @@ def first_token_by_depth(reports: Mapping[str, Mapping[str, Any]]) -> Figure:
             reverse = direction["reverse"]
             layers = [layer for layer in data["layers"] if layer["reverse"] is reverse]
             values = estimates(_own(layer, "score", "absolute") for layer in layers)
+            name = label + (", backward" if reverse else "")
             band(
                 ax,
                 [layer["index"] / last for layer in layers],
                 values,
                 colour,
-                label + (", backward" if reverse else ""),
+                name,
                 marker="osD^vP"[place // len(COLOURS) % 6],
                 markersize=4,
                 linestyle="--" if reverse else "-",
             )
+            lines[name] = ax.lines[-1]
     for uniform in sorted({data["uniform"]["mean"][0] for data in reports.values()}):
-        ax.axhline(uniform, color=GREY, linewidth=1.0)
-    ax.plot([], [], color=GREY, linewidth=1.0, label="uniform attention")
+        lines["uniform attention"] = ax.axhline(uniform, color=GREY, linewidth=1.0)
     ax.set(xlabel="depth: first layer 0, last layer 1", ylabel="importance α, absolute")
     ax.set_ylim(0, None)
-    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    # By itself matplotlib leaves out names with a leading _, and sets formulas between two $.
+    legend = figure.legend(
+        lines.values(), lines, loc="outside upper center", ncols=2, frameon=False
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
     return figure
 
 

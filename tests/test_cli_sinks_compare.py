@@ -110,6 +110,18 @@ def test_what_differs_is_said(documents):
     assert differ(lambda data: data["prompts"].update(filler))["differ"] == [
         "tokens put in place of the first"
     ]
+    assert differ(lambda data: data["layers"].pop())["differ"] == ["layers measured"]
+    # A deeper model, measured in all of its layers, is not told from this one.
+    assert differ(lambda data: data["model"].update(mixers=3))["differ"] == ["layers measured"]
+
+    def draw(data):
+        data.update(channels=5)
+        for layer in data["layers"]:
+            layer["channels"] = 5
+
+    assert differ(draw)["differ"] == ["channels drawn", "seed of the channels"]
+    # A seed that draws no channels, and as many channels as there are, are no difference.
+    assert differ(lambda data: data.update(seed=3, channels=10**6))["differ"] == []
     found = differ(lambda data: data["prompts"].update(digest="other"))
     assert (found["differ"], found["same_texts"]) == (["prompts"], None)
     # Any of several is enough.
@@ -127,6 +139,59 @@ def test_the_page_warns_where_prompts_differ(reports, documents, same):
     text = " ".join((reports / "both" / "index.html").read_text("utf-8").split())
     assert "These scores cannot be compared.</strong> The reports differ in the prompts." in text
     assert ("read by other tokenizers" in text) is same
+
+
+def test_the_page_says_how_much_of_each_model_was_measured(reports, documents):
+    data = copy.deepcopy(documents["mamba"])
+    data["layers"].pop()
+    data["layers"][0]["channels"] = data["channels"] = 5
+    save(reports / "mamba", data)
+    assert run_compare("mamba", "falcon", "--out", "both") == 0
+    text = " ".join((reports / "both" / "index.html").read_text("utf-8").split())
+    assert "<td>1 of 2</td> <td>5</td>" in text and "<td>2 of 2</td> <td>all</td>" in text
+    assert "of 1 layers measured," in text and "of 2 layers," in text
+
+
+def test_a_copy_of_a_report_is_no_second_model(reports, documents, capsys):
+    save(reports / "again", documents["mamba"])
+    assert run_compare("mamba", "falcon", "again", "--out", "both") == 2
+    assert "reports: again is a copy of mamba, takes different" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda data: data.update(model="mamba"), 'data.model is "mamba"'),
+        (lambda data: data["model"].update(mixers="3"), 'data.model.mixers is "3"'),
+        (lambda data: data["model"].update(mixers=True), "data.model.mixers is true"),
+        (lambda data: data["model"].update(name=3), "data.model.name is 3"),
+        (lambda data: data["model"].update(mixers=1), "data.layers[1].index is 1"),
+        (
+            lambda data: data["layers"][1]["verdict"].update(kind="new"),
+            'data.layers[1].verdict is "new"',
+        ),
+        (lambda data: data.update(directions=[]), "data.directions is []"),
+        (lambda data: data["directions"][0].update(reverse=True), "data.directions are not"),
+        (lambda data: data.update(layers={}), "data.layers is {}"),
+        (lambda data: data["prompts"].update(lengths=["9", 1, 2]), 'lengths[0] is "9"'),
+        (lambda data: data["prompts"].update(lengths=[9, 1]), "data.prompts.lengths is [9, 1]"),
+        (
+            lambda data: data["layers"][0]["scores"]["absolute"]["mean"].insert(0, None),
+            "data.layers[0].scores.absolute.mean[0] is null",
+        ),
+        (lambda data: data.update(threshold=float("nan")), "it holds NaN"),
+        (lambda data: data["uniform"].update(mean=["x" * 99]), "data.uniform.mean[0] is"),
+    ],
+)
+def test_damaged_reports_are_named(reports, documents, capsys, damage, said):
+    data = copy.deepcopy(documents["falcon"])
+    damage(data)
+    save(reports / "damaged", data)
+    assert run_compare("mamba", "damaged", "--out", "both") == 2
+    printed, err = capsys.readouterr()
+    assert printed == "" and err.count("\n") == 1 and len(err) < 200
+    assert "reports: damaged/sinks.json is no sinks.json of a report: " in err and said in err
+    assert not (reports / "both").exists()
 
 
 def test_checkpoints_of_one_model_are_told_apart(reports, documents):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -11,9 +13,10 @@ from typing import Any
 from tokensphere.sinks.report import page
 from tokensphere.sinks.report.compare_template import COMPARISON
 from tokensphere.sinks.report.places import replacing
+from tokensphere.sinks.report.reading import file_of, read_report
 from tokensphere.sinks.report.template import KINDS, STYLE
 
-__all__ = ["FILES", "comparison", "read_report", "write_comparison"]
+__all__ = ["FILES", "comparison", "write_comparison"]
 
 FIGURE = (
     "first_token_by_depth",
@@ -28,6 +31,9 @@ SAME = {
     "prompts": lambda data: data["prompts"]["digest"],
     "lengths of the prompts": lambda data: data["prompts"]["lengths"],
     "threshold": lambda data: data["threshold"],
+    "layers measured": lambda data: _some_layers(data),
+    "channels drawn": lambda data: data["channels"] if _drawn(data) else None,
+    "seed of the channels": lambda data: data["seed"] if _drawn(data) else None,
     "tokens put in place of the first": lambda data: data["prompts"]["replace_with"],
 }
 """What reports must share for their scores to be compared."""
@@ -47,17 +53,18 @@ def write_comparison(
         the page.
 
     Raises:
-        ValueError: fewer than two reports, one twice, or what is none; as
+        ValueError: fewer than two reports, one twice or beside its copy, or what is none; as
             :func:`tokensphere.sinks.report.places.replacing`.
         FileNotFoundError: there is no such report.
     """
-    places = [_file(report).resolve() for report in reports]
+    places = [file_of(report).resolve() for report in reports]
     if len(set(places)) < 2 or len(set(places)) < len(places):
         raise ValueError(
             f"reports: got {len(places)}, {len(set(places))} of them different, takes at least two "
             "different ones"
         )
     found = {os.fspath(report): read_report(report) for report in reports}
+    _check_copies(found)
     labelled = dict(zip(_labels(found), found.values(), strict=True))
     document = comparison(labelled)
     for row, report in zip(document["models"], found, strict=True):
@@ -85,29 +92,6 @@ def write_comparison(
     return Path(out) / "index.html"
 
 
-def read_report(report: str | os.PathLike[str]) -> dict[str, Any]:
-    """The document of a report's folder, or of its sinks.json: data of `report.measure_model`.
-
-    The code that wrote it may be older than this: what is read are its numbers.
-
-    Raises:
-        FileNotFoundError; ValueError for what is no such document, or lacks what is compared.
-    """
-    path = _file(report)
-    if not path.is_file():
-        raise FileNotFoundError(f"reports: no such report: {path}")
-    try:
-        data = json.loads(path.read_text("utf-8"))["data"]
-        _row("", data)
-        for read in SAME.values():
-            read(data)
-        [layer["scores"]["absolute"]["low"][0] for layer in data["layers"]]
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        lacks = f", or of an earlier version: it lacks {error}" if type(error) is KeyError else ""
-        raise ValueError(f"reports: {path} is no sinks.json of a report{lacks}") from None
-    return data
-
-
 def comparison(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Several reports side by side, as JSON values.
 
@@ -115,12 +99,12 @@ def comparison(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         reports: documents of `report.measure_model`, by what each is to be called.
 
     Returns:
-        models: for each report label, name, revision, class, parameters, dtype, mixers, layers (how
-            many measured, a direction each), prompts (count, lengths, digest), threshold, channels,
-            uniform (importance of the first token), verdicts (a sink's kind or another outcome ->
-            how many layers), sink (eq 36, by direction: reverse, and variant -> mean, low, high),
-            largest (the layer with the largest absolute score: index, name, reverse, mean, low,
-            high).
+        models: for each report label, name, revision, class, parameters, dtype, mixers, measured
+            (how many of these), layers (the same, a direction each), prompts (count, lengths,
+            digest), threshold, channels, drawn (whether some layer has more channels), uniform
+            (importance of the first token), verdicts (a sink's kind or another outcome -> how many
+            layers), sink (eq 36, by direction: reverse, and variant -> mean, low, high), largest
+            (the layer with the largest absolute score: index, name, reverse, mean, low, high).
         differ: what differs between them so that their scores cannot be compared, in words.
         same_texts: whether the prompts' texts are the same, though their tokens are not; None where
             the reports do not say, or the tokens are the same.
@@ -139,9 +123,19 @@ def comparison(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _file(report: str | os.PathLike[str]) -> Path:
-    path = Path(report)
-    return path / "sinks.json" if path.is_dir() else path
+def _measured(data: Mapping[str, Any]) -> list[int]:
+    """The numbers of the mixers that were measured."""
+    return sorted({layer["index"] for layer in data["layers"]})
+
+
+def _some_layers(data: Mapping[str, Any]) -> list[int] | None:
+    """None where all were measured, in however deep a model."""
+    found, mixers = _measured(data), data["model"]["mixers"]
+    return None if len(found) == mixers else [*found, mixers]
+
+
+def _drawn(data: Mapping[str, Any]) -> bool:
+    return any(layer["channels"] < layer["total"] for layer in data["layers"])
 
 
 def _row(label: str, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,9 +149,11 @@ def _row(label: str, data: Mapping[str, Any]) -> dict[str, Any]:
         "revision": model.get("revision"),
         **{name: model[name] for name in names},
         "layers": len(found),
+        "measured": len(_measured(data)),
         "prompts": {name: data["prompts"][name] for name in ("count", "lengths", "digest")},
         "threshold": data["threshold"],
         "channels": data["channels"],
+        "drawn": _drawn(data),
         "uniform": data["uniform"]["mean"][0],
         "verdicts": {kind: found.count(kind) for kind in KINDS},
         "sink": [
@@ -175,6 +171,17 @@ def _row(label: str, data: Mapping[str, Any]) -> dict[str, Any]:
             **_first(largest["scores"]["absolute"]),
         },
     }
+
+
+def _check_copies(reports: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise ValueError for two reports of one model with the same numbers: no second model."""
+    digests = {
+        path: hashlib.sha256(json.dumps(data, sort_keys=True).encode()).digest()
+        for path, data in reports.items()
+    }
+    for one, other in itertools.combinations(digests, 2):
+        if digests[one] == digests[other]:
+            raise ValueError(f"reports: {other} is a copy of {one}, takes different ones")
 
 
 def _first(values: Mapping[str, Sequence[float | None]]) -> dict[str, float | None]:

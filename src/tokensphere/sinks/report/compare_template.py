@@ -24,7 +24,8 @@ COMPARISON = (
 <ul>
 {% for model in models %}
 <li>{{ model.label }}: a sink in {{ model.verdicts.position + model.verdicts.token
-+ model.verdicts.undetermined }} of {{ model.layers }} layers,
++ model.verdicts.undetermined }} of {{ model.layers }} layers
+{%- if model.measured < model.mixers %} measured{% endif %},
 {{ model.verdicts.undecided }} not decided</li>
 {% endfor %}
 </ul>
@@ -84,12 +85,15 @@ importance exceeds the threshold. Mean over prompts [95% interval].</p>
 <div class="wide" tabindex="0" role="region" aria-label="What was measured">
 <table>
 <tr><th scope="col">model</th><th scope="col">class</th><th scope="col">parameters</th>
-<th scope="col">dtype</th><th scope="col">prompts</th><th scope="col">tokens</th>
+<th scope="col">dtype</th><th scope="col">layers</th><th scope="col">channels</th>
+<th scope="col">prompts</th><th scope="col">tokens</th>
 <th scope="col">SHA-256 of their ids</th><th scope="col">report</th></tr>
 {% for model in models %}
 <tr><th scope="row">{{ model.label }}{% if model.revision %}<br>
 <code>{{ model.revision[:10] }}</code>{% endif %}</th>
 <td>{{ model.class }}</td><td>{{ "{:,}".format(model.parameters) }}</td><td>{{ model.dtype }}</td>
+<td>{{ model.measured }} of {{ model.mixers }}</td>
+<td>{{ model.channels if model.drawn else "all" }}</td>
 <td>{{ model.prompts.count }}</td><td>{{ model.prompts.lengths[0] }} to
 {{ model.prompts.lengths[2] }}</td><td><code>{{ model.prompts.digest[:12] }}</code></td>
 <td>{{ model.report }}</td></tr>

@@ -77,6 +77,23 @@ def test_prompts_are_lines_or_objects(tmp_path):
     assert texts.read_prompts(objects) == [(1, "one\ntwo"), (3, "")]
 
 
+@pytest.mark.parametrize("name", ["a.JSONL", "a.Jsonl", "a.txt", "a"])
+def test_objects_are_known_by_the_files_name_or_by_themselves(tmp_path, name):
+    path = tmp_path / name
+    path.write_text('{"prompt": "one"}\n{"prompt": "two"}\n')
+    assert texts.read_prompts(path) == [(1, "one"), (2, "two")]
+    path.write_text('{"prompt": "one"}\n{"prompt": 2}\n')
+    with pytest.raises(ValueError, match="line 2: takes an object with text"):
+        texts.read_prompts(path)
+    mixed = '{"prompt": "one"}\n{"text": "two"}\n'
+    path.write_text(mixed)
+    if name.lower().endswith("jsonl"):
+        with pytest.raises(ValueError, match="line 2: takes an object with text"):
+            texts.read_prompts(path)
+    else:
+        assert [line for _, line in texts.read_prompts(path)] == mixed.split("\n")[:2]
+
+
 def test_prompts_are_cut():
     found = texts.encode_prompts(lambda text: [ord(c) for c in text], [(1, "abcd"), (2, "ab")], 3)
     assert [row.tolist() for row in found.ids] == [[97, 98, 99], [97, 98]]
@@ -116,6 +133,9 @@ def test_a_folder_is_no_file_of_prompts(tmp_path):
 
 
 def test_prompts_come_from_the_standard_input_too(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(b'{"prompt": "one"}\n\n{"prompt": "two"}\n'))
+    monkeypatch.setattr("sys.stdin", stream)
+    assert texts.read_prompts("-") == [(1, "one"), (3, "two")]
     stream = io.TextIOWrapper(io.BytesIO(b'one\n\n{"prompt": "two"}\n'))
     monkeypatch.setattr("sys.stdin", stream)
     assert texts.read_prompts("-") == [(1, "one"), (3, '{"prompt": "two"}')]

@@ -38,9 +38,9 @@ def add_to(commands: Any) -> None:
         "--prompts",
         required=True,
         metavar="FILE",
-        help='one prompt a line, or in a .jsonl file one {"prompt": ...} a line; - reads lines '
-        "from the standard input; blank lines are passed over, repetitions count once; fewer than "
-        "five different prompts decide nothing",
+        help='one prompt a line, or one {"prompt": ...} a line, as in a .jsonl file; - reads the '
+        "standard input; blank lines are passed over, repetitions count once; fewer than five "
+        "different prompts decide nothing",
     )
     sinks.add_argument(
         "--out",

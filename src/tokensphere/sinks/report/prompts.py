@@ -39,8 +39,8 @@ once, or in one prompt, the mean is large by chance."""
 def read_prompts(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
     """The prompts of a file, each with the number of its line; "-" is the standard input.
 
-    One prompt a line, or in a file named .jsonl one object a line with the key "prompt". Blank
-    lines are passed over.
+    One prompt a line; or one JSON object a line with the key "prompt", in a file named .jsonl and
+    where all lines are such. Blank lines are passed over.
 
     Raises:
         FileNotFoundError; ValueError for a file without prompts, or a line that is none.
@@ -65,13 +65,12 @@ def read_prompts(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
         raise ValueError(
             f"prompts: {where} is not UTF-8 text: {error.reason} in line {number}"
         ) from None
-    jsonl = isinstance(where, Path) and where.suffix == ".jsonl"
-    prompts = []
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            prompts.append((number, _prompt(line, f"{where}, line {number}") if jsonl else line))
+    prompts = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     if not prompts:
         raise ValueError(f"prompts: {where} holds no prompt")
+    named = isinstance(where, Path) and where.suffix.lower() == ".jsonl"
+    if named or all(_is_object(line) for _, line in prompts):
+        return [(number, _prompt(line, f"{where}, line {number}")) for number, line in prompts]
     return prompts
 
 
@@ -261,6 +260,15 @@ def _other_tokens(
             raise ValueError(f"prompts: hold no token but {token} to replace the first one with")
         drawn.append(choice[torch.randint(len(choice), (), generator=generator)])
     return torch.stack(drawn)
+
+
+def _is_object(line: str) -> bool:
+    """Whether a line is a prompt's object, whatever the file's name."""
+    try:
+        content = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(content, dict) and "prompt" in content
 
 
 def _prompt(line: str, where: str) -> str:

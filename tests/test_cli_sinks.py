@@ -475,20 +475,21 @@ def test_a_library_that_is_missing_is_named(models, place, capsys, monkeypatch):
 
 
 def test_as_a_process(models, place):
-    command = [sys.executable, "-m", "tokensphere.cli", "sinks", str(models["mamba"])]
+    arguments = ["sinks", str(models["mamba"])]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
-    def process(prompts):
+    def process(prompts, module="tokensphere.cli"):
         return subprocess.run(
-            [*command, "--prompts", prompts, "--out", "report"],
+            [sys.executable, "-m", module, *arguments, "--prompts", prompts, "--out", "report"],
             capture_output=True,
             text=True,
             env=environment,
         )
 
-    done = process("none.txt")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "tokensphere: prompts: no such file: none.txt\n"
+    for module in ("tokensphere", "tokensphere.cli"):
+        done = process("none.txt", module)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == "tokensphere: prompts: no such file: none.txt\n"
     done = process("prompts.txt")
     assert (done.returncode, done.stderr) == (0, "")
     assert {entry.name for entry in (place / "report").iterdir()} == FILES

@@ -25,6 +25,7 @@ MAY = {
     "unnormalised": {"flow"},
     "reorder": {"checkpoint", "flow", "other_tokens", "records", "s6", "sinks"},
     "cli": {"paper", "sinks"},
+    "__main__": {"cli"},
 }
 """The rooms of the library, and those that each may import: ARCHITECTURE.md has the picture."""
 

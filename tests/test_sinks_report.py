@@ -514,22 +514,6 @@ def test_a_mixer_that_gets_the_sequence_flipped_reads_backward(model, layers):
     assert found["model"]["head"] is False
 
 
-def test_inputs_go_where_a_split_models_embeddings_are(model):
-    class Hook:
-        execution_device = "meta"
-
-    assert report._input_device(model) == torch.device("cpu")
-    embeddings = model.get_input_embeddings()
-    embeddings._hf_hook = Hook()
-    try:
-        assert report._input_device(model) == torch.device("meta")
-    finally:
-        del embeddings._hf_hook
-    # Weights that accelerate holds back are on no device; others say where the model is.
-    elsewhere = torch.nn.Sequential(torch.nn.Linear(2, 2, device="meta"), torch.nn.Linear(2, 2))
-    assert report._input_device(elsewhere) == torch.device("cpu")
-
-
 def test_prompts_that_all_begin_with_bos_are_also_shuffled_behind_it(model):
     prompts = drawn((8, 8, 8, 6), bos=0)
     found = report.measure_model(model, prompts, bos=0)

@@ -16,15 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tokensphere.sinks.ablation.answers import answers
 from tokensphere.sinks.ablation.document import ablation_document
-from tokensphere.sinks.ablation.sweep import least_tokens, sweep
+from tokensphere.sinks.ablation.sweep import sweep
 from tokensphere.sinks.batch import Inputs
 from tokensphere.sinks.capture import check, each_layer
 from tokensphere.sinks.measure import LayerScores, measure
 from tokensphere.sinks.report import document
 from tokensphere.sinks.report.closer import look
 from tokensphere.sinks.report.document import Entry
+from tokensphere.sinks.report.inputs import ablated, answered, device_of, padding_of
 from tokensphere.sinks.report.prompts import (
     LEAST_READERS,
     Prompts,
@@ -34,7 +34,7 @@ from tokensphere.sinks.report.prompts import (
     first_tokens,
 )
 from tokensphere.sinks.verdicts import Verdict
-from tokensphere.sinks.walk import bare, find_mixers
+from tokensphere.sinks.walk import find_mixers
 
 __all__ = ["check_layers", "check_options", "measure_model"]
 
@@ -93,13 +93,14 @@ def measure_model(
 
     Returns:
         model: class, parameters (how many), dtype, package (name and version of its library), head
-            (whether it is a language model's, with one), mixers (how many it has).
+            (whether it is a language model's, with one), logits (whether it gives any), mixers (how
+            many it has).
         prompts: given (how many), count (of them different, which are measured), repeated (the
             rest), each (of those measured, in the order given: number, from 1, and tokens), digest
             (`prompts.digest`), lengths (shortest, median, longest), bos (whether all begin with
-            it), replace_with (None, or id and text), first_tokens (by direction, the most
-            frequent: id, count, text), counts (how many prompts have each position),
-            least_readers.
+            it), bos_token (its id, None without), replace_with (None, or id and text), first_tokens
+            (by direction, the most frequent: id, count, text), counts (how many prompts have each
+            position), least_readers.
         threshold, seed, channels, confidence (of the intervals in verdicts).
         check: how far mixers' outputs put together from the hidden attention are from the model's
             own: error (relative, the worst mixer's), mixer, tolerance.
@@ -135,18 +136,20 @@ def measure_model(
     mixers = list(find_mixers(model))
     chosen = check_layers(layers, mixers)
     given, prompts = len(prompts), [prompts[index] for index in kept]
-    texts = Prompts.of(prompts, _input_device(model))
+    texts = Prompts.of(prompts, device_of(model), padding_of(model) or 0)
     pair = _pair(texts)
     checked = _self_check(model, pair, chosen)
     sides = each_layer(model, pair, lambda layer: layer.reverse, layers=chosen, values=False)
     begins = bos is not None and bool((texts.ids[:, 0] == bos).all())
 
-    whole = _ablated(model, texts) if ablate else None
+    whole = ablated(model, texts) if ablate else None
+    logits = ablate or answered(model, texts) is not None
 
     versions = changed(texts, seed, begins, any(sides), replace_with)
     options: dict[str, Any] = {"threshold": threshold, "channels": channels, "seed": seed}
-    rounds = len(versions) + 1 + ablate
-    with _bar(rounds * math.ceil(len(prompts) / batch_size), progress) as bar:
+    rounds = (len(versions) + 1) * len(texts.spans(batch_size))
+    rounds += len(whole.spans(batch_size)) if ablate else 0
+    with _bar(rounds, progress) as bar:
         runs = {
             name: measure(
                 model, _counted(texts.batches(batch_size, ids), bar), **options, layers=chosen
@@ -187,7 +190,7 @@ def measure_model(
             found["ablation"] = ablation_document(swept, torch.stack(firsts, 1))
 
     return found | {
-        "model": {**document.about(model), "mixers": len(mixers)},
+        "model": {**document.about(model), "logits": logits, "mixers": len(mixers)},
         "prompts": {
             "given": given,
             "count": len(prompts),
@@ -199,6 +202,7 @@ def measure_model(
             "digest": digest(prompts),
             "lengths": [int(texts.lengths[index]) for index in (-1, len(prompts) // 2, 0)],
             "bos": begins,
+            "bos_token": bos,
             "replace_with": None
             if replace_with is None
             else {"id": replace_with, "text": decode(replace_with) if decode else None},
@@ -288,37 +292,12 @@ def _different(prompts: Sequence[Tensor]) -> list[int]:
 # The run.
 
 
-def _input_device(model: nn.Module) -> torch.device | str:
-    """Where token ids go: to the embeddings, wherever the rest of a model is, or is loaded to."""
-    model = bare(model)
-    embed = getattr(model, "get_input_embeddings", lambda: None)()
-    parts = [part for part in (embed, model) if isinstance(part, nn.Module)]
-    for part in parts:
-        hook = getattr(part, "_hf_hook", None)  # of accelerate: one hook, or several in a row
-        for each in getattr(hook, "hooks", (hook,)):
-            if getattr(each, "execution_device", None) is not None:
-                return torch.device(each.execution_device)
-        for value in part.parameters():
-            if not value.is_meta:
-                return value.device
-    return "cpu"
-
-
 def _pair(texts: Prompts) -> Inputs:
     """The longest and the shortest prompt, so that one is padded, cut to CHECK_TOKENS."""
     ends = torch.tensor([0, len(texts.ids) - 1])
     lengths = texts.lengths[ends].clamp(max=CHECK_TOKENS)
     cut = Prompts(texts.ids[ends, : int(lengths[0])], lengths, ends, texts.device)
     return next(cut.batches(2))
-
-
-def _ablated(model: nn.Module, texts: Prompts) -> Prompts:
-    """The prompts that can be ablated; raises ValueError where there are none, or no logits."""
-    whole = texts.first(int((texts.lengths >= least_tokens()).sum()))
-    if len(whole.ids) < 2:
-        raise ValueError(f"ablate: takes at least two prompts of {least_tokens()} tokens or more")
-    answers(model, next(whole.batches(1)))
-    return whole
 
 
 def _self_check(model: nn.Module, pair: Inputs, chosen: Sequence[str] | None) -> dict[str, Any]:

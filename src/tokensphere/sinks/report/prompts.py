@@ -141,19 +141,22 @@ class Prompts:
     """Prompts by falling length, so that batches hold like lengths and the largest comes first.
 
     ids: (S, L), padded on the right. lengths: (S,). order: where each stood among those given,
-    (S,). All on the CPU. device: the model's.
+    (S,). All on the CPU. device: the model's. apart: whether batches hold prompts of one length
+    only.
     """
 
     ids: Tensor
     lengths: Tensor
     order: Tensor
     device: torch.device | str
+    apart: bool = False
 
     @classmethod
-    def of(cls, prompts: Sequence[Tensor], device: torch.device | str) -> Prompts:
+    def of(cls, prompts: Sequence[Tensor], device: torch.device | str, padding: int = 0) -> Prompts:
+        """Of prompts (L,); padding: the token to pad them with."""
         order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]), reverse=True)
         ordered = [prompts[index].cpu().long() for index in order]
-        ids = nn.utils.rnn.pad_sequence(ordered, batch_first=True)
+        ids = nn.utils.rnn.pad_sequence(ordered, batch_first=True, padding_value=padding)
         lengths = torch.tensor([len(prompt) for prompt in ordered])
         return cls(ids, lengths, torch.tensor(order), device)
 
@@ -165,17 +168,29 @@ class Prompts:
         """What the model takes, `size` prompts at a time; with other tokens where ids has them."""
         ids = self.ids if ids is None else ids
         present = self.mask
-        for start in range(0, len(ids), size):
+        for start, stop in self.spans(size):
             longest = int(self.lengths[start])
-            batch = {"input_ids": ids[start : start + size, :longest]}
-            mask = present[start : start + size, :longest]
+            batch = {"input_ids": ids[start:stop, :longest]}
+            mask = present[start:stop, :longest]
             if not bool(mask.all()):
                 batch["attention_mask"] = mask.long()
             yield {name: value.to(self.device) for name, value in batch.items()}
 
+    def spans(self, size: int) -> list[tuple[int, int]]:
+        """Where batches of `size` prompts at most start and stop."""
+        lengths, found, start = self.lengths.tolist(), [], 0
+        while start < len(lengths):
+            stop = min(start + size, len(lengths))
+            if self.apart:
+                stop = min(stop, start + lengths[start:].count(lengths[start]))
+            found.append((start, stop))
+            start = stop
+        return found
+
     def first(self, count: int) -> Prompts:
         """The longest `count` of them."""
-        return Prompts(self.ids[:count], self.lengths[:count], self.order[:count], self.device)
+        parts = (self.ids[:count], self.lengths[:count], self.order[:count])
+        return Prompts(*parts, self.device, self.apart)
 
     def as_given(self, values: Tensor) -> Tensor:
         """values (S, ...), one of each prompt, in the order in which the prompts were given."""

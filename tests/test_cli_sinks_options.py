@@ -16,13 +16,21 @@ tokenizers = pytest.importorskip("tokenizers")
 NEW = [*WORDS, "extra", "words"]
 
 
-def other_tokenizer(folder, words=NEW, bos=False):
-    """A tokenizer of other words that adds nothing by itself; with `bos` it has a token for it."""
+def other_tokenizer(folder, words=NEW, bos=False, around=""):
+    """A tokenizer of other words; with `bos` it has a token for it. It adds nothing by itself, but
+    what `around` has around $A."""
+    added = [part for part in around.split() if part not in ("$A", "<s>")]
     start = ["<unk>", "<s>"] if bos else ["<unk>"]
-    vocabulary = {word: index for index, word in enumerate([*start, *words])}
+    vocabulary = {word: index for index, word in enumerate([*start, *words, *added])}
     model = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
     model.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
     named = {"bos_token": "<s>"} if bos else {}
+    if around:
+        parts = [(part, vocabulary[part]) for part in around.split() if part != "$A"]
+        model.post_processor = tokenizers.processors.TemplateProcessing(
+            single=around, special_tokens=parts
+        )
+        named |= {"additional_special_tokens": added}
     with sources.quiet():
         transformers.PreTrainedTokenizerFast(
             tokenizer_object=model, unk_token="<unk>", **named
@@ -92,6 +100,36 @@ def test_the_beginning_of_text_token_can_be_asked_for(models, place, slight, cap
     said = "bos: the tokenizer of", "has no beginning-of-text token"
     refused(capsys, place, [models["mamba"], "--tokenizer", none, "--bos"], *said)
     assert text.open_text(str(models["mamba"]), none, bos=False).encode("w0") == [1]
+
+
+def test_special_tokens_before_a_text_are_seen_for_what_they_are(models, place, capsys):
+    def encode(around, asked, bos=True, given="w0 w1"):
+        name = str(other_tokenizer(place / "other", WORDS, bos, around))
+        return text.open_text(str(models["mamba"]), name, bos=asked).encode(given)
+
+    # <s> is 1, w0 is 2 and what is added follows the words: 22, 23.
+    assert encode("<eos> <s> $A", None) == [22, 1, 2, 3]
+    assert encode("<eos> <s> $A", True) == [22, 1, 2, 3]
+    assert encode("<eos> <s> $A", False) == [22, 2, 3]
+    assert encode("<s> $A <eos>", False) == [2, 3, 22]
+    assert encode("<s> $A <eos>", False, given="") == [22]
+    assert encode("[CLS] $A [SEP]", True) == [1, 22, 2, 3, 23]
+    # What ends a text, or is in it, is none that the tokenizer puts before it.
+    assert encode("$A [SEP]", False) == [2, 3, 22]
+    assert encode("$A [SEP]", False, given="[SEP] w0") == [22, 2, 22]
+    for bos in (True, False):
+        with pytest.raises(
+            ValueError, match=r"^bos: .* to leave out; it begins texts with '\[CLS\]'"
+        ):
+            encode("[CLS] $A [SEP]", False, bos)
+    options = ["--tokenizer", str(place / "other"), "--no-bos"]
+    refused(capsys, place, [models["mamba"], *options], "bos: the tokenizer of", "'[CLS]'")
+
+
+def test_a_filler_in_digits_is_a_text_before_it_is_an_id(models, place):
+    other = str(other_tokenizer(place / "other", [*WORDS, "7"]))
+    find = text.open_text(str(models["mamba"]), other).find
+    assert [find(given) for given in ("7", " 7", "8", "21")] == [21, 21, 8, 21]
 
 
 def test_the_first_token_is_replaced_by_the_one_named(models, place, slight):

@@ -63,8 +63,9 @@ def add_to(commands: Any) -> None:
     sinks.add_argument(
         "--replace-with",
         metavar="TOKEN",
-        help="text of a token, or its id in digits, to put in place of the first one, to see "
-        "whether a sink goes with it (default: drawn from the other prompts)",
+        help="text of a token, or where no token has it an id in digits, to put in place of the "
+        "first one, to see whether a sink goes with it; the page says which it was (default: drawn "
+        "from the other prompts)",
     )
     sinks.add_argument(
         "--layers",

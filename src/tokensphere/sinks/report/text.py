@@ -6,6 +6,7 @@ minutes.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,9 +21,10 @@ __all__ = ["Text", "open_text"]
 class Text:
     """How text becomes a model's tokens, and they text.
 
-    encode: from text to token ids.
+    encode: from text to token ids; ValueError where it cannot begin as asked.
     decode: from one token id to its text.
-    find: from a token's text, or its id in digits, to its id; ValueError where it is no one token.
+    find: from a token's text, or where no token has it an id in digits, to the id; ValueError where
+        it is no one token.
     bos: id of the beginning-of-text token, None without one.
     unknown: id that stands for what the vocabulary lacks, None without one.
     """
@@ -46,8 +48,8 @@ def open_text(
     Args:
         name: as for :func:`load`.
         tokenizer: another one's name or folder, None for the model's own.
-        bos: whether texts begin with the beginning-of-text token; None to leave it to the
-            tokenizer, as the other special tokens.
+        bos: whether texts begin with the beginning-of-text token, among the special ones before
+            them; None to leave it to the tokenizer, as the others.
         trust_remote_code: whether code that comes with it may run.
 
     Raises:
@@ -89,31 +91,41 @@ def _load_tokenizer(name: str, tokenizer: str | None, trust_remote_code: bool) -
 
 def _text(name: str, tokenizer: Any, bos: bool | None) -> Text:
     first = tokenizer.bos_token_id
+    special = {*tokenizer.all_special_ids} - {tokenizer.unk_token_id}
     if bos and first is None:
         raise ValueError(f"bos: the tokenizer of {name} has no beginning-of-text token")
 
     def encode(text: str) -> list[int]:
         ids = tokenizer(text)["input_ids"]
-        begins = bool(ids) and first is not None and ids[0] == first
-        if bos and not begins:
-            return [first, *ids]
-        return ids[1:] if bos is False and begins else ids
+        if bos is None:
+            return ids
+        leading = list(itertools.takewhile(special.__contains__, ids))
+        if bos:
+            return ids if first in leading else [first, *ids]
+        if first not in leading and leading and len(leading) < len(ids):
+            bare = tokenizer(text, add_special_tokens=False)["input_ids"]
+            if bare[:1] != ids[:1]:
+                raise ValueError(
+                    f"bos: the tokenizer of {name} has no beginning-of-text token to leave out; it "
+                    f"begins texts with {tokenizer.decode(ids[:1])!r}"
+                )
+        return [token for token in leading if token != first] + ids[len(leading) :]
 
     def find(text: str) -> int:
         known = tokenizer.get_vocab()
+        if text in known:
+            return known[text]
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        if len(ids) == 1 and ids[0] != tokenizer.unk_token_id:
+            return ids[0]
         if text.isdecimal():
             if int(text) not in set(known.values()):
                 raise ValueError(f"replace_with: the tokenizer has no token {text}")
             return int(text)
-        if text in known:
-            return known[text]
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
-            raise ValueError(
-                f"replace_with: {text!r} is {'unknown' if len(ids) == 1 else f'{len(ids)} tokens'}"
-                " to the tokenizer, takes one token's text or id"
-            )
-        return ids[0]
+        raise ValueError(
+            f"replace_with: {text!r} is {'unknown' if len(ids) == 1 else f'{len(ids)} tokens'}"
+            " to the tokenizer, takes one token's text or id"
+        )
 
     return Text(
         encode, lambda token: tokenizer.decode([token]), find, first, tokenizer.unk_token_id
@@ -125,7 +137,9 @@ def _bytes() -> Text:
         return typeseg.encode(text).tolist()
 
     def find(text: str) -> int:
-        ids = [int(text)] if text.isdecimal() and len(text) > 1 else encode(text)
+        ids = encode(text)
+        if len(ids) != 1 and text.isdecimal():
+            ids = [int(text)]
         if len(ids) != 1 or ids[0] > typeseg.PLACEHOLDER:
             raise ValueError(f"replace_with: got {text!r}, takes one ASCII character or its code")
         return ids[0]

@@ -27,6 +27,7 @@ import tokenize
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -199,16 +200,19 @@ def digest(source: str) -> str:
     return hashlib.sha256("\n".join(kept).encode()).hexdigest() if kept else ""
 
 
-def dependencies(modules: Iterable[str]) -> set[str]:
+def dependencies(modules: Iterable[str], engines: bool = False) -> set[str]:
     """`modules` and every module of this package that they import, directly or through others.
 
     Imports are read off the source, wherever they stand in it; those by computed names are not
-    seen. Left out are this module, which keeps numbers and makes none, and the ENGINES that
-    `modules` does not name. Raises ValueError for a name that is no module of this package.
+    seen. Left out are this module, which keeps numbers and makes none, and, unless `engines`, the
+    ENGINES that `modules` does not name. Raises ValueError for a name that is no module of this
+    package.
     """
     found: set[str] = set()
     waiting = list(modules)
-    left_out = {__name__, *(e for e in ENGINES if not any(_within(m, e) for m in waiting))}
+    left_out = {__name__}
+    if not engines:
+        left_out |= {e for e in ENGINES if not any(_within(m, e) for m in waiting)}
     while waiting:
         module = waiting.pop()
         if module not in found and not any(_within(module, name) for name in left_out):
@@ -232,7 +236,7 @@ def _docstrings(source: str) -> list[ast.expr]:
     ]
 
 
-def _file(module: str) -> Path | None:
+def source_file(module: str) -> Path | None:
     """The source file of a module of this package, None where there is none."""
     head, *rest = module.split(".")
     if head != PACKAGE:
@@ -242,19 +246,31 @@ def _file(module: str) -> Path | None:
 
 
 def _imports(module: str) -> list[str]:
-    file = _file(module)
+    file = source_file(module)
     if file is None:
         raise ValueError(f"code: {module!r} is no module of {PACKAGE}")
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+    found = file.stat()
+    return _imported(file, package, found.st_mtime_ns, found.st_size)
+
+
+@cache
+def _imported(file: Path, package: str, *stamp: int) -> list[str]:
+    """Of a file as it was at that stamp: chapters share most of the modules that they reach."""
+    return imports(file.read_text("utf-8"), package)
+
+
+def imports(source: str, package: str) -> list[str]:
+    """The modules of this package that Python source imports; `package` is the one it stands in."""
     names: list[str] = []
-    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             origin = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
             # `from package import name` takes a module, or else something the package defines.
             names += [
-                inner if _file(inner := f"{origin}.{alias.name}") else origin
+                inner if source_file(inner := f"{origin}.{alias.name}") else origin
                 for alias in node.names
             ]
     return [name for name in names if name.split(".")[0] == PACKAGE]
@@ -265,7 +281,7 @@ def _digests(modules: Iterable[str], since: float) -> dict[str, str | None]:
         raise ValueError(f"code: got {modules!r}, takes a list of module names, not empty")
     digests: dict[str, str | None] = {}
     for module in sorted(dependencies(modules)):
-        file = _file(module)
+        file = source_file(module)
         found = digest(file.read_text("utf-8"))
         if module in modules and not found:
             raise ValueError(f"code: {module!r} holds no code; name the modules in it")
@@ -276,7 +292,7 @@ def _digests(modules: Iterable[str], since: float) -> dict[str, str | None]:
 def _staleness(module: str, recorded: str | None) -> str | None:
     if recorded is None:
         return f"{module} was edited while the run went on"
-    file = _file(module)
+    file = source_file(module)
     if file is None:
         return f"{module} is gone"
     return f"the code of {module} changed" if digest(file.read_text("utf-8")) != recorded else None
@@ -378,10 +394,11 @@ def _device_name(device: Any) -> str:
     except (RuntimeError, AssertionError, TypeError) as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"device: got {device!s}, which cannot be used: {reason}") from None
-    return _cpu_name() if device.type == "cpu" else str(device)
+    return cpu_name() if device.type == "cpu" else str(device)
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The model of this machine's processor."""
     # platform.processor() is empty on most Linux systems.
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():

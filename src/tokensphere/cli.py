@@ -158,6 +158,11 @@ def _parser() -> argparse.ArgumentParser:
         "--trust-remote-code", action="store_true", help="run code that comes with the model"
     )
     sinks.set_defaults(command=_sinks, needs_repository=None)
+
+    if importlib.util.find_spec("tokensphere.paper") is not None:
+        from tokensphere.paper.rerun import arguments
+
+        arguments.add_parsers(commands)
     return parser
 
 

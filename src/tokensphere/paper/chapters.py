@@ -222,12 +222,14 @@ def _sign(draft: Path, source: Path, target: Path) -> None:
 
     notebook = nbformat.read(draft, nbformat.NO_CONVERT)
     notebook.metadata["papermill"] |= {"input_path": source.name, "output_path": target.name}
-    nbformat.write(notebook, draft)
+    with draft.open("w", encoding="utf-8") as stream:
+        nbformat.write(notebook, stream)
+        # Or a machine that loses its power could keep the name and not what it names.
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
-def checked(
-    values: Mapping[str, Any], kinds: Mapping[str, Any], chapter: str
-) -> dict[str, Any]:
+def checked(values: Mapping[str, Any], kinds: Mapping[str, Any], chapter: str) -> dict[str, Any]:
     """`values`, of the types that `declared` found, or ChapterError; `chapter` is for its text."""
     result = {}
     for name, value in values.items():

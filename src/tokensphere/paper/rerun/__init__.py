@@ -5,3 +5,7 @@ truth on disk. `one` runs a cell in a process of its own, `worker` has Dask's wo
 `batch` hands the cells out. `page` shows what a folder holds, `collect` gathers what cells kept.
 Needs the extras `book` and `batch`.
 """
+
+
+class BadInput(ValueError):
+    """What was asked for cannot be run or made, with what is wrong in one line."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import math
 import platform
 import tokenize
 from collections.abc import Mapping
@@ -39,6 +38,7 @@ class Chapter:
     name: its path within the book without suffix; the stem of a file outside of it.
     kinds, defaults: of its parameters; None and absent where its cell does not tell.
     code: what it runs -> digest: itself under its name, modules, statements that it shows.
+    stamps: the files of that code -> time of change, ns, and size, bytes.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Chapter:
     kinds: Mapping[str, type | None]
     defaults: Mapping[str, Any]
     code: Mapping[str, str]
+    stamps: Mapping[str, tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ def read(name: str | Path) -> Chapter:
     Raises chapters.ChapterError.
     """
     source = chapters.find(name)
+    before = stamp(source)
     notebook = chapters.read(source)
     name = _name(source)
     scripts = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
@@ -112,13 +114,23 @@ def read(name: str | Path) -> Chapter:
     files = {module: records.source_file(module) for module in reached}
     if LEDGER in reached:
         checks, statements = _ledger(name)
-        files |= {module: records.source_file(module) for module in records.dependencies(checks, True)}
+        files |= {
+            module: records.source_file(module) for module in records.dependencies(checks, True)
+        }
         files |= statements
+    stamps = {module: stamp(path) for module, path in files.items()}
     code = {
         name: hashlib.sha256("\n".join(map(_digest, scripts)).encode()).hexdigest(),
-        **{key: _of_file(path, *_stamp(path)) for key, path in sorted(files.items())},
+        **{module: _of_file(path, *stamps[module]) for module, path in files.items()},
     }
-    return Chapter(name, source, chapters.declared(notebook), chapters.defaults(notebook), code)
+    return Chapter(
+        name=name,
+        source=source,
+        kinds=chapters.declared(notebook),
+        defaults=chapters.defaults(notebook),
+        code=code,
+        stamps={str(source): before, **{str(files[module]): stamps[module] for module in files}},
+    )
 
 
 @cache
@@ -176,8 +188,9 @@ def _ledger(name: str) -> tuple[list[str], dict[str, Path]]:
     return modules, {f"statements/{name}": statements}
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    found = path.stat()
+def stamp(path: str | Path) -> tuple[int, int]:
+    """When a file was changed last, in ns, and its size in bytes."""
+    found = Path(path).stat()
     return found.st_mtime_ns, found.st_size
 
 

@@ -1,0 +1,93 @@
+"""Dask's workers: processes of this machine, or those of a cluster that exists."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tokensphere.paper.rerun import BadInput, worker
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+HOST = "127.0.0.1"
+"""A scheduler runs what it is sent: nobody else's machine may reach ours."""
+GPU = "GPU"
+"""The resource of a worker that has a GPU of its own."""
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+CONNECT = 15.0
+"""Seconds in which a scheduler must answer."""
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def devices() -> list[str]:
+    """What CUDA_VISIBLE_DEVICES may name, of this machine's GPUs."""
+    import torch
+
+    count = torch.cuda.device_count()
+    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return (named or [str(i) for i in range(count)])[:count]
+
+
+@contextlib.contextmanager
+def local(workers: int, gpus: bool = False) -> Iterator[Client]:
+    """So many workers on this machine, each a process with one thread of Dask's.
+
+    Cores are divided among them: OMP_NUM_THREADS and its kin say so, unless they are set already.
+    gpus: each worker has a GPU of its own, and the resource GPU.
+    """
+    from distributed import Client, Nanny, Scheduler, SpecCluster
+
+    worker.quiet()
+    share = str(max(1, cores() // workers))
+    threads = {name: share for name in THREADS if name not in os.environ}
+    options = {
+        "host": HOST,
+        "nthreads": 1,
+        "memory_limit": None,
+        "dashboard": False,
+        "preload": ["tokensphere.paper.rerun.worker"],
+        "env": threads,
+    }
+    visible = devices() if gpus else []
+    specification = {}
+    for i in range(workers):
+        own = {}
+        if gpus:
+            own = {"env": threads | {"CUDA_VISIBLE_DEVICES": visible[i]}, "resources": {GPU: 1}}
+        specification[i] = {"cls": Nanny, "options": options | own}
+    scheduler = {
+        "cls": Scheduler,
+        # Who lost a worker is told at once, and says himself whether the cell runs again.
+        "options": {"host": HOST, "port": 0, "dashboard": False, "allowed_failures": 0},
+    }
+    before = dict(os.environ)
+    try:
+        cluster = SpecCluster(specification, scheduler, silence_logs=False)
+        # Nannies set variables for the processes that they start in their own environment, ours.
+        with cluster, Client(cluster, set_as_default=False) as client:
+            yield client
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+
+
+@contextlib.contextmanager
+def remote(address: str) -> Iterator[Client]:
+    """The workers of a scheduler that runs already; TLS as Dask's configuration says."""
+    from distributed import Client
+
+    worker.quiet()
+    try:
+        client = Client(address, timeout=CONNECT, set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise BadInput(f"no scheduler at {address} within {CONNECT:g} s: {reason}") from None
+    with client:
+        yield client

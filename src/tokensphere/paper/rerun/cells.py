@@ -81,7 +81,7 @@ def label(chapter: str, parameters: Mapping[str, Any]) -> str:
 
 
 def make(chapter: Chapter, parameters: Mapping[str, Any]) -> Cell:
-    """A cell, its parameters checked against the chapter's; those equal to the default are left out.
+    """A cell, its parameters checked; those equal to the chapter's default are left out.
 
     Raises chapters.ChapterError for an unknown name, another type, a number that is not finite.
     """
@@ -111,13 +111,11 @@ def read(name: str | Path) -> Chapter:
     scripts = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     modules = {module for script in scripts for module in _modules(script)}
     reached = records.dependencies(modules, engines=True)
-    files = {module: records.source_file(module) for module in reached}
+    statements: dict[str, Path] = {}
     if LEDGER in reached:
         checks, statements = _ledger(name)
-        files |= {
-            module: records.source_file(module) for module in records.dependencies(checks, True)
-        }
-        files |= statements
+        reached |= records.dependencies(checks, engines=True)
+    files = {module: records.source_file(module) for module in reached} | statements
     stamps = {module: stamp(path) for module, path in files.items()}
     code = {
         name: hashlib.sha256("\n".join(map(_digest, scripts)).encode()).hexdigest(),

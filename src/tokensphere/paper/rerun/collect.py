@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -42,9 +43,7 @@ def table(store: Store, names: Sequence[str]) -> list[dict[str, Any]]:
         rows.append(row | {name: values.get(name) for name in names})
     missing = [name for name in names if name not in found]
     if missing:
-        there = (
-            f"there are {', '.join(sorted(found))}" if found else "no finished cell kept a value"
-        )
+        there = f"kept were {', '.join(sorted(found)) or 'no values'}"
         raise BadInput(f"no finished cell kept {missing[0]!r}; {there}")
     return rows
 
@@ -52,10 +51,8 @@ def table(store: Store, names: Sequence[str]) -> list[dict[str, Any]]:
 def versions(rows: Sequence[dict[str, Any]]) -> dict[str, int]:
     """Chapter -> number of versions of its code and environment, where they are more than one."""
     pairs = {(row["chapter"], row["code"]) for row in rows}
-    chapters = [chapter for chapter, _ in pairs]
-    return {
-        name: chapters.count(name) for name in sorted(set(chapters)) if chapters.count(name) > 1
-    }
+    counted = Counter(chapter for chapter, _ in pairs)
+    return {chapter: count for chapter, count in sorted(counted.items()) if count > 1}
 
 
 def write(rows: Sequence[dict[str, Any]], out: TextIO | str | os.PathLike[str]) -> None:

@@ -68,6 +68,8 @@ def local(workers: int, gpus: bool = False) -> Iterator[Client]:
         "options": {"host": HOST, "port": 0, "dashboard": False, "allowed_failures": 0},
     }
     before = dict(os.environ)
+    # Read by Dask's workers as they start, before they can be told to be quiet.
+    os.environ["DASK_LOGGING__DISTRIBUTED"] = "critical"
     try:
         cluster = SpecCluster(specification, scheduler, silence_logs=False)
         # Nannies set variables for the processes that they start in their own environment, ours.

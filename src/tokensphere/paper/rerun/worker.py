@@ -32,9 +32,8 @@ _access = threading.Lock()
 
 
 def dask_setup(worker: Any) -> None:
-    """Dask's hook for a worker of ours: who started it handles signals, and says what happened."""
+    """Dask's hook for a worker of ours: who started it handles signals."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    quiet()
 
 
 def quiet() -> None:

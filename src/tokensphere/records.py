@@ -95,7 +95,7 @@ class Record:
             commit = f"commit `{self.commit[:10]}`{changed}"
         seed = "" if self.seed is None else f", seed {self.seed}"
         return (
-            f"Recorded {self.date[:10]} on {self.device} in {_duration(self.seconds)}{seed} "
+            f"Recorded {self.date[:10]} on {self.device} in {duration(self.seconds)}{seed} "
             f"({versions}; {commit})."
         )
 
@@ -159,10 +159,18 @@ def load(path: str | os.PathLike[str], *, parameters: Mapping[str, Any] | None =
     Raises FileNotFoundError; ValueError for a file that is not a whole record; StaleRecord, a
     ValueError, naming each module whose code changed and each parameter that differs.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such record")
-    record = _parse(path)
+    record = read(path)
+    reasons = staleness(record, parameters)
+    if reasons:
+        raise StaleRecord(f"{path}: stale record: {'; '.join(reasons)}")
+    return record
+
+
+def staleness(record: Record, parameters: Mapping[str, Any] | None = None) -> list[str]:
+    """Why `load` would refuse a record, a line for each module and parameter; [] where it matches.
+
+    Versions of libraries are no reason: a record is made on one machine and shown on others.
+    """
     reasons = [_staleness(module, digest) for module, digest in record.code.items()]
     if parameters is not None:
         asked = _plain(dict(parameters), "parameters")
@@ -170,10 +178,7 @@ def load(path: str | os.PathLike[str], *, parameters: Mapping[str, Any] | None =
             _difference(name, record.parameters, asked)
             for name in sorted(record.parameters.keys() | asked.keys())
         ]
-    reasons = [reason for reason in reasons if reason]
-    if reasons:
-        raise StaleRecord(f"{path}: stale record: {'; '.join(reasons)}")
-    return record
+    return [reason for reason in reasons if reason]
 
 
 def digest(source: str) -> str:
@@ -310,7 +315,14 @@ def _difference(name: str, recorded: Mapping[str, Any], asked: Mapping[str, Any]
     return f"parameter {name!r} is {old[:80]} in the record, {new[:80]} was asked for"
 
 
-def _parse(path: Path) -> Record:
+def read(path: str | os.PathLike[str]) -> Record:
+    """A record as it was saved, whether or not it still matches.
+
+    Raises FileNotFoundError; ValueError for a file that is not a whole record.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such record")
     try:
         content = json.loads(path.read_text("utf-8"))
     except ValueError as error:  # of JSON, or of UTF-8
@@ -431,7 +443,8 @@ def _commit() -> tuple[str | None, bool | None]:
         return None, None
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds, or minutes, or hours and minutes, as one says it."""
     if seconds < 60:
         return f"{seconds:.3g} s"
     minutes = round(seconds / 60)

@@ -160,9 +160,11 @@ def _parser() -> argparse.ArgumentParser:
     sinks.set_defaults(command=_sinks, needs_repository=None)
 
     if importlib.util.find_spec("tokensphere.paper") is not None:
+        from tokensphere.paper.renewal import arguments as renewal
         from tokensphere.paper.rerun import arguments
 
         arguments.add_parsers(commands)
+        renewal.add_parser(commands)
     return parser
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import importlib.util
 import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +43,19 @@ def gpus() -> int:
     return torch.cuda.device_count()
 
 
-def refusal(renewal: Renewal, data: Path, devices: int) -> str | None:
+def refusal(
+    renewal: Renewal, data: Path, devices: int, installed: Callable[[str], Any] = find_spec
+) -> str | None:
     """Why a record cannot be renewed here, None if it can.
 
-    data: the folder of what no package brings. devices: how many GPUs there are.
+    data: the folder of what no package brings. devices: how many GPUs there are. installed: whether
+    a package is.
     """
     if devices < renewal.gpus:
         plural = "s" * (renewal.gpus > 1)
         return f"needs {renewal.gpus} CUDA device{plural}, here is {devices or 'none'}"
     for package in renewal.packages:
-        if importlib.util.find_spec(package) is None:
+        if not installed(package):
             return f"needs {package}, of requirements-gpu.txt"
     for name in renewal.data:
         if _place(name, data) is None:
@@ -109,9 +113,8 @@ def _run(renewal: Renewal, data: Path, folder: Path) -> list[str]:
     places: dict[str, Any] = {name: _place(name, data) for name in renewal.data}
     command = renewal.command(places | {"record": draft, "folder": folder})
     print(f"{renewal.name}: python {shlex.join(command)}", flush=True)
-    done = subprocess.run([sys.executable, *command], cwd=checkout(), env=environment())
-    if done.returncode:
-        return [f"{renewal.name}: its command ended with exit code {done.returncode}"]
+    if code := call(command):
+        return [f"{renewal.name}: its command ended with exit code {code}"]
     if renewal.chapter is not None:
         return []
     missing = [name for name in (draft.name, *renewal.beside) if not (folder / name).is_file()]
@@ -180,7 +183,30 @@ def checkout() -> Path:
     return records.path("").parent
 
 
-def environment() -> dict[str, str]:
-    """The one of this process, and this package before others of its name."""
+def call(arguments: Sequence[str]) -> int:
+    """Run this Python with `arguments` in the checkout, its output shown; its exit code.
+
+    It finds this package before others of its name. Ctrl-C reaches it from the terminal, SIGTERM
+    is handed on to it; then it is waited for, and KeyboardInterrupt raised.
+    """
     places = [str(records.ROOT.parent), os.environ.get("PYTHONPATH", "")]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places))}
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places))}
+    received = []
+
+    def note(number: int, _: Any) -> None:
+        received.append(number)
+        if number == signal.SIGTERM:
+            process.terminate()
+
+    process = subprocess.Popen([sys.executable, *arguments], cwd=checkout(), env=env)
+    # Not subprocess.run: on Ctrl-C it kills after a quarter of a second, in the middle of whatever
+    # the command does to end well.
+    former = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        code = process.wait()
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+    if received:
+        raise KeyboardInterrupt
+    return code

@@ -48,7 +48,7 @@ def add_parsers(commands: Any) -> None:
     rerun.add_argument(
         "--scheduler",
         metavar="ADDRESS",
-        help="use the workers of a Dask scheduler, such as tcp://10.0.0.1:8786",
+        help="use the workers of a Dask scheduler, such as tcp://10.0.0.1:8786, or its file",
     )
     rerun.add_argument("--timeout", type=float, metavar="S", help="seconds for each cell")
     rerun.add_argument("--dry-run", action="store_true", help="only say what would run, and why")

@@ -8,6 +8,7 @@ is done is asked of the disk, never of Dask.
 from __future__ import annotations
 
 import contextlib
+import math
 import queue
 import sys
 import time
@@ -31,6 +32,8 @@ PATIENCE = 60.0
 """Seconds without a worker that can run a cell, after which a batch gives up."""
 LOSSES = 2
 """How often a cell may take its worker, or its own process, with it before it counts as failed."""
+SENDINGS = 5
+"""How often a cell may be sent to workers that were gone by then."""
 PAUSE = 2.0
 """Seconds until a cell that somebody else runs is looked at again."""
 LOOK = 1.0
@@ -120,8 +123,11 @@ class _Batch:
         self.later: deque[tuple[float, Cell]] = deque()
         self.running: dict[Future, tuple[Cell, str, str]] = {}
         self.losses: Counter[str] = Counter()
+        self.sent: Counter[str] = Counter()
+        self.attempts: dict[str, str | None] = {}
         self.events: queue.SimpleQueue[Future] = queue.SimpleQueue()
         self.refused: dict[str, str] = {}
+        self.looked = -math.inf
         # disable=None: a bar on a terminal only.
         self.bar = tqdm(
             total=len(wanted), initial=done, desc="cells", unit="cell", disable=None, leave=False,
@@ -129,13 +135,13 @@ class _Batch:
         )  # fmt: skip
 
     def run(self, client: Client) -> None:
-        looked = written = seen = time.monotonic()
-        usable = self._usable(client)
+        written = seen = time.monotonic()
+        usable: dict[str, str] = {}
         try:
             while self.waiting or self.running or self.later:
                 now = time.monotonic()
-                if now - looked > LOOK:
-                    looked = now
+                if now - self.looked > LOOK:
+                    self.looked = now
                     usable = self._usable(client)
                     self._find_lost(usable)
                 if usable or self.running:
@@ -212,7 +218,8 @@ class _Batch:
 
     def _task(self, cell: Cell) -> dict[str, Any]:
         chapter = cell.chapter
-        earlier = [e for e in self.versions.get(_same(cell), ()) if e.digest == cell.digest]
+        earlier = self.store.entry(chapter.name, cell.digest)
+        self.attempts.setdefault(cell.digest, earlier.run if earlier else None)
         return asdict(
             Task(
                 folder=str(self.store.folder),
@@ -224,7 +231,7 @@ class _Batch:
                 values=cell.values,
                 code=chapter.code,
                 versions=cells.environment(),
-                known=earlier[0].run if earlier else None,
+                known=self.attempts[cell.digest],
                 timeout=self.timeout,
             )
         )
@@ -240,6 +247,7 @@ class _Batch:
             outcome = {"state": worker.REFUSED, "error": f"{address} cannot run cells: {error}"}
         else:
             outcome = {"state": worker.DIED, "error": "its worker died"}
+            self.looked = -math.inf  # lest the next cell is sent to it
         future.release()
         self._settle(cell, identity, **outcome)
 
@@ -268,14 +276,21 @@ class _Batch:
                 self._lost(cell, "its worker died")
 
     def _lost(self, cell: Cell, error: str) -> None:
-        self.losses[cell.digest] += 1
-        if self.losses[cell.digest] < LOSSES:
+        entry = self.store.entry(cell.chapter.name, cell.digest)
+        attempt = entry.run if entry else None
+        if attempt != self.attempts[cell.digest]:
+            self.attempts[cell.digest] = attempt
+            self.losses[cell.digest] += 1
+        else:  # not the cell's doing: it had not begun
+            self.sent[cell.digest] += 1
+        if self.losses[cell.digest] < LOSSES and self.sent[cell.digest] < SENDINGS:
             # Behind the others: who kills workers must not keep them from being run.
             self.later.append((time.monotonic() + PAUSE, cell))
             return
-        error = f"{error}, {LOSSES} times"
+        error = f"{error}, {self.losses[cell.digest] + self.sent[cell.digest]} times"
         lock = self.store.lock(cell.digest)
         with contextlib.suppress(OSError, filelock.Timeout), lock.acquire(timeout=ENDING):
+            self.store.clear_drafts(cell.chapter.name, cell.digest)
             self.store.write(
                 Entry(
                     chapter=cell.chapter.name,

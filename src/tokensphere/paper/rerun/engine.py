@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tokensphere.paper.rerun import BadInput, worker
@@ -47,11 +48,13 @@ def local(workers: int, gpus: bool = False) -> Iterator[Client]:
     worker.quiet()
     share = str(max(1, cores() // workers))
     threads = {name: share for name in THREADS if name not in os.environ}
+    # Its pages of metrics too are for this machine alone.
+    server = {"dashboard": False, "dashboard_address": f"{HOST}:0"}
     options = {
         "host": HOST,
         "nthreads": 1,
         "memory_limit": None,
-        "dashboard": False,
+        **server,
         "preload": ["tokensphere.paper.rerun.worker"],
         "env": threads,
     }
@@ -65,7 +68,7 @@ def local(workers: int, gpus: bool = False) -> Iterator[Client]:
     scheduler = {
         "cls": Scheduler,
         # Who lost a worker is told at once, and says himself whether the cell runs again.
-        "options": {"host": HOST, "port": 0, "dashboard": False, "allowed_failures": 0},
+        "options": {"host": HOST, "port": 0, "allowed_failures": 0, **server},
     }
     before = dict(os.environ)
     # Read by Dask's workers as they start, before they can be told to be quiet.
@@ -82,12 +85,16 @@ def local(workers: int, gpus: bool = False) -> Iterator[Client]:
 
 @contextlib.contextmanager
 def remote(address: str) -> Iterator[Client]:
-    """The workers of a scheduler that runs already; TLS as Dask's configuration says."""
+    """The workers of a scheduler that runs already, by its address or its scheduler file.
+
+    TLS as Dask's configuration says. Raises BadInput where none answers.
+    """
     from distributed import Client
 
     worker.quiet()
     try:
-        client = Client(address, timeout=CONNECT, set_as_default=False)
+        where = {"scheduler_file": address} if Path(address).is_file() else {"address": address}
+        client = Client(**where, timeout=CONNECT, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise BadInput(f"no scheduler at {address} within {CONNECT:g} s: {reason}") from None

@@ -80,13 +80,17 @@ def settled(task: Task, store: Store) -> dict[str, Any] | None:
 
 
 def sweep(mark: str) -> None:
-    """Kill every process of a cell on this machine, whoever its parent is by now."""
+    """Kill every process of a cell on this machine, whoever its parent is by now, and wait."""
+    killed = []
     for process in psutil.process_iter():
         try:
             if process.pid != os.getpid() and process.environ().get(MARK) == mark:
                 process.kill()
+                killed.append(process)
         except psutil.Error:  # gone, or another user's
             continue
+    # A GPU is free again only when they are gone.
+    psutil.wait_procs(killed, timeout=GRACE)
 
 
 class _Run:

@@ -121,14 +121,19 @@ def _detail(state: State) -> str:
     return f"{state.name}, {state.state}: took {took} on {state.record.device}"
 
 
+def parser() -> argparse.ArgumentParser:
+    """Of the command line."""
+    made = argparse.ArgumentParser(prog="make gpu", description=__doc__.partition("\n")[0])
+    made.add_argument("--dry-run", action="store_true", help="only say what, and for how long")
+    made.add_argument("--data", type=Path, default=Path("data"), metavar="DIR")
+    made.add_argument("--out", default="build/gpu", metavar="DIR", help="of the notebooks")
+    made.add_argument("--gpus", type=int, metavar="N", help="default: all")
+    return made
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Do it, or say what would be done."""
-    parser = argparse.ArgumentParser(prog="make gpu", description=__doc__.partition("\n")[0])
-    parser.add_argument("--dry-run", action="store_true", help="only say what, and for how long")
-    parser.add_argument("--data", type=Path, default=Path("data"), metavar="DIR")
-    parser.add_argument("--out", default="build/gpu", metavar="DIR", help="of the notebooks")
-    parser.add_argument("--gpus", type=int, metavar="N", help="default: all")
-    given = parser.parse_args(argv)
+    given = parser().parse_args(argv)
     there = run.gpus()
     asked = there if given.gpus is None else given.gpus
     if reason := _refusal(given.dry_run, given.gpus, there):

@@ -15,8 +15,6 @@ ROOT = Path(__file__).parents[1]
 ENVIRONMENT = ROOT / ".ci" / "gpu-environment"
 TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 VARIABLES = set(re.findall(r"\$\(([A-Z]+)\)", (ROOT / "Makefile").read_text()))
-    re.findall(r"\$\(([A-Z]+)\)|\$\(if \$\(([A-Z]+)\)", (ROOT / "Makefile").read_text())
-)
 
 
 def workflow(name):

@@ -160,11 +160,9 @@ def _parser() -> argparse.ArgumentParser:
     sinks.set_defaults(command=_sinks, needs_repository=None)
 
     if importlib.util.find_spec("tokensphere.paper") is not None:
-        from tokensphere.paper.renewal import arguments as renewal
-        from tokensphere.paper.rerun import arguments
+        from tokensphere.paper.commands import add_parsers
 
-        arguments.add_parsers(commands)
-        renewal.add_parser(commands)
+        add_parsers(commands)
     return parser
 
 

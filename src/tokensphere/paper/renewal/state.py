@@ -92,10 +92,11 @@ def state(name: str, renewal: Renewal | None) -> State:
 def _unmet(record: records.Record) -> list[str]:
     """Versions that a record says it holds for, and that are not those here."""
     reasons = []
-    for library, text in record.parameters.get(REQUIRES, {}).items():
+    required = record.parameters.get(REQUIRES)
+    for library, text in required.items() if isinstance(required, dict) else ():
         here = _here(library)
         try:
-            met = here is not None and SpecifierSet(text).contains(here, prereleases=True)
+            met = here is not None and SpecifierSet(str(text)).contains(here, prereleases=True)
         except InvalidSpecifier:
             met = False
         if not met:

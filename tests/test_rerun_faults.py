@@ -25,10 +25,11 @@ def ended(process, timeout=PATIENCE):
     return process.returncode, out, err
 
 
-def until(condition):
+def until(condition, batch=None):
     end = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < end, "it never came"
+        assert batch is None or batch.poll() is None, batch.communicate()
         time.sleep(0.05)
 
 
@@ -95,7 +96,7 @@ def test_a_batch_that_is_broken_off_goes_on_from_there(tmp_path):
 
     # Ctrl-C reaches every process of the terminal's job.
     batch = command(tmp_path, *arguments)
-    until(lambda: len(runs(tmp_path)) == 3)
+    until(lambda: len(runs(tmp_path)) == 3, batch)
     time.sleep(0.3)  # 1 and 2 end
     os.killpg(batch.pid, signal.SIGINT)
     code, said, complained = ended(batch)
@@ -108,7 +109,7 @@ def test_a_batch_that_is_broken_off_goes_on_from_there(tmp_path):
 
     # The scheduler is in the process that was started: with it dies all.
     batch = command(tmp_path, *arguments)
-    until(lambda: len(runs(tmp_path)) == 4)
+    until(lambda: len(runs(tmp_path)) == 4, batch)
     batch.kill()
     batch.communicate()
     until(lambda: not alive(kernels(tmp_path)))
@@ -116,7 +117,7 @@ def test_a_batch_that_is_broken_off_goes_on_from_there(tmp_path):
     assert runs(tmp_path)[3] == "slow-3"  # and no other again
 
     batch = command(tmp_path, *arguments)
-    until(lambda: len(runs(tmp_path)) == 5)
+    until(lambda: len(runs(tmp_path)) == 5, batch)
     batch.terminate()
     code, _, complained = ended(batch)
     assert code == 143 and complained.startswith("tokensphere: terminated")
@@ -142,7 +143,8 @@ def test_a_cluster_whose_scheduler_is_killed(tmp_path):
     (tmp_path / "grid.yml").write_text("slow: [{seed: 1}, {seed: 2, wait: 600}]\n")
     file = tmp_path / "scheduler.json"
     dask = [sys.executable, "-m", "dask"]
-    options = {"cwd": tmp_path, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    options = {"cwd": tmp_path, "env": environment(), **quiet}
     at = ["--host", "127.0.0.1", "--no-dashboard"]
     scheduler = subprocess.Popen(
         [*dask, "scheduler", *at, "--port", "0", "--scheduler-file", file], **options
@@ -150,16 +152,15 @@ def test_a_cluster_whose_scheduler_is_killed(tmp_path):
     workers = subprocess.Popen(
         [*dask, "worker", *at, "--scheduler-file", file, "--nworkers", "2", "--nthreads", "1"],
         **options,
-        env=environment(),
     )
     try:
-        until(file.exists)
+        until(lambda: file.exists() and file.read_text().endswith("}"))
         batch = command(tmp_path, "--grid", "grid.yml", "--out", "out", "--scheduler", file)
-        until(lambda: len(runs(tmp_path)) == 2)
+        until(lambda: len(runs(tmp_path)) == 2, batch)
         until(lambda: len(notebooks(tmp_path / "out")) == 1)
         scheduler.kill()
         code, _, complained = ended(batch)
-        assert code == 1 and "the scheduler is lost" in complained
+        assert code == 1 and "the scheduler is lost" in complained, complained
         until(lambda: not alive(kernels(tmp_path)))
         until(lambda: not leftovers(tmp_path / "out"))
     finally:

@@ -44,6 +44,9 @@ ENDING = 15.0
 """Seconds that cells have to end their kernels when the batch is broken off."""
 
 
+LOST = "the scheduler is lost; what is done is kept: the same command goes on from there"
+
+
 class BatchError(RuntimeError):
     """A batch that cannot go on, with what is missing in one line."""
 
@@ -174,11 +177,8 @@ class _Batch:
             if client.status != "running":
                 raise OSError(client.status)
             workers = client.scheduler_info()["workers"]
-        except (OSError, TimeoutError) as error:
-            raise BatchError(
-                f"the scheduler is lost ({error or type(error).__name__}); what is done is kept: "
-                "the same command goes on from there"
-            ) from None
+        except (OSError, TimeoutError):
+            raise BatchError(LOST) from None
         return {
             address: told["id"]
             for address, told in workers.items()
@@ -239,12 +239,19 @@ class _Batch:
     def _finish(self, future: Future) -> None:
         if future not in self.running:  # lost before, and settled
             return
+        from distributed.comm import CommClosedError
+
         cell, address, identity = self.running.pop(future)
         if future.status == "finished":
-            outcome = future.result()
+            try:
+                outcome = future.result()
+            except CommClosedError:
+                raise BatchError(LOST) from None
         elif future.status == "error" and not _killed(future.exception()):
-            error = " ".join(f"{future.exception()!r}".split())[:300]
-            outcome = {"state": worker.REFUSED, "error": f"{address} cannot run cells: {error}"}
+            error = future.exception()
+            # Of a scheduler or worker that lacks this package, the cause says so.
+            said = " ".join(f"{error.__cause__ or error!r}".split())[:300]
+            outcome = {"state": worker.REFUSED, "error": f"{address} cannot run cells: {said}"}
         else:
             outcome = {"state": worker.DIED, "error": "its worker died"}
             self.looked = -math.inf  # lest the next cell is sent to it

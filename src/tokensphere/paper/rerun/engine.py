@@ -20,6 +20,8 @@ GPU = "GPU"
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 CONNECT = 15.0
 """Seconds in which a scheduler must answer."""
+CLOSE = 3.0
+"""Seconds for saying good-bye to one, which may be gone."""
 
 
 def cores() -> int:
@@ -90,13 +92,18 @@ def remote(address: str) -> Iterator[Client]:
     TLS as Dask's configuration says. Raises BadInput where none answers.
     """
     from distributed import Client
+    from distributed.comm import get_address_host_port
 
     worker.quiet()
     try:
+        if not Path(address).is_file():
+            get_address_host_port(address)  # which says at once what a client finds out late
         where = {"scheduler_file": address} if Path(address).is_file() else {"address": address}
         client = Client(**where, timeout=CONNECT, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise BadInput(f"no scheduler at {address} within {CONNECT:g} s: {reason}") from None
-    with client:
+    try:
         yield client
+    finally:
+        client.close(timeout=CLOSE)

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import platform
+import select
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,9 @@ from tokensphere.paper.rerun.store import FAILED, INTERRUPTED, RUNNING, Store
 REFUSED, DIED = "refused", "died"
 """Outcomes beside those of a store: of a worker that cannot run the cell, of one that ended."""
 
+LOOK = 1.0
+"""Seconds between two looks at whether the worker is still wanted."""
+
 _running: dict[str, set[subprocess.Popen[bytes]]] = defaultdict(set)
 _stopped: set[str] = set()
 _access = threading.Lock()
@@ -38,8 +42,8 @@ def dask_setup(worker: Any) -> None:
 
 def quiet() -> None:
     """No lines by Dask about workers that come and go: a batch says what became of its cells."""
-    for name in ("distributed", "distributed.nanny", "distributed.scheduler", "distributed.worker"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name in ("", ".client", ".core", ".nanny", ".scheduler", ".worker"):
+        logging.getLogger(f"distributed{name}").setLevel(logging.CRITICAL)
 
 
 def run_cell(content: dict[str, Any]) -> dict[str, Any]:
@@ -91,6 +95,16 @@ def _refused(why: str) -> dict[str, Any]:
     return {"state": REFUSED, "error": f"{platform.node()} {why}"}
 
 
+def _closing() -> bool:
+    """Whether Dask closes this worker, as it does without a scheduler: it would wait for us."""
+    from distributed import Status, get_worker
+
+    try:
+        return get_worker().status in (Status.closing, Status.closed, Status.failed)
+    except ValueError:  # on no worker
+        return False
+
+
 def _process(task: Task) -> dict[str, Any]:
     package = os.fspath(records.ROOT.parent)
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -112,6 +126,9 @@ def _process(task: Task) -> dict[str, Any]:
         with contextlib.suppress(BrokenPipeError):  # it died at once
             process.stdin.write(json.dumps(dataclasses.asdict(task)).encode() + b"\n")
             process.stdin.flush()
+        while not select.select([process.stdout], [], [], LOOK)[0]:
+            if _closing():
+                process.terminate()
         said = process.stdout.read().decode("utf-8", "replace").strip()
         code = process.wait()
     finally:

@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import dataclasses
 import importlib
 import importlib.util
 import json
@@ -298,6 +299,8 @@ def test_a_stopped_run_goes_on_only_with_the_code_that_began_it(checkout):
     assert [is_kept(second), is_kept(second)] == [False, True]
     (records.ROOT / "base.py").write_text("one = 2\n")
     assert [is_kept(second), is_kept(second)] == [False, True]
+    other = dataclasses.replace(second, asked={"size": 4})
+    assert [is_kept(other), is_kept(other)] == [False, True]
     # Of a script it is not known what it runs.
     assert not is_kept(table.renewals()["first"])
     assert not is_kept(table.renewals()["first"])
@@ -355,6 +358,7 @@ def test_a_chapter_writes_its_records_itself_and_runs_once(checkout, monkeypatch
     (failure,) = run.renew(both, checkout)
     assert failure.startswith("third: ")
     assert run.renew(both, checkout) == []
+    assert len(calls) == 2
     assert calls[1][2:7] == ["run", "part/page", "-p", "scale", "full"]
     rewrite("first.json", date="2020-01-01T00:00:00+00:00")
     monkeypatch.setattr(run, "call", lambda arguments: 0)

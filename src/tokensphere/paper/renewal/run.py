@@ -108,7 +108,10 @@ def _locked(group: Sequence[Renewal], data: Path) -> list[str]:
 
 
 def _run(renewal: Renewal, data: Path, folder: Path) -> list[str]:
-    _prepare(renewal, folder)
+    try:
+        _prepare(renewal, folder)
+    except ImportError as error:  # of the parameters that the book asks for
+        return [f"{renewal.name}: {error}"]
     draft = folder / renewal.path.name
     places: dict[str, Any] = {name: _place(name, data) for name in renewal.data}
     command = renewal.command(places | {"record": draft, "folder": folder})
@@ -131,19 +134,20 @@ def _run(renewal: Renewal, data: Path, folder: Path) -> list[str]:
 
 
 def _prepare(renewal: Renewal, folder: Path) -> None:
-    """An empty folder, or what a run of the same code and arguments left there when it stopped.
+    """An empty folder, or what a run of the same code and parameters left there when it stopped.
 
-    Commands that go on from there look at their configuration, not all at their code.
+    Commands that go on from there do not all look whether their code has changed.
     """
-    made = {"code": _code(renewal), "arguments": list(renewal.arguments)}
+    code = _code(renewal)
+    made = json.dumps([code, renewal.arguments, renewal.parameters()])
     stamp = folder / "made_by.json"
     if folder.is_dir():
         with contextlib.suppress(ValueError, OSError):
-            if made["code"] is not None and json.loads(stamp.read_text("utf-8")) == made:
+            if code is not None and stamp.read_text("utf-8") == made:
                 return
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    stamp.write_text(json.dumps(made), "utf-8")
+    stamp.write_text(made, "utf-8")
 
 
 def _code(renewal: Renewal) -> dict[str, str] | None:

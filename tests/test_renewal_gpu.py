@@ -40,7 +40,7 @@ STATES = [
 
 @pytest.fixture
 def book(monkeypatch):
-    monkeypatch.setattr(gpu, "_chapters", lambda: ["a", "b", "c", "d"])
+    monkeypatch.setattr(gpu, "_chapters", lambda: dict.fromkeys("abcd", 60.0))
 
 
 def test_records_come_before_chapters_and_chapters_that_write_some_before_all(book, tmp_path):
@@ -55,7 +55,7 @@ def test_records_come_before_chapters_and_chapters_that_write_some_before_all(bo
         assert step.arguments[:2] == ["-m", "tokensphere.cli"]
         cli._parser().parse_args(step.arguments[2:])
     assert [line.split(",")[0] for line in left] == ["pair", "trained", "kernels"]
-    # Of four chapters each a minute at most, and what one of them records again.
+    # Four chapters took a minute each, and what one of them records again.
     assert [step.seconds for step in steps] == [100, 200, 70, 4 * 60 + 50]
 
 
@@ -134,6 +134,12 @@ def test_a_step_that_fails_costs_the_others_nothing(book, monkeypatch, capsys):
     shown = capsys.readouterr()
     assert "new in results/: a, c" in shown.out
     assert shown.err == "make gpu: records that are not fresh: exit code 1\n"
+
+
+def test_every_chapter_has_a_time():
+    found = gpu._chapters()
+    assert len(found) > 15
+    assert all(0 < seconds <= gpu.CHAPTER for seconds in found.values())
 
 
 def test_make_hands_its_variables_on():

@@ -14,6 +14,7 @@ Exit codes: 0 all of it passed; 1 something failed, a line each; 2 bad input, or
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -28,7 +29,7 @@ from tokensphere.paper.renewal import run
 from tokensphere.paper.renewal.state import FRESH, State, states
 
 CHAPTER = 60.0
-"""Seconds that a chapter takes at most, by the rules of the book."""
+"""Seconds that a new chapter takes at most, by the rules of the book."""
 NEEDED = ("pytest", "papermill", "distributed")
 
 
@@ -86,13 +87,13 @@ def plan(
     # A chapter that writes a record renews it at full scale whether or not it is fresh.
     whole = [state for state in found if state.renewal is not None and state.renewal.chapter]
     again = [state for state in whole if state not in by_chapter]
-    count = len(_chapters())
+    times = _chapters()
     steps.append(
         Step(
-            f"all {count} chapters at full scale, {devices} at a time",
+            f"all {len(times)} chapters at full scale, {devices} at a time",
             rerun,
-            count * CHAPTER / devices + sum(map(_seconds, again)),
-            [f"each up to {records.duration(CHAPTER)}", *map(_detail, again)],
+            sum(times.values()) / devices + sum(map(_seconds, again)),
+            [f"chapters: took {records.duration(sum(times.values()))}", *map(_detail, again)],
         )
     )
     return [step for step in steps if step.details], left
@@ -104,10 +105,13 @@ def _renewal(title: str, found: Sequence[State], data: Path) -> Step:
     return Step(title, arguments, sum(map(_seconds, found)), list(map(_detail, found)))
 
 
-def _chapters() -> list[str]:
-    """Pages of the book that have code."""
-    found = chapters.pages(chapters.book_folder())
-    return [name for name, file in found.items() if "{code-cell}" in file.read_text("utf-8")]
+def _chapters() -> dict[str, float]:
+    """Pages of the book that have code, and the seconds that each took for its baseline."""
+    found = chapters.pages(run.checkout() / "book")
+    file = run.checkout() / "tests" / "baselines" / "seconds.json"
+    took = json.loads(file.read_text("utf-8"))
+    names = [name for name, page in found.items() if "{code-cell}" in page.read_text("utf-8")]
+    return {name: took.get(name, CHAPTER) for name in names}
 
 
 def _seconds(state: State) -> float:

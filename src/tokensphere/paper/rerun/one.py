@@ -18,7 +18,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from tokensphere.paper.rerun import cells
 from tokensphere.paper.rerun.kept import kept
 from tokensphere.paper.rerun.store import FAILED, INTERRUPTED, PASSED, RUNNING, Entry, Store
 
+LOG = logging.getLogger(__name__)
 MARK = "TOKENSPHERE_CELL"
 """In the environment of a cell's kernel, and of all that this starts: which cell they are of."""
 GRACE = 10.0
@@ -133,7 +133,7 @@ class _Run:
         except (chapters.ChapterFailed, chapters.ChapterError) as failed:
             error = self.reason or str(failed)
         except Exception as failed:  # a full disk, say: this cell fails, and says why
-            traceback.print_exc()
+            LOG.exception("the cell could not be run")
             error = self.reason or _line(failed)
         sweep(self.task.mark)
         return self.end(state, error, values)
@@ -150,7 +150,7 @@ class _Run:
             self.store.write(entry)
         except OSError as failed:
             # The notebook alone says whether the cell passed; of a failure the answer tells.
-            print(f"{entry.label}: its description could not be written: {failed}", file=sys.stderr)
+            LOG.error("no description could be written: %s", failed)
         return {"state": state, "error": error}
 
     def stop(self, *_: Any) -> NoReturn:
@@ -181,6 +181,8 @@ class _Run:
         with path.open("wb") as stream:
             for output in (1, 2):  # by number, for the kernel too
                 os.dup2(stream.fileno(), output)
+        # The log's disk may be full as well; that must not end what it tells of.
+        logging.raiseExceptions = False
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s", force=True)
 
     def _unchanged(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -35,7 +34,7 @@ def write(store: Store) -> None:
     """Write both files of a folder; OSError where that cannot be."""
     entries = store.entries()
     content = [
-        {key: value for key, value in dataclasses.asdict(entry).items() if key != "code"}
+        {key: value for key, value in vars(entry).items() if key != "code"}
         for entry in entries
     ]
     text = json.dumps({"cells": content}, ensure_ascii=False, indent=1)

@@ -57,7 +57,8 @@ class Cluster:
         self.given = []
         self.futures = []
 
-    def scheduler_info(self):
+    def scheduler_info(self, n_workers):
+        assert n_workers == -1  # all of them
         return {"workers": dict(self.workers)}
 
     def submit(self, function, task, workers, resources, allow_other_workers, **_):

@@ -176,7 +176,7 @@ class _Batch:
         try:
             if client.status != "running":
                 raise OSError(client.status)
-            workers = client.scheduler_info()["workers"]
+            workers = client.scheduler_info(n_workers=-1)["workers"]
         except (OSError, TimeoutError):
             raise BatchError(LOST) from None
         return {
@@ -190,7 +190,7 @@ class _Batch:
         if self.refused:
             return f"no worker can run the cells: {next(iter(self.refused.values()))}"
         if self.gpu:
-            others = len(client.scheduler_info()["workers"])
+            others = len(client.scheduler_info(n_workers=-1)["workers"])
             return (
                 f"no worker with the resource {engine.GPU} after {PATIENCE:g} s, and {others} "
                 f"without: start them with --resources {engine.GPU}=1"

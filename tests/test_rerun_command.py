@@ -159,7 +159,7 @@ def test_a_dry_run_says_what_would_run_why_and_for_how_long(results, ran, capsys
         "to run   one seed=2: failed before",
         "to run   one seed=3: one changed",
         "to run   one seed=4",
-        "3 of 4 cells to run: 40 s of one worker and 2 that never passed",
+        "3 of 4 cells to run: 40 s of one worker, as they took before, and 2 never passed",
     ]
     assert ran == []
     assert cli.main(["rerun", "one", "--out", "new", "--dry-run"]) == 0

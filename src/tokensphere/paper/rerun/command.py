@@ -133,8 +133,9 @@ def _dry_run(store: Store, wanted: list[cells.Cell]) -> int:
         seconds += max(took, default=0.0)
         unknown += not took
         print(f"to run   {cell.label}{_why(cell, mine, versions)}")
-    more = f" and {unknown} that never passed" if unknown else ""
-    print(f"{waiting} of {len(wanted)} cells to run: {seconds:.0f} s of one worker{more}")
+    more = f", and {unknown} never passed" if unknown else ""
+    took = f": {seconds:.0f} s of one worker, as they took before" if seconds else ""
+    print(f"{waiting} of {len(wanted)} cells to run{took}{more}")
     return 0
 
 

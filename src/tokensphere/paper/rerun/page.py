@@ -18,7 +18,8 @@ body { font: 16px/1.45 system-ui, sans-serif; max-width: 75rem; margin: auto; pa
 .table { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 0.9rem; }
 th, td { text-align: left; vertical-align: top; padding: 0.35rem 0.6rem; }
-th, td { border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
+th, td { border-bottom: 1px solid var(--line); }
+td.long { overflow-wrap: anywhere; }
 td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .passed { color: var(--good); } .failed, .interrupted { color: var(--bad); }
 code { font-size: 0.95em; }
@@ -34,8 +35,7 @@ def write(store: Store) -> None:
     """Write both files of a folder; OSError where that cannot be."""
     entries = store.entries()
     content = [
-        {key: value for key, value in vars(entry).items() if key != "code"}
-        for entry in entries
+        {key: value for key, value in vars(entry).items() if key != "code"} for entry in entries
     ]
     text = json.dumps({"cells": content}, ensure_ascii=False, indent=1)
     write_whole(store.folder / "index.json", text)
@@ -63,7 +63,7 @@ def html(entries: Sequence[Entry]) -> str:
 <h1>Chapters with parameters</h1>
 <p>{escape(counts(entries))}.</p>
 <div class="table"><table>
-<thead><tr><th>chapter</th><th>parameters</th><th>outcome</th><th>seconds</th><th>where</th></tr>
+<thead><tr><th>chapter</th><th>parameters</th><th>outcome</th><th>time</th><th>where</th></tr>
 </thead>
 <tbody>
 {rows}
@@ -88,12 +88,13 @@ def _row(entry: Entry) -> str:
     outcome = f'<span class="{entry.state}">{entry.state}</span>'
     if entry.error:
         outcome += f"<br>{escape(entry.error)}"
-    seconds = "" if entry.seconds is None else f"{entry.seconds:.1f}"
+    seconds = "" if entry.seconds is None else f"{entry.seconds:.1f} s"
     where = escape(" ".join([entry.machine.get("host", ""), *entry.machine.get("gpus", ())]))
     log = f'<a href="{base}.log">log</a>' if begun else ""
     return (
-        f"<tr><td>{chapter}</td><td>{given or 'as in the book'}</td><td>{outcome}</td>"
-        f'<td class="number">{seconds}</td><td>{where} {log}</td></tr>'
+        f'<tr><td>{chapter}</td><td class="long">{given or "as in the book"}</td>'
+        f'<td class="long">{outcome}</td><td class="number">{seconds}</td>'
+        f"<td>{where} {log}</td></tr>"
     )
 
 

@@ -123,7 +123,7 @@ class Store:
     def entries(self) -> list[Entry]:
         """All cells, by chapter and label."""
         found = [self._entry(*key, there) for key, there in self._files()]
-        return sorted(found, key=lambda entry: (entry.chapter, entry.label, entry.digest))
+        return sorted(found, key=lambda entry: (entry.chapter, _natural(entry.label), entry.digest))
 
     def clear_drafts(self, chapter: str, digest: str) -> None:
         """Remove what a dead owner of the cell's lock left; only the owner may do so."""
@@ -196,6 +196,11 @@ class Store:
             seconds=papermill.get("duration"),
             started=papermill.get("start_time"),
         )
+
+
+def _natural(label: str) -> list[str | int]:
+    """By which seed=2 comes before seed=13; numbers have the odd places of every such list."""
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", label))]
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -44,9 +44,20 @@ def notebooks(folder, pattern="*.ipynb"):
 FATES = {
     "fails": "raise ValueError('no <such> thing')",
     "hangs": "time.sleep(600)",
+    "exhausts_its_memory": (
+        "import resource\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))\n"
+        "everything = bytearray(2**32)"
+    ),
     # As the system does to the process that has most when memory is exhausted.
     "starves": "os.kill(os.getpid(), signal.SIGKILL)",
-    "kills_its_worker": "os.kill(worker, signal.SIGKILL); time.sleep(600)",
+    # With a process of its own, as a chapter that computes in parallel has.
+    "kills_its_worker": (
+        "import subprocess\n"
+        "child = subprocess.Popen(['sleep', '600'], start_new_session=True)\n"
+        "Path('../child').write_text(str(child.pid))\n"
+        "os.kill(worker, signal.SIGKILL); time.sleep(600)"
+    ),
     "kills_a_worker_once": (
         "flag = Path('../flag')\n"
         "if not flag.exists():\n"
@@ -66,9 +77,11 @@ def test_a_cell_s_fate_is_its_own(tmp_path):
     arguments = ("--grid", "grid.yml", "--out", "out", "--workers", 2, "--timeout", 12)
     code, said, complained = ended(command(tmp_path, *arguments))
     assert code == 1, complained
-    assert "4 of 9 cells passed, 5 failed" in said
+    assert "4 of 10 cells passed, 6 failed" in said
     errors = {line.split()[2].rstrip(":"): line for line in complained.splitlines()}
-    assert set(errors) == {"fails", "hangs", "starves", "kills_its_worker", "kills_its_process"}
+    tried_twice = {"kills_its_worker", "kills_its_process"}
+    assert set(errors) == {"fails", "hangs", "exhausts_its_memory", "starves"} | tried_twice
+    assert "MemoryError" in errors["exhausts_its_memory"]
     assert "ValueError: no <such> thing" in errors["fails"]
     assert "took longer than 12 s" in errors["hangs"]
     assert "the kernel died; was memory short?" in errors["starves"]
@@ -78,14 +91,14 @@ def test_a_cell_s_fate_is_its_own(tmp_path):
     # Twice what was tried again, once everything else.
     again = ["kills_a_worker_once-0", "kills_its_process-0", "kills_its_worker-0"]
     assert sorted(runs(tmp_path)) == sorted([*entries(out), *again])
-    assert alive(kernels(tmp_path)) == []
+    assert alive([*kernels(tmp_path), int((tmp_path / "child").read_text())]) == []
     assert leftovers(out) == []
     states = {label: entry["state"] for label, entry in entries(out).items()}
     passed = {"good-0", "good-1", "good-2", "kills_a_worker_once-0"}
     assert {label for label, state in states.items() if state == "passed"} == passed
     assert {state for label, state in states.items() if label not in passed} == {"failed"}
-    assert len(notebooks(out, "*.failed.ipynb")) == 3  # of those whose process lived on
-    assert len(notebooks(out)) == 4 + 3
+    assert len(notebooks(out, "*.failed.ipynb")) == 4  # of those whose process lived on
+    assert len(notebooks(out)) == 4 + 4
 
 
 def test_a_batch_that_is_broken_off_goes_on_from_there(tmp_path):
@@ -97,7 +110,7 @@ def test_a_batch_that_is_broken_off_goes_on_from_there(tmp_path):
     # Ctrl-C reaches every process of the terminal's job.
     batch = command(tmp_path, *arguments)
     until(lambda: len(runs(tmp_path)) == 3, batch)
-    time.sleep(0.3)  # 1 and 2 end
+    until(lambda: len(notebooks(tmp_path / "out")) == 2, batch)
     os.killpg(batch.pid, signal.SIGINT)
     code, said, complained = ended(batch)
     assert (code, said) == (130, "")

@@ -99,7 +99,7 @@ class _Run:
     def __init__(self, task: Task, store: Store, answer: TextIO) -> None:
         self.task, self.store, self.answer = task, store, answer
         self.start = time.monotonic()
-        self.reason: str | None = None
+        self.cut: tuple[str, str | None] | None = None
         self.entry = Entry(
             chapter=task.chapter,
             digest=task.digest,
@@ -131,11 +131,13 @@ class _Run:
             state = PASSED
             values = kept(json.loads(notebook.read_text("utf-8")))
         except (chapters.ChapterFailed, chapters.ChapterError) as failed:
-            error = self.reason or str(failed)
+            error = str(failed)
         except Exception as failed:  # a full disk, say: this cell fails, and says why
             LOG.exception("the cell could not be run")
-            error = self.reason or _line(failed)
+            error = _line(failed)
         sweep(self.task.mark)
+        if state == FAILED and self.cut:
+            return self._broken_off()
         return self.end(state, error, values)
 
     def end(self, state: str, error: str | None, values: Any = None) -> dict[str, Any]:
@@ -153,28 +155,38 @@ class _Run:
             LOG.error("no description could be written: %s", failed)
         return {"state": state, "error": error}
 
-    def stop(self, *_: Any) -> NoReturn:
-        """End the kernel, what is half-written, and this process."""
-        sweep(self.task.mark)
-        if not self.store.passed(self.task.chapter, self.task.digest):
-            self.store.clear_drafts(self.task.chapter, self.task.digest)
-            outcome = self.end(FAILED if self.reason else INTERRUPTED, self.reason)
-            with contextlib.suppress(OSError):  # nobody listens any more
-                print(json.dumps(outcome), file=self.answer, flush=True)
-        os._exit(0)
-
     def expire(self) -> None:
-        """End the kernel of a cell whose time is over: its run then ends as one that failed."""
-        self.reason = f"took longer than {self.task.timeout:g} s"
-        sweep(self.task.mark)
-        time.sleep(GRACE)
-        self.stop()
+        """End a cell whose time is over, as one that failed."""
+        self._cut(FAILED, f"took longer than {self.task.timeout:g} s")
 
     def watch(self) -> None:
-        """Stop when the standard input ends: whoever started this process is gone."""
+        """End the cell when the standard input ends: whoever started this process is gone."""
         while os.read(0, 1):
             pass
-        self.stop()
+        self._cut(INTERRUPTED, None)
+
+    def terminate(self, *_: Any) -> None:
+        """End the cell, from a handler of a signal."""
+        # Not here: the main thread must go on to its end without a kernel.
+        threading.Thread(target=self._cut, args=(INTERRUPTED, None), daemon=True).start()
+
+    def _cut(self, state: str, reason: str | None) -> NoReturn:
+        """End the kernel, also one that just starts; then the main thread, which runs it, ends."""
+        self.cut = self.cut or (state, reason)
+        until = time.monotonic() + GRACE
+        while time.monotonic() < until:
+            sweep(self.task.mark)
+            time.sleep(0.2)
+        with contextlib.suppress(OSError):
+            print(json.dumps(self._broken_off()), file=self.answer, flush=True)
+        os._exit(0)
+
+    def _broken_off(self) -> dict[str, Any]:
+        state, reason = self.cut
+        self.store.clear_drafts(self.task.chapter, self.task.digest)
+        if state == INTERRUPTED:  # no failure of the cell's, though its kernel died
+            self.store.file(self.task.chapter, self.task.digest, ".failed.ipynb").unlink(True)
+        return self.end(state, reason)
 
     def _log(self) -> None:
         path = self.store.file(self.task.chapter, self.task.digest, ".log")
@@ -213,14 +225,15 @@ def main() -> None:
         if outcome is None:
             run = _Run(task, store, answer)
             os.environ[MARK] = task.mark
-            signal.signal(signal.SIGTERM, run.stop)
+            signal.signal(signal.SIGTERM, run.terminate)
             threading.Thread(target=run.watch, daemon=True).start()
             if task.timeout:
                 timer = threading.Timer(task.timeout, run.expire)
                 timer.daemon = True
                 timer.start()
             outcome = run.execute()
-    print(json.dumps(outcome), file=answer, flush=True)
+    with contextlib.suppress(OSError):  # nobody listens any more
+        print(json.dumps(outcome), file=answer, flush=True)
     # Not by returning: a thread that reads the standard input, or a timer, must not keep it.
     os._exit(0)
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 
-from tokensphere.paper.rerun import cells, engine, page, worker
+from tokensphere.paper.rerun import BadInput, cells, engine, page, worker
 from tokensphere.paper.rerun.cells import Cell
 from tokensphere.paper.rerun.one import Task
 from tokensphere.paper.rerun.store import FAILED, PASSED, RUNNING, Entry, Store
@@ -81,8 +81,8 @@ def run(
     scheduler: address of a Dask scheduler whose workers see the folder, the book and this code.
     timeout: seconds for each cell.
 
-    However it ends, its kernels end too. Raises BadInput without workers, BatchError
-    when they are lost, OSError for the folder.
+    However it ends, its kernels end too. Raises BadInput where no worker can run a cell, BatchError
+    when they are lost later, OSError for the folder.
     """
     store.prepare()
     batch = _Batch(store, wanted, timeout, gpus is not None, gpus if scheduler else None)
@@ -130,6 +130,7 @@ class _Batch:
         self.attempts: dict[str, str | None] = {}
         self.events: queue.SimpleQueue[Future] = queue.SimpleQueue()
         self.refused: dict[str, str] = {}
+        self.begun = False
         self.looked = -math.inf
         # disable=None: a bar on a terminal only.
         self.bar = tqdm(
@@ -150,7 +151,7 @@ class _Batch:
                 if usable or self.running:
                     seen = now
                 elif self.refused or now - seen > PATIENCE:
-                    raise BatchError(self._missing(client))
+                    raise (BatchError if self.begun else BadInput)(self._missing(client))
                 if now - written > REFRESH:
                     written = now
                     page.write(self.store)
@@ -259,6 +260,7 @@ class _Batch:
         self._settle(cell, identity, **outcome)
 
     def _settle(self, cell: Cell, identity: str, state: str, error: str | None = None) -> None:
+        self.begun = self.begun or state != worker.REFUSED
         if state == PASSED:
             self.summary.passed += 1
             self._forget_older(cell)

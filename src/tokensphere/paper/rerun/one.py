@@ -193,8 +193,6 @@ class _Run:
         with path.open("wb") as stream:
             for output in (1, 2):  # by number, for the kernel too
                 os.dup2(stream.fileno(), output)
-        # The log's disk may be full as well; that must not end what it tells of.
-        logging.raiseExceptions = False
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s", force=True)
 
     def _unchanged(self) -> None:

@@ -83,8 +83,10 @@ class Store:
         """Make the folder; OSError where nothing can be written to it."""
         (self.folder / ".locks").mkdir(parents=True, exist_ok=True)
         probe = chapters.draft_of(self.folder / ".locks" / "probe")
-        probe.write_text("x")
-        probe.unlink()
+        try:
+            probe.write_text("x")
+        finally:
+            probe.unlink(missing_ok=True)
 
     def file(self, chapter: str, digest: str, suffix: str) -> Path:
         return self.folder / chapter / f"{digest}{suffix}"

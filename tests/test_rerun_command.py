@@ -212,8 +212,10 @@ def test_workers_of_this_machine(monkeypatch):
             assert {told["CUDA_VISIBLE_DEVICES"] for told in found} == {"3", "GPU-5"}
             # Cores are divided.
             assert {told[name] for told in found for name in engine.THREADS} == {"3"}
-            handlers = client.run(lambda: str(signal.getsignal(signal.SIGINT))).values()
-            assert set(handlers) == {str(signal.SIG_IGN)}
+            # Ctrl-C is for who started them.
+            masks = client.run(lambda: signal.pthread_sigmask(signal.SIG_BLOCK, ())).values()
+            assert all(signal.SIGINT in mask for mask in masks)
+            assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
     assert dict(os.environ) == before
 
 

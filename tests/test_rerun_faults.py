@@ -25,8 +25,8 @@ def ended(process, timeout=PATIENCE):
     return process.returncode, out, err
 
 
-def until(condition, batch=None):
-    end = time.monotonic() + PATIENCE
+def until(condition, batch=None, patience=PATIENCE):
+    end = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < end, "it never came"
         assert batch is None or batch.poll() is None, batch.communicate()
@@ -174,7 +174,8 @@ def test_a_cluster_whose_scheduler_is_killed(tmp_path):
         scheduler.kill()
         code, _, complained = ended(batch)
         assert code == 1 and "the scheduler is lost" in complained, complained
-        until(lambda: not alive(kernels(tmp_path)))
+        # By itself Dask waits half a minute for a worker's thread.
+        until(lambda: not alive(kernels(tmp_path)), patience=20)
         until(lambda: not leftovers(tmp_path / "out"))
     finally:
         for process in (scheduler, workers):

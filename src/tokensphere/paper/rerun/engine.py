@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +59,6 @@ def local(workers: int, gpus: bool = False) -> Iterator[Client]:
         "nthreads": 1,
         "memory_limit": None,
         **server,
-        "preload": ["tokensphere.paper.rerun.worker"],
         "env": threads,
     }
     visible = devices() if gpus else []
@@ -73,14 +74,21 @@ def local(workers: int, gpus: bool = False) -> Iterator[Client]:
         "options": {"host": HOST, "port": 0, "allowed_failures": 0, **server},
     }
     before = dict(os.environ)
+    # Ctrl-C reaches all processes of a terminal's job. The threads and processes that start now
+    # never see it; we do, once they have started, and then end them. This process of Python's own
+    # comes first, because whoever starts it lets the signal in again.
+    resource_tracker.ensure_running()
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     # Read by Dask's workers as they start, before they can be told to be quiet.
     os.environ["DASK_LOGGING__DISTRIBUTED"] = "critical"
     try:
-        cluster = SpecCluster(specification, scheduler, silence_logs=False)
-        # Nannies set variables for the processes that they start in their own environment, ours.
-        with cluster, Client(cluster, set_as_default=False) as client:
-            yield client
+        with SpecCluster(specification, scheduler, silence_logs=False) as cluster:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+            with Client(cluster, set_as_default=False) as client:
+                yield client
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        # Nannies set variables for the processes that they start in their own environment, ours.
         for name in os.environ.keys() - before.keys():
             del os.environ[name]
 

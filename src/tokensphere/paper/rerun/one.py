@@ -210,6 +210,8 @@ def _line(error: BaseException) -> str:
 
 def main() -> None:
     """Run the task on the standard input."""
+    # Which workers do not see, for their parent does; a kernel may be interrupted.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     task = Task(**json.loads(sys.stdin.buffer.raw.readline()))
     store = Store(task.folder)

@@ -35,11 +35,6 @@ _stopped: set[str] = set()
 _access = threading.Lock()
 
 
-def dask_setup(worker: Any) -> None:
-    """Dask's hook for a worker of ours: who started it handles signals."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def quiet() -> None:
     """No lines by Dask about workers that come and go: a batch says what became of its cells."""
     for name in ("", ".client", ".core", ".nanny", ".scheduler", ".worker"):

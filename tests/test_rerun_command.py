@@ -75,10 +75,13 @@ def test_a_folder_that_cannot_be_and_a_scheduler_that_is_not_there(folder, capsy
     (folder / "file").touch()
     refused(capsys, ["rerun", "one", "--out", "file"], "file")
     monkeypatch.setattr(engine, "CONNECT", 0.3)
-    for address, said in (
-        ("tcp://127.0.0.1:1", "no scheduler at tcp://127.0.0.1:1"),
-        ("a b", "a b"),
-    ):
+    (folder / "s.json").write_text('{"address": "tcp://127.0.0.1:1"')  # still being written
+    for address, said in {
+        "tcp://127.0.0.1:1": "no scheduler at tcp://127.0.0.1:1: Timed out",
+        "tls://127.0.0.1:1": "has no distributed.comm.tls.client",
+        "a b": "no scheduler at a b: ",
+        "s.json": "no scheduler at s.json: ",
+    }.items():
         refused(capsys, ["rerun", "one", "--out", "x", "--scheduler", address], said)
 
 

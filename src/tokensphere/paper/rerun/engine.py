@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -99,18 +100,22 @@ def remote(address: str) -> Iterator[Client]:
 
     TLS as Dask's configuration says. Raises BadInput where none answers.
     """
-    from distributed import Client
+    from distributed import Client, Security
     from distributed.comm import get_address_host_port
 
     worker.quiet()
     try:
-        if not Path(address).is_file():
-            get_address_host_port(address)  # which says at once what a client finds out late
-        where = {"scheduler_file": address} if Path(address).is_file() else {"address": address}
-        client = Client(**where, timeout=CONNECT, set_as_default=False)
-    except (OSError, ValueError, TypeError) as error:
+        if Path(address).is_file():
+            address = json.loads(Path(address).read_text("utf-8"))["address"]
+        # What a client finds out too late: it then waits for half a minute.
+        get_address_host_port(address)
+        context = Security().get_connection_args("client")["ssl_context"]
+        if address.startswith("tls:") and context is None:
+            raise ValueError("Dask's configuration has no distributed.comm.tls.client")
+        client = Client(address, timeout=CONNECT, set_as_default=False)
+    except (OSError, ValueError, LookupError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise BadInput(f"no scheduler at {address} within {CONNECT:g} s: {reason}") from None
+        raise BadInput(f"no scheduler at {address}: {reason}") from None
     try:
         yield client
     finally:

@@ -9,6 +9,7 @@ FOLDER = Path(__file__).parent
 SLOW = (
     "test_ledger.py",
     "test_reorder_training.py",
+    "test_rerun_faults.py",
     "test_sinks_language_model.py",
 )
 """Files of unit tests by seconds, those of half a minute and more."""

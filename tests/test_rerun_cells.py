@@ -99,6 +99,17 @@ def test_magics_of_ipython_hide_no_import(package):
     assert "tokensphere.flow.fields" in cells.read("magic").code
 
 
+def test_a_module_that_is_not_there_or_no_python_is_named(package):
+    write(package.parent, "part/gone", "import tokensphere.gone")
+    with pytest.raises(
+        chapters.ChapterError, match="'part/gone': .*'tokensphere.gone' is no module"
+    ):
+        cells.read("gone")
+    (package / "flow" / "fields.py").write_text("def")
+    with pytest.raises(chapters.ChapterError, match="'part/one': invalid syntax"):
+        cells.read("one")
+
+
 def test_the_book_s_chapters_show_verdicts_of_their_own_statements_only():
     # What `cells.read` takes for granted.
     for file in BOOK.rglob("*.md"):

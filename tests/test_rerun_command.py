@@ -56,6 +56,8 @@ def refused(capsys, arguments, said):
         (["one", "--out", "x", "-p", "seed", "yes"], "takes int, got bool True"),
         (["one", "--out", "x", "--workers", "0"], "--workers: got 0, takes a number above 0"),
         (["one", "--out", "x", "--workers", "two"], "--workers: invalid int value: 'two'"),
+        (["one", "--out", "x", "--scale", "fulll"], "--scale: invalid choice: 'fulll'"),
+        (["one", "--out", "x", "--scale", "full"], "none of the chapters has a scale"),
         (["one", "--out", "x", "--gpus", "-1"], "--gpus: got -1"),
         (["one", "--out", "x", "--timeout", "nan"], "--timeout: got nan"),
         (["one", "--out", "x", "--timeout", "0"], "--timeout: got 0"),

@@ -102,6 +102,8 @@ def test_a_parameter_is_given_once_and_a_chapter_is_of_the_grid(folder):
         labels(folder, "full: {seed: [1]}", parameters={"seed": 2})
     with pytest.raises(BadInput, match="has no chapter 'bare'"):
         labels(folder, "full: {seed: [1]}", names=["bare"])
+    with pytest.raises(BadInput, match="none of the chapters has a scale"):
+        labels(folder, "bare: {seed: [1]}", scale="full")
     with pytest.raises(BadInput, match="--grid: .*nowhere.yml cannot be read"):
         grid.build([], {}, folder / "nowhere.yml")
 

@@ -36,7 +36,9 @@ def add_parsers(commands: Any) -> None:
         metavar=("NAME", "VALUE"),
         help="a parameter of every cell",
     )
-    rerun.add_argument("--scale", metavar="NAME", help="smoke or full, where a chapter has a scale")
+    rerun.add_argument(
+        "--scale", choices=("smoke", "full"), help="of the chapters that have such a parameter"
+    )
     rerun.add_argument("--out", metavar="DIR", help="folder of notebooks, index.json, index.html")
     rerun.add_argument(
         "--workers",

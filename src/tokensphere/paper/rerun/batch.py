@@ -42,8 +42,6 @@ REFRESH = 60.0
 """Seconds between two writings of the folder's page while the batch runs."""
 ENDING = 15.0
 """Seconds that cells have to end their kernels when the batch is broken off."""
-
-
 LOST = "the scheduler is lost; what is done is kept: the same command goes on from there"
 
 
@@ -154,7 +152,8 @@ class _Batch:
                     raise (BatchError if self.begun else BadInput)(self._missing(client))
                 if now - written > REFRESH:
                     written = now
-                    page.write(self.store)
+                    with contextlib.suppress(OSError):  # which the last writing tells
+                        page.write(self.store)
                 while self.later and self.later[0][0] <= now:
                     self.waiting.append(self.later.popleft()[1])
                 self._hand_out(client, usable)

@@ -110,11 +110,14 @@ def read(name: str | Path) -> Chapter:
     name = _name(source)
     scripts = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     modules = {module for script in scripts for module in _modules(script)}
-    reached = records.dependencies(modules, engines=True)
     statements: dict[str, Path] = {}
-    if LEDGER in reached:
-        checks, statements = _ledger(name)
-        reached |= records.dependencies(checks, engines=True)
+    try:
+        reached = records.dependencies(modules, engines=True)
+        if LEDGER in reached:
+            checks, statements = _ledger(name)
+            reached |= records.dependencies(checks, engines=True)
+    except (ValueError, SyntaxError) as error:
+        raise chapters.ChapterError(f"the code of chapter {name!r}: {error}") from None
     files = {module: records.source_file(module) for module in reached} | statements
     stamps = {module: stamp(path) for module, path in files.items()}
     code = {

@@ -42,7 +42,10 @@ def build(
     chapters.ChapterError for chapters, names and types, before anything runs.
     """
     made = {}
-    for chapter, point in _points(names, grid):
+    points = list(_points(names, grid))
+    if scale is not None and not any("scale" in chapter.kinds for chapter, _ in points):
+        raise BadInput("--scale: none of the chapters has a scale")
+    for chapter, point in points:
         twice = sorted(point.keys() & parameters.keys())
         if twice:
             raise BadInput(f"{grid}: {chapter.name}: {twice[0]} is given by -p too")

@@ -142,6 +142,7 @@ class Store:
                 for suffix in (".ipynb", ".failed.ipynb", ".log", ".json"):
                     path = self.file(entry.chapter, entry.digest, suffix)
                     path.unlink(missing_ok=True)
+                self.clear_drafts(entry.chapter, entry.digest)
             finally:
                 lock.release()
 

@@ -75,9 +75,10 @@ def stop(batch: str) -> None:
 def machine() -> dict[str, Any]:
     """Host, processor, cores, and the GPUs that this process sees."""
     gpus = []
-    if tool := shutil.which("nvidia-smi"):
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if (tool := shutil.which("nvidia-smi")) and visible != "":
         command = [tool, "--query-gpu=name", "--format=csv,noheader"]
-        if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):
+        if visible is not None:
             command.append(f"--id={visible}")
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)

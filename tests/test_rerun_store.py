@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import re
 import signal
+import sys
 from html.parser import HTMLParser
 
 import numpy as np
@@ -205,7 +206,7 @@ def test_what_json_cannot_hold_is_not_kept(value):
 @pytest.fixture
 def results(folder):
     for i, digest in enumerate((A, B)):
-        parameters = {"seed": i, "depths": [i]}
+        parameters = {"seed": i, "depths": [i], "title": ["é"]}
         put(folder, digest, "passed", parameters=parameters, kept={"rate": i / 2, "word": "ü"})
     put(folder, C, "failed", kept={"rate": 9})
     put(folder, "d" * 16, "passed", chapter="part/two", kept={"other": 1})
@@ -217,9 +218,9 @@ def test_the_table_has_a_row_for_each_finished_cell_that_kept_the_value(results,
     version = rows[0]["code"]
     collect.write(rows, tmp_path / "t.csv")
     assert (tmp_path / "t.csv").read_text("utf-8") == (
-        "chapter,digest,code,seconds,seed,depths,rate,word\n"
-        f"part/one,{A},{version},1.5,0,[0],0.0,ü\n"
-        f"part/one,{B},{version},1.5,1,[1],0.5,ü\n"
+        "chapter,digest,code,seconds,seed,depths,title,rate,word\n"
+        f'part/one,{A},{version},1.5,0,[0],"[""é""]",0.0,ü\n'
+        f'part/one,{B},{version},1.5,1,[1],"[""é""]",0.5,ü\n'
     )
     assert collect.versions(rows) == {}
     put(results, C, "passed", code={"x": "1"}, kept={"rate": 2})
@@ -249,6 +250,25 @@ def test_a_table_or_figure_that_cannot_be_is_refused(results, tmp_path):
         collect.figure(rows, "word", "sed", tmp_path / "f.svg")
     with pytest.raises(BadInput, match="takes a name in .png"):
         collect.figure(rows, "word", "seed", tmp_path / "f.txt")
+
+
+def test_parquet_needs_pyarrow(results, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(BadInput, match="--out: Parquet needs pyarrow"):
+        collect.write(collect.table(results, ["rate"]), tmp_path / "t.parquet")
+
+
+def test_a_table_on_a_full_disk_leaves_the_former_one(results, tmp_path, monkeypatch):
+    (tmp_path / "t.csv").write_text("former")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        collect.write(collect.table(results, ["rate"]), tmp_path / "t.csv")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "t.csv"]
+    assert (tmp_path / "t.csv").read_text() == "former"
 
 
 @pytest.mark.parametrize("parameter", ["seed", "depths"])

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
+import io
 import json
 import os
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from tokensphere.paper import chapters
 from tokensphere.paper.rerun import BadInput
 from tokensphere.paper.rerun.kept import kept
-from tokensphere.paper.rerun.store import PASSED, Entry, Store
+from tokensphere.paper.rerun.store import PASSED, Entry, Store, write_whole
 
 OF_CELL = ("chapter", "digest", "code", "seconds")
 """Columns that every row has; `code` has one value for each version of code and environment."""
@@ -70,8 +73,9 @@ def write(rows: Sequence[dict[str, Any]], out: TextIO | str | os.PathLike[str]) 
         return
     path = Path(out)
     if path.suffix == ".csv":
-        with path.open("w", encoding="utf-8", newline="") as stream:
-            write(rows, stream)
+        text = io.StringIO()
+        write(rows, text)
+        write_whole(path, text.getvalue())
     elif path.suffix == ".parquet":
         _write_parquet(rows, columns, path)
     else:
@@ -110,7 +114,19 @@ def figure(
         axes.plot(*zip(*points, strict=True), ".", color=line.get_color())
     axes.set(xlabel=parameter, ylabel=name)
     axes.legend(title="medians of cells", frameon=False)
-    drawing.savefig(path)
+    with _whole(Path(path)) as draft:
+        drawing.savefig(draft)
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Where a file is written that then takes its name."""
+    draft = chapters.draft_of(path)
+    try:
+        yield draft
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _kept(store: Store, entry: Entry) -> dict[str, Any]:
@@ -130,7 +146,11 @@ def _columns(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _text(value: Any) -> Any:
-    return value if isinstance(value, str | int | float | None) else json.dumps(value)
+    return (
+        value
+        if isinstance(value, str | int | float | None)
+        else json.dumps(value, ensure_ascii=False)
+    )
 
 
 def _write_parquet(rows: Sequence[dict[str, Any]], columns: list[str], path: Path) -> None:
@@ -143,4 +163,5 @@ def _write_parquet(rows: Sequence[dict[str, Any]], columns: list[str], path: Pat
         arrays = {key: pyarrow.array([row.get(key) for row in rows]) for key in columns}
     except pyarrow.ArrowException as error:
         raise BadInput(f"--out: cells keep values of several types: {error}") from None
-    pyarrow.parquet.write_table(pyarrow.table(arrays), path)
+    with _whole(path) as draft:
+        pyarrow.parquet.write_table(pyarrow.table(arrays), draft)

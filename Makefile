@@ -39,8 +39,13 @@ baselines: $(READY)  ## execute the chapters again and store their outputs in te
 benchmarks: $(READY)  ## speed against peers
 	$(BIN)/python -m benchmarks
 
-gpu:  ## the GPU's tests, on a machine that has one and its own torch; kept in results/
-	$(PYTHON) tests/gpu.py
+# In PYTHON's own environment, whose torch fits the GPU: see requirements-gpu.txt.
+gpu: export PYTHONPATH := $(CURDIR)/src$(if $(PYTHONPATH),:$(PYTHONPATH))
+gpu:  ## on a machine with CUDA: its tests, benchmarks, records, chapters; DRY=1 only says what
+	@$(PYTHON) -c 'import torch' 2>/dev/null || \
+	  { echo "make gpu: $(PYTHON) has no torch: see requirements-gpu.txt, or PYTHON=..." >&2; exit 2; }
+	@$(PYTHON) -m tokensphere.paper.renewal.gpu $(if $(DRY),--dry-run) \
+	  $(if $(DATA),--data '$(DATA)') $(if $(OUT),--out '$(OUT)')
 
 clean:  ## remove the built book and the caches; the environment stays
 	rm -rf book/_build .pytest_cache .ruff_cache .hypothesis

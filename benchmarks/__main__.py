@@ -26,13 +26,15 @@ CODE = {
     "column_sums_gpu": ("s6",),
     "permute_gpu": ("reorder.wrapping",),
     "peer": ("s6", "sinks.capture", "sinks.scores"),
+    "rerun": ("paper.rerun.batch", "paper.rerun.one", "paper.rerun.worker"),
 }
 """The benchmarks, and the modules that each times."""
 GPU_NAMES = ("column_sums_gpu", "permute_gpu")
-"""Run only when named: they need a CUDA device, and the first mamba-ssm as a peer."""
-PEER_NAMES = ("peer",)
-"""Run only when named: they need transformer-lens, of the extra `peer`."""
-NAMES = tuple(name for name in CODE if name not in GPU_NAMES + PEER_NAMES)
+"""They need a CUDA device, and the first mamba-ssm as a peer."""
+NAMED = (*GPU_NAMES, "peer", "rerun")
+"""Run only when named: `peer` needs transformer-lens, of the extra of its name; the last is no race
+of algorithms, and starts kernels for a minute."""
+NAMES = tuple(name for name in CODE if name not in NAMED)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _complain(f"{name!r}: no such benchmark; takes {', '.join(CODE)}")
         if name in GPU_NAMES and not torch.cuda.is_available():
             return _complain(f"{name}: needs a CUDA device")
-        if name in PEER_NAMES and importlib.util.find_spec("transformer_lens") is None:
+        if name == "peer" and importlib.util.find_spec("transformer_lens") is None:
             return _complain(f"{name}: needs transformer-lens: pip install -e '.[peer]'")
     # Before the run: a mistake here should not cost minutes.
     if arguments.out and Path(arguments.out).is_dir():

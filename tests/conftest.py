@@ -12,6 +12,7 @@ FOLDER = Path(__file__).parent
 SLOW = (
     "test_ledger.py",
     "test_reorder_training.py",
+    "test_rerun_faults.py",
 )
 """Files of unit tests by seconds, those of half a minute and more."""
 

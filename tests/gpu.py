@@ -1,12 +1,13 @@
 """Runs the GPU's tests and keeps what they gave, on a GPU machine: python tests/gpu.py [SUITE...]
 
 The record of a suite, results/SUITE.json, holds each test's outcome with the digests of the code
-that it ran. Exit code as pytest's; nothing is kept where no test ran.
+that it ran. Exit code as pytest's; nothing is kept where no test ran. `make gpu` runs all of them.
 """
 
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -55,11 +56,11 @@ def run(suite: str, folder: Path) -> int:
     return int(code)
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(SUITES)}")
     parser.add_argument("--out", type=Path, metavar="DIR", help="instead of results/")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     if unknown := set(arguments.suites) - SUITES.keys():
         parser.error(f"no suite {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}")
     if not torch.cuda.is_available():

@@ -626,5 +626,5 @@ def test_an_unknown_name_is_one_line_and_exit_code_2():
     assert done.stderr == (
         "benchmarks: 'fild': no such benchmark; "
         "takes simulate, field, scan, column_sums, hidden_attention, selective_scan, "
-        "attention_flow, column_sums_gpu, permute_gpu, peer\n"
+        "attention_flow, column_sums_gpu, permute_gpu, peer, rerun\n"
     )

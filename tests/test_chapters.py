@@ -128,7 +128,7 @@ def test_a_kernel_that_dies_is_said_in_one_line(book, tmp_path):
     (book / "dies.md").write_text(TINY.replace("import pathlib", "import os; os._exit(3)"))
     with pytest.raises(chapters.ChapterFailed, match="dies: the kernel died"):
         chapters.run("dies", {}, tmp_path / "out.ipynb")
-    assert names(tmp_path) == ["book"]
+    assert names(tmp_path) == ["book", "out.failed.ipynb"]
 
 
 def test_a_run_cut_short_leaves_nothing(book, tmp_path, monkeypatch):

@@ -70,8 +70,14 @@ def test_runs_of_three_models_make_one_record(tiny, texts, tmp_path, capsys, mon
     assert train(texts, out, "second") == 0
     assert record() == 2
     assert "larger holds no run" in capsys.readouterr().err
-    assert train(texts, out, "larger") == 0
-    assert record() == 0
+    # With the texts a record trains what is missing.
+    given = ["--text", str(texts[0]), "--heldout", str(texts[1])]
+    arguments = ["--out", str(out), "--record", str(file), "--device", "cpu"]
+    assert models.main([*arguments, *given]) == 0
+    kept = file.with_suffix("")
+    assert {path.name for path in kept.iterdir()} == set(models.WEIGHTS)
+    for name in models.WEIGHTS:
+        assert (kept / name).read_bytes() == (out / "first" / name).read_bytes()
 
     data = records.load(file).data
     assert list(data["models"]) == list(ALL)

@@ -29,6 +29,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -96,7 +97,7 @@ class Record:
             commit = f"commit `{self.commit[:10]}`{changed}"
         seed = "" if self.seed is None else f", seed {self.seed}"
         return (
-            f"Recorded {self.date[:10]} on {self.device} in {_duration(self.seconds)}{seed} "
+            f"Recorded {self.date[:10]} on {self.device} in {duration(self.seconds)}{seed} "
             f"({versions}; {commit})."
         )
 
@@ -161,10 +162,18 @@ def load(path: str | os.PathLike[str], *, parameters: Mapping[str, Any] | None =
     Raises FileNotFoundError; ValueError for a file that is not a whole record; StaleRecord, a
     ValueError, naming each module whose code changed and each parameter that differs.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such record")
-    record = _parse(path)
+    record = read(path)
+    reasons = staleness(record, parameters)
+    if reasons:
+        raise StaleRecord(f"{path}: stale record: {'; '.join(reasons)}")
+    return record
+
+
+def staleness(record: Record, parameters: Mapping[str, Any] | None = None) -> list[str]:
+    """Why `load` would refuse a record, a line for each module and parameter; [] where it matches.
+
+    Versions of libraries are no reason: a record is made on one machine and shown on others.
+    """
     reasons = [_staleness(module, digest) for module, digest in record.code.items()]
     if parameters is not None:
         asked = _plain(dict(parameters), "parameters")
@@ -172,10 +181,7 @@ def load(path: str | os.PathLike[str], *, parameters: Mapping[str, Any] | None =
             _difference(name, record.parameters, asked)
             for name in sorted(record.parameters.keys() | asked.keys())
         ]
-    reasons = [reason for reason in reasons if reason]
-    if reasons:
-        raise StaleRecord(f"{path}: stale record: {'; '.join(reasons)}")
-    return record
+    return [reason for reason in reasons if reason]
 
 
 @contextmanager
@@ -226,19 +232,23 @@ def digest(source: str) -> str:
 
 def digests(modules: Iterable[str]) -> dict[str, str]:
     """Of each of `modules` and their :func:`dependencies`, by name, as their files are now."""
-    return {name: digest(_file(name).read_text("utf-8")) for name in sorted(dependencies(modules))}
+    names = sorted(dependencies(modules))
+    return {name: digest(source_file(name).read_text("utf-8")) for name in names}
 
 
-def dependencies(modules: Iterable[str]) -> set[str]:
+def dependencies(modules: Iterable[str], engines: bool = False) -> set[str]:
     """`modules` and every module of this package that they import, directly or through others.
 
     Imports are read off the source, wherever they stand in it; those by computed names are not
-    seen. Left out are this module, which keeps numbers and makes none, and the ENGINES that
-    `modules` does not name. Raises ValueError for a name that is no module of this package.
+    seen. Left out are this module, which keeps numbers and makes none, and, unless `engines`, the
+    ENGINES that `modules` does not name. Raises ValueError for a name that is no module of this
+    package.
     """
     found: set[str] = set()
     waiting = list(modules)
-    left_out = {__name__, *(e for e in ENGINES if not any(_within(m, e) for m in waiting))}
+    left_out = {__name__}
+    if not engines:
+        left_out |= {e for e in ENGINES if not any(_within(m, e) for m in waiting)}
     while waiting:
         module = waiting.pop()
         if module not in found and not any(_within(module, name) for name in left_out):
@@ -262,7 +272,7 @@ def _docstrings(source: str) -> list[ast.expr]:
     ]
 
 
-def _file(module: str) -> Path | None:
+def source_file(module: str) -> Path | None:
     """The source file of a module of this package, None where there is none."""
     head, *rest = module.split(".")
     if head != PACKAGE:
@@ -272,19 +282,31 @@ def _file(module: str) -> Path | None:
 
 
 def _imports(module: str) -> list[str]:
-    file = _file(module)
+    file = source_file(module)
     if file is None:
         raise ValueError(f"code: {module!r} is no module of {PACKAGE}")
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+    found = file.stat()
+    return _imported(file, package, found.st_mtime_ns, found.st_size)
+
+
+@cache
+def _imported(file: Path, package: str, *stamp: int) -> list[str]:
+    """Of a file as it was at that stamp: chapters share most of the modules that they reach."""
+    return imports(file.read_text("utf-8"), package)
+
+
+def imports(source: str, package: str) -> list[str]:
+    """The modules of this package that Python source imports; `package` is the one it stands in."""
     names: list[str] = []
-    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             origin = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
             # `from package import name` takes a module, or else something the package defines.
             names += [
-                inner if _file(inner := f"{origin}.{alias.name}") else origin
+                inner if source_file(inner := f"{origin}.{alias.name}") else origin
                 for alias in node.names
             ]
     return [name for name in names if name.split(".")[0] == PACKAGE]
@@ -297,14 +319,14 @@ def _digests(modules: Iterable[str], since: float) -> dict[str, str | None]:
     for module, each in digests(modules).items():
         if module in modules and not each:
             raise ValueError(f"code: {module!r} holds no code; name the modules in it")
-        found[module] = each if _file(module).stat().st_mtime <= since else None
+        found[module] = each if source_file(module).stat().st_mtime <= since else None
     return found
 
 
 def _staleness(module: str, recorded: str | None) -> str | None:
     if recorded is None:
         return f"{module} was edited while the run went on"
-    file = _file(module)
+    file = source_file(module)
     if file is None:
         return f"{module} is gone"
     return f"the code of {module} changed" if digest(file.read_text("utf-8")) != recorded else None
@@ -322,7 +344,14 @@ def _difference(name: str, recorded: Mapping[str, Any], asked: Mapping[str, Any]
     return f"parameter {name!r} is {old[:80]} in the record, {new[:80]} was asked for"
 
 
-def _parse(path: Path) -> Record:
+def read(path: str | os.PathLike[str]) -> Record:
+    """A record as it was saved, whether or not it still matches.
+
+    Raises FileNotFoundError; ValueError for a file that is not a whole record.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such record")
     try:
         content = json.loads(path.read_text("utf-8"))
     except ValueError as error:  # of JSON, or of UTF-8
@@ -391,10 +420,11 @@ def _device_name(device: Any) -> str:
     except (RuntimeError, AssertionError, TypeError) as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"device: got {device!s}, which cannot be used: {reason}") from None
-    return _cpu_name() if device.type == "cpu" else str(device)
+    return cpu_name() if device.type == "cpu" else str(device)
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The model of this machine's processor."""
     # platform.processor() is empty on most Linux systems.
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
@@ -427,7 +457,8 @@ def _commit() -> tuple[str | None, bool | None]:
         return None, None
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds, or minutes, or hours and minutes, as one says it."""
     if seconds < 60:
         return f"{seconds:.3g} s"
     minutes = round(seconds / 60)

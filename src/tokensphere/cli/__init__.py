@@ -89,6 +89,11 @@ def _parser() -> argparse.ArgumentParser:
     claims.set_defaults(command=_claims, needs_repository="statements and their checks")
 
     sinks.add_to(commands)
+
+    if importlib.util.find_spec("tokensphere.paper") is not None:
+        from tokensphere.paper.commands import add_parsers
+
+        add_parsers(commands)
     return parser
 
 

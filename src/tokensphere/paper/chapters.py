@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import difflib
 import os
-from collections.abc import Mapping
+import platform
+import uuid
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +46,8 @@ def find(name: str | os.PathLike[str], book: str | os.PathLike[str] | None = Non
         if not Path(name).is_file():
             raise ChapterError(f"{name}: no such chapter file")
         return Path(name).resolve()
-    folder = _book() if book is None else Path(book)
-    chapters = _chapters(folder)
+    folder = book_folder() if book is None else Path(book)
+    chapters = pages(folder)
     last = {chapter: chapter.rpartition("/")[2] for chapter in chapters}
     matches = [name] if name in chapters else [c for c in chapters if last[c] == name]
     if len(matches) == 1:
@@ -65,14 +68,19 @@ def run(
     parameters: Mapping[str, Any],
     output: str | os.PathLike[str],
     kernel: str | None = None,
+    *,
+    log: bool = False,
+    confirm: Callable[[], None] | None = None,
 ) -> Path:
     """Execute a chapter with some of its parameters replaced, and return the path of the notebook.
 
     chapter: as `find` takes it.
     parameters: values for names of the chapter's `parameters` cell, of the type of the default.
     output: the executed notebook, .ipynb. It appears only once every cell has run; a notebook with
-        a failing cell is left as `<stem>.failed.ipynb` beside it.
+        a failing cell, or whose kernel died, is left as `<stem>.failed.ipynb` beside it.
     kernel: the Jupyter kernel; by default the one the chapter names, or else python3.
+    log: what the cells print goes to the logger of papermill, in place of a progress bar.
+    confirm: called when every cell has run; if it raises, the notebook does not appear.
 
     Raises ChapterError for what cannot be started, ChapterFailed for what did not end well.
     """
@@ -88,12 +96,11 @@ def run(
         raise ChapterError(f"output {target.name!r} does not end in .ipynb")
     if not target.parent.is_dir():
         raise ChapterError(f"output folder {target.parent} does not exist")
-    notebook = _notebook(source)
+    notebook = read(source)
     kernel = kernel or notebook.metadata.get("kernelspec", {}).get("name", "python3")
-    values = _checked(parameters, _declared(notebook), source.stem)
+    values = checked(parameters, declared(notebook), source.stem)
 
-    # Beside the output, because a rename is atomic only within one file system.
-    draft = target.with_name(f".{target.stem}.{os.getpid()}.ipynb")
+    draft = draft_of(target)
     failed = target.with_name(f"{target.stem}.failed.ipynb")
     try:
         papermill.execute_notebook(
@@ -103,10 +110,13 @@ def run(
             parameters=values,
             kernel_name=kernel,
             language="python",
-            progress_bar=True,
+            progress_bar=not log,
+            log_output=log,
             cwd=source.parent,
             kernel_manager_class=AsyncSocketKernelManager,
         )
+        if confirm is not None:
+            confirm()
         _sign(draft, source, target)
         os.replace(draft, target)
         failed.unlink(missing_ok=True)
@@ -120,13 +130,26 @@ def run(
             f"{source.stem}: cell [{error.exec_count}] raised {what} (see {failed.name})"
         ) from None
     except DeadKernelError:
+        _sign(draft, source, failed)
+        os.replace(draft, failed)
         raise ChapterFailed(f"{source.stem}: the kernel died; was memory short?") from None
     finally:
         draft.unlink(missing_ok=True)
     return target
 
 
-def _book() -> Path:
+def draft_of(path: Path) -> Path:
+    """Where a file is written before it takes its name: beside it, hidden, and nobody else's.
+
+    Beside it, because a rename is atomic only within one file system. The process id alone would
+    not do: on a shared disk two machines have the same ones.
+    """
+    own = f"{platform.node()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+    return path.with_name(f".{path.stem}.{own}{path.suffix}")
+
+
+def book_folder() -> Path:
+    """The nearest `book/` above the working directory, or the package's own; else ChapterError."""
     here = Path.cwd()
     for folder in (here, *here.parents, ROOT):
         if (folder / "book" / "_toc.yml").is_file():
@@ -134,7 +157,7 @@ def _book() -> Path:
     raise ChapterError(f"no book: neither {here} nor a folder above it has a book/_toc.yml")
 
 
-def _chapters(book: Path) -> dict[str, Path]:
+def pages(book: Path) -> dict[str, Path]:
     """Name -> file of every page in the book's folder, without what tools leave there."""
     return {
         path.relative_to(book).with_suffix("").as_posix(): path.resolve()
@@ -143,7 +166,8 @@ def _chapters(book: Path) -> dict[str, Path]:
     }
 
 
-def _notebook(source: Path) -> nbformat.NotebookNode:
+def read(source: Path) -> nbformat.NotebookNode:
+    """A chapter as a notebook; ChapterError where it is none, or has no code."""
     import jupytext
     import yaml
     from jupytext.myst import MystMetadataParsingError
@@ -161,11 +185,11 @@ def _notebook(source: Path) -> nbformat.NotebookNode:
     return notebook
 
 
-def _declared(notebook: nbformat.NotebookNode) -> dict[str, Any]:
+def declared(notebook: nbformat.NotebookNode) -> dict[str, Any]:
     """Name -> type of each parameter, None for a type that the cell does not tell."""
     import papermill
 
-    declared = {}
+    kinds = {}
     for name, parameter in papermill.inspect_notebook(notebook).items():
         # An annotation, or else the type of the default where that is a literal.
         kind = getattr(builtins, parameter["inferred_type_name"], None)
@@ -174,8 +198,19 @@ def _declared(notebook: nbformat.NotebookNode) -> dict[str, Any]:
                 kind = type(ast.literal_eval(parameter["default"]))
             except (ValueError, SyntaxError):
                 kind = None
-        declared[name] = None if kind is type(None) else kind
-    return declared
+        kinds[name] = None if kind is type(None) else kind
+    return kinds
+
+
+def defaults(notebook: nbformat.NotebookNode) -> dict[str, Any]:
+    """Name -> default of each parameter whose default is a literal."""
+    import papermill
+
+    found = {}
+    for name, parameter in papermill.inspect_notebook(notebook).items():
+        with contextlib.suppress(ValueError, SyntaxError):
+            found[name] = ast.literal_eval(parameter["default"])
+    return found
 
 
 def _sign(draft: Path, source: Path, target: Path) -> None:
@@ -187,18 +222,21 @@ def _sign(draft: Path, source: Path, target: Path) -> None:
 
     notebook = nbformat.read(draft, nbformat.NO_CONVERT)
     notebook.metadata["papermill"] |= {"input_path": source.name, "output_path": target.name}
-    nbformat.write(notebook, draft)
+    with draft.open("w", encoding="utf-8") as stream:
+        nbformat.write(notebook, stream)
+        # Or a machine that loses its power could keep the name and not what it names.
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
-def _checked(
-    values: Mapping[str, Any], declared: Mapping[str, Any], chapter: str
-) -> dict[str, Any]:
-    checked = {}
+def checked(values: Mapping[str, Any], kinds: Mapping[str, Any], chapter: str) -> dict[str, Any]:
+    """`values`, of the types that `declared` found, or ChapterError; `chapter` is for its text."""
+    result = {}
     for name, value in values.items():
-        if name not in declared:
-            exist = f"it has {', '.join(declared)}" if declared else "it has none"
+        if name not in kinds:
+            exist = f"it has {', '.join(kinds)}" if kinds else "it has none"
             raise ChapterError(f"chapter {chapter!r} has no parameter {name!r}; {exist}")
-        kind = declared[name]
+        kind = kinds[name]
         if kind is float and type(value) is int:
             value = float(value)
         # Exact types: to Python True is an int, to a reader `-p seed yes` is a mistake.
@@ -207,5 +245,5 @@ def _checked(
                 f"parameter {name!r} of chapter {chapter!r} takes {kind.__name__}, "
                 f"got {type(value).__name__} {value!r}"
             )
-        checked[name] = value
-    return checked
+        result[name] = value
+    return result

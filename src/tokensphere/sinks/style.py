@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,6 +16,9 @@ GREY = "#888888"
 
 def axes(columns: int = 1, rows: int = 1, **options) -> tuple[Figure, np.ndarray]:
     """A figure of the book's width with `rows` x `columns` axes: (figure, array of axes)."""
+    # Here, because pyplot chooses a backend: who only wants the palette needs none.
+    import matplotlib.pyplot as plt
+
     figure, array = plt.subplots(
         rows,
         columns,

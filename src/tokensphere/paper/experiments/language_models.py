@@ -8,8 +8,9 @@ GPU of its own, train the three. Once all are at their end,
 
     python -m tokensphere.paper.experiments.language_models --out DIR --record FILE
 
-puts their histories into one record. It has no weights: those of "first", the book's model 2, are
-kept in `results/language_model`; those of the others are not.
+puts their histories into one record, and the weights of "first", the book's model 2, into the folder
+beside it that has its name; those of the others are not kept. With `--text` and `--heldout` it first
+trains what is not at its end, one after another.
 
 The plan, written after a first training of "first" and before those of the others
 ==================================================================================
@@ -80,6 +81,9 @@ MODELS = {
     "second": Config(steps=3200, seed=1),
     "larger": Config(steps=3200, layers=36, width=288, rate=2e-3),
 }
+KEPT = "first"
+"""Whose weights the book keeps, and WEIGHTS their files."""
+WEIGHTS = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 LENGTHS = (16, 64)
 """The paper's, and four times that."""
 PROMPTS = 256
@@ -149,7 +153,10 @@ def collect(out: Path) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train a model, or keep the histories of all as a record; exit code 2 for bad input."""
+    """Train a model, or keep the histories of all as a record; exit code 2 for bad input.
+
+    A record with the texts trains first what is not at its end, one model after another.
+    """
     parser = argparse.ArgumentParser(
         prog="language_models", description=__doc__.partition("\n")[0], allow_abbrev=False
     )
@@ -162,35 +169,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, metavar="S", help="stop after as many")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args(argv)
-    if given.model and not (given.text and given.heldout):
-        parser.error("--model takes --text and --heldout too")
+    if bool(given.text) != bool(given.heldout) or (given.model and not given.text):
+        parser.error("to train takes both --text and --heldout")
     try:
+        for name in [given.model] if given.model else MODELS if given.text else []:
+            config = MODELS[name]
+            history = train(
+                config,
+                given.text,
+                given.heldout,
+                given.out / name,
+                given.device,
+                measure=partial(sink_scores, count=PROMPTS, lengths=LENGTHS),
+                moments=moments(config.steps),
+                seconds=given.seconds,
+                code=[MODULE],
+            )
+            print(f"{name}: step {history['step']} of {config.steps}", flush=True)
         if given.record:
             save(given.out, given.record, given.device)
-            return 0
-        config = MODELS[given.model]
-        history = train(
-            config,
-            given.text,
-            given.heldout,
-            given.out / given.model,
-            given.device,
-            measure=partial(sink_scores, count=PROMPTS, lengths=LENGTHS),
-            moments=moments(config.steps),
-            seconds=given.seconds,
-            code=[MODULE],
-        )
     except (ValueError, OSError) as error:
         print(f"language_models: {error}", file=sys.stderr)
         return 2
-    print(f"{given.model}: step {history['step']} of {config.steps}", flush=True)
     return 0
 
 
 def save(out: Path, record: str, device: str) -> None:
-    """The record of all runs and of their seconds in sum. Each history names its own device; the
-    record names `device`, so that it is made where the models were trained."""
+    """The record of all runs and of their seconds in sum, with the weights of KEPT beside it. Each
+    history names its own device; the record names `device`, so that it is made where the models
+    were trained."""
     found = collect(out)
+    for name in WEIGHTS:
+        with records.write_whole(Path(record).with_suffix("") / name) as stream:
+            stream.write((out / KEPT / name).read_bytes())
     records.save(
         record,
         {"lengths": LENGTHS, "prompts": PROMPTS, "models": found},

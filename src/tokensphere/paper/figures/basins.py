@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -89,6 +88,8 @@ def exceptional_curves(
         kernel: (points, 3), the curve <., S_BC x_1> = 0, drawn dashed.
         shares: by label, times and shares.
     """
+    import matplotlib.pyplot as plt
+
     figure = plt.figure(figsize=(8.0, 3.2), layout="constrained")
     columns, tone = len(curves) + 1, (COLOURS[1], COLOURS[0])
 

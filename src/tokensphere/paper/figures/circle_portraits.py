@@ -1,16 +1,20 @@
 """Phase portraits on the circle, for D = 2."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import plotly.graph_objects as go
 from IPython.display import HTML
-from plotly.subplots import make_subplots
 
 from tokensphere.circle import KINDS, Portrait
 from tokensphere.sinks.style import COLOURS
 
 from . import plotly_pages
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 _SEVERAL = "several at once"
 _HUES = dict(zip((*KINDS, _SEVERAL), (COLOURS[0], COLOURS[2], COLOURS[1], COLOURS[3]), strict=True))
@@ -34,6 +38,9 @@ def circles(
         labels: what the slider shows at each portrait, after `prefix`.
         name: id of the figure on its page.
     """
+    import plotly.graph_objects as go
+    from plotly.subplots import make_subplots
+
     rows = -(-len(panels) // 2)
     titles = [title for title, _ in panels]
     spaces = {"horizontal_spacing": 0.03, "vertical_spacing": 0.09}
@@ -62,6 +69,8 @@ def circles(
 
 def _circle_traces(portrait: Portrait) -> list[go.Scatter]:
     """One trace of arcs for each of _HUES, then arrows, then zeros: always as many traces."""
+    import plotly.graph_objects as go
+
     zeros, hues = portrait.zeros, [_hue(zero.kinds) for zero in portrait.zeros]
     angles = np.array([*(float(zero.angle) for zero in zeros), 2 * np.pi])
     signs = np.array(portrait.signs)
@@ -108,6 +117,8 @@ def _circle_traces(portrait: Portrait) -> list[go.Scatter]:
 
 
 def _marks(x: np.ndarray, y: np.ndarray, marker: dict) -> go.Scatter:
+    import plotly.graph_objects as go
+
     return go.Scatter(x=_round(x), y=_round(y), mode="markers", marker=marker)
 
 

@@ -1,16 +1,25 @@
-"""What figures that a reader turns or slides through share: curves, a scene, a slider, HTML."""
+"""What figures that a reader turns or slides through share: curves, a scene, a slider, HTML.
+
+plotly is imported where a figure is made: whoever draws none on a page needs none.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import plotly.graph_objects as go
 from IPython.display import HTML
 from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 
 def trace(points: ArrayLike, **style: Any) -> go.Scatter3d:
     """A curve through points (n, 3), or with `mode` marks at them, without a hover or a legend."""
+    import plotly.graph_objects as go
+
     # Three decimals are a tenth of a pixel; more only makes the page heavy.
     x, y, z = np.round(points, 3).T.tolist()
     quiet = {"mode": "lines", "hoverinfo": "skip", "showlegend": False}
@@ -43,6 +52,8 @@ def slide(
         labels: what it shows at each step, after `prefix`.
         place: of the slider, as plotly takes it.
     """
+    import plotly.graph_objects as go
+
     moving = list(range(len(figure.data) - len(frames[0]), len(figure.data)))
     names = list(map(str, range(len(frames))))
     figure.frames = [

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-import plotly.graph_objects as go
 from IPython.display import HTML
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
@@ -76,6 +75,8 @@ def portrait(S_BC: Tensor, S_Delta: Tensor, name: str) -> HTML:
     Raises:
         ValueError: what :func:`tokensphere.first_token.equilibria` refuses, or D other than 3.
     """
+    import plotly.graph_objects as go
+
     found = sphere_portrait(S_BC, S_Delta)
     figure = go.Figure(spheres.globe(_globe_colour(found)))
 

@@ -1,9 +1,11 @@
 """Tokens on the unit sphere of R^3: to turn, in time with a slider, and on paper."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import plotly.graph_objects as go
 from IPython.display import HTML
 from matplotlib.axes import Axes
 from torch import Tensor
@@ -13,6 +15,9 @@ from tokensphere.flow import Trajectory
 from tokensphere.sinks.style import COLOURS, GREY, as_numpy
 
 from . import plotly_pages
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 
 def zeros_of_the_form(S_BC: Tensor) -> list[np.ndarray]:
@@ -158,6 +163,8 @@ def in_time(
 
 def globe(colour: str = GREY) -> list:
     """A faint sphere with the six coordinate vectors marked."""
+    import plotly.graph_objects as go
+
     x, y, z = np.round(_mesh(), 3)
     flat = {"opacity": 0.18, "showscale": False, "colorscale": [[0, colour], [1, colour]]}
     surface = go.Surface(x=x, y=y, z=z, hoverinfo="skip", **flat)
@@ -167,6 +174,8 @@ def globe(colour: str = GREY) -> list:
 
 
 def _globe_with(curves: Sequence[np.ndarray], colour: str) -> go.Figure:
+    import plotly.graph_objects as go
+
     dashed = {"color": colour, "width": 4, "dash": "dash"}
     return go.Figure([*globe(), *(plotly_pages.trace(curve, line=dashed) for curve in curves)])
 

@@ -269,6 +269,14 @@ def test_a_checkpoint_of_mamba_ssm_is_read_as_such(models, place, slight, capsys
     refused(capsys, place, [folder], "holds no weights")
     torch.save({}, folder / "pytorch_model.bin")
     refused(capsys, place, [folder], "has no usable tokenizer; name one by --tokenizer")
+    for wrong, said in (
+        ('"vocab_size": "37"', "vocab_size = '37', takes an int >= 1"),
+        ('"vocab_size": [37]', "vocab_size = [37], takes an int >= 1"),
+        ('"ssm_cfg": [1]', "ssm_cfg = [1], takes an object"),
+    ):
+        (folder / "config.json").write_text(f'{{"d_model": 16, "n_layer": 2, {wrong}}}')
+        refused(capsys, place, [folder, "--tokenizer", str(models["mamba"])], said)
+    (folder / "config.json").write_text('{"d_model": 16, "n_layer": 2, "vocab_size": 24}')
     asked = []
 
     def load(found, dtype=None):

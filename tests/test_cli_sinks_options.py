@@ -166,6 +166,8 @@ def test_a_filler_for_bytes(place, capsys, slight):
     assert prompts_of(place)["replace_with"] == {"id": 122, "text": "z"}
     capsys.readouterr()
     refused(capsys, place, ["typeseg", "--replace-with", "g"], "line 2 begins with that token")
+    said = "replace-with: line 1 ends with that token already, takes one that no prompt ends with"
+    refused(capsys, place, ["typeseg", "--replace-with", "f"], said)
     for given in ("zz", "999"):
         refused(capsys, place, ["typeseg", "--replace-with", given], "replace-with: got")
 
@@ -310,6 +312,7 @@ def test_a_checkpoint_of_mamba_ssm_is_read_as_such(models, place, slight, capsys
         ["--tokenizer", "./none"],
         ["--replace-with", "nothing"],
         ["--replace-with", "<bos>"],
+        ["--ablate", "--max-length", "5"],
     ],
 )
 def test_what_can_be_known_is_said_before_the_weights_load(

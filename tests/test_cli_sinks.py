@@ -194,6 +194,11 @@ def test_options_in_a_sentence_are_set_as_code_and_the_rest_is_text():
     )
 
 
+def test_tokens_are_quoted_as_they_are():
+    shown = page.template("{{ text | quoted }}").render(text='<bos>&"é\n')
+    assert shown == "&#34;&lt;bos&gt;&amp;\\&#34;é\\n&#34;"
+
+
 def test_what_the_page_quotes_is_escaped(models, place, slight):
     rows = ['{"prompt": "w1 w2 <b>&"}', '{"prompt": "w3 w4 w5"}']
     (place / "a.jsonl").write_text("\n".join(rows))
@@ -201,6 +206,7 @@ def test_what_the_page_quotes_is_escaped(models, place, slight):
     assert run("<i>", prompts="a.jsonl") == 0
     text = (place / "report" / "index.html").read_text("utf-8")
     assert "<i>" not in text and "&lt;i&gt;" in text
+    assert "<code>&#34;&lt;bos&gt;&#34;</code>" in text and "\\u003c" not in text
     data = json.loads((place / "report" / "sinks.json").read_text())["data"]
     assert data["prompts"]["lengths"] == [4, 4, 4]
 

@@ -138,7 +138,7 @@ def test_the_page_warns_where_prompts_differ(reports, documents, same):
     assert run_compare("mamba", "falcon", "--out", "both") == 0
     text = " ".join((reports / "both" / "index.html").read_text("utf-8").split())
     assert "These scores cannot be compared.</strong> The reports differ in the prompts." in text
-    assert ("read by other tokenizers" in text) is same
+    assert ("made into other tokens" in text) is same
 
 
 def test_the_page_says_how_much_of_each_model_was_measured(reports, documents):

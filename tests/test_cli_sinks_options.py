@@ -166,6 +166,8 @@ def test_a_filler_for_bytes(place, capsys, slight):
     assert prompts_of(place)["replace_with"] == {"id": 122, "text": "z"}
     capsys.readouterr()
     refused(capsys, place, ["typeseg", "--replace-with", "g"], "line 2 begins with that token")
+    said = "replace-with: line 1 ends with that token already, takes one that no prompt ends with"
+    refused(capsys, place, ["typeseg", "--replace-with", "f"], said)
     for given in ("zz", "999"):
         refused(capsys, place, ["typeseg", "--replace-with", given], "replace-with: got")
 
@@ -269,6 +271,14 @@ def test_a_checkpoint_of_mamba_ssm_is_read_as_such(models, place, slight, capsys
     refused(capsys, place, [folder], "holds no weights")
     torch.save({}, folder / "pytorch_model.bin")
     refused(capsys, place, [folder], "has no usable tokenizer; name one by --tokenizer")
+    for wrong, said in (
+        ('"vocab_size": "37"', "vocab_size = '37', takes an int >= 1"),
+        ('"vocab_size": [37]', "vocab_size = [37], takes an int >= 1"),
+        ('"ssm_cfg": [1]', "ssm_cfg = [1], takes an object"),
+    ):
+        (folder / "config.json").write_text(f'{{"d_model": 16, "n_layer": 2, {wrong}}}')
+        refused(capsys, place, [folder, "--tokenizer", str(models["mamba"])], said)
+    (folder / "config.json").write_text('{"d_model": 16, "n_layer": 2, "vocab_size": 24}')
     asked = []
 
     def load(found, dtype=None):
@@ -302,6 +312,7 @@ def test_a_checkpoint_of_mamba_ssm_is_read_as_such(models, place, slight, capsys
         ["--tokenizer", "./none"],
         ["--replace-with", "nothing"],
         ["--replace-with", "<bos>"],
+        ["--ablate", "--max-length", "5"],
     ],
 )
 def test_what_can_be_known_is_said_before_the_weights_load(

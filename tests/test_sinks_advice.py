@@ -5,7 +5,7 @@ import pytest
 from tokensphere.sinks.report.advice import advice
 
 
-def report(*verdicts, count=40, median=64, cut=0, bos=False):
+def report(*verdicts, count=40, median=64, cut=0, bos=False, token=1, logits=True):
     """Layers by outcome or kind, or by how many prompts one that is not decided needs."""
     layers = []
     for index, found in enumerate(verdicts):
@@ -15,7 +15,9 @@ def report(*verdicts, count=40, median=64, cut=0, bos=False):
         verdict = {"outcome": outcome, "kind": kind, "needed": found if undecided else None}
         layers.append({"name": f"layers.{index}.mixer", "verdict": verdict})
     return {
-        "prompts": {"count": count, "lengths": [2, median, 99], "cut": cut, "bos": bos},
+        "prompts": {"count": count, "lengths": [2, median, 99], "cut": cut}
+        | {"bos": bos, "bos_token": token},
+        "model": {"logits": logits},
         "uniform": {"mean": [0.21]},
         "layers": layers,
     }
@@ -45,7 +47,11 @@ def report(*verdicts, count=40, median=64, cut=0, bos=False):
             ["in layers.0.mixer, layers.2.mixer matters", "--ablate tells"],
         ),
         (report(*["position"] * 5), ["in layers.0.mixer and 4 more layers matters"]),
-        (report("token"), ["layers.0.mixer goes with the token", "--no-bos"]),
+        (report("token"), ["layers.0.mixer goes with the token", "--replace-with or --bos."]),
+        (report("token", bos=True), ["layers.0.mixer goes with", "--replace-with or --no-bos."]),
+        (report("token", token=None), ["layers.0.mixer goes with the", "by --replace-with."]),
+        (report("position", logits=False), ["in layers.0.mixer is there whichever token"]),
+        (report("uniform", token=None), ["at longer prompts, by --max-length."]),
         (report("undetermined"), ["layers.0.mixer is open", "--replace-with"]),
         (report("uniform"), ["No layer gives its first token more", "with a beginning", "--bos"]),
         (report("uniform", bos=True), ["without a beginning-of-text token, by --no-bos"]),
@@ -63,4 +69,5 @@ def test_the_most_urgent_comes_first_and_there_is_always_one():
     for one in ("position", "token", "undetermined", "uniform", 9, None):
         assert advice(report(one))
     # What an ablation has shown already is not asked for.
-    assert "ablate" not in " ".join(advice({**report("position"), "ablation": {}}))
+    for done in ({**report("position"), "ablation": {}}, report("position", logits=False)):
+        assert "ablate" not in " ".join(advice(done)) and advice(done)

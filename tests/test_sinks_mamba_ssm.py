@@ -91,6 +91,24 @@ def test_what_cannot_be_loaded(tmp_path):
         "has LayerNorm": lambda: other({**MAMBA, "rms_norm": False}),
         "holds 'd_modell'": lambda: other({**MAMBA, "d_modell": 3}),
         "has n_layer = 2.5": lambda: other({**MAMBA, "n_layer": 2.5}),
+        "has vocab_size = '37', takes an int >= 1": lambda: other({**MAMBA, "vocab_size": "37"}),
+        r"has vocab_size = \[37\], takes an int": lambda: other({**MAMBA, "vocab_size": [37]}),
+        "has vocab_size = True": lambda: other({**MAMBA, "vocab_size": True}),
+        "has tie_embeddings = 'no', takes true or": lambda: other(
+            {**MAMBA, "tie_embeddings": "no"}
+        ),
+        r"has ssm_cfg = \[\], takes an object": lambda: other({**MAMBA, "ssm_cfg": []}),
+        "has ssm_cfg = 'Mamba2', takes an obj": lambda: other({**MAMBA, "ssm_cfg": "Mamba2"}),
+        r"has layers \['Mamba1'\]": lambda: other({**MAMBA, "ssm_cfg": {"layer": ["Mamba1"]}}),
+        "has d_state = -4, takes an int >= 1": lambda: other({**MAMBA, "ssm_cfg": {"d_state": -4}}),
+        "has dt_rank = 'all', takes an int": lambda: other(
+            {**MAMBA, "ssm_cfg": {"dt_rank": "all"}}
+        ),
+        "has conv_bias = 1, takes true": lambda: other({**MAMBA, "ssm_cfg": {"conv_bias": 1}}),
+        r"has dt_limit = \[0.1\], takes two": lambda: other(ssm(dt_limit=[0.1])),
+        "has d_intermediate = -1, takes an int >= 0": lambda: other(
+            {**MAMBA, "d_intermediate": -1}
+        ),
         "has layers 'Mamba3'": lambda: other({**MAMBA, "ssm_cfg": {"layer": "Mamba3"}}),
         "has an option 'headdim' that Mamba1": lambda: other({**MAMBA, "ssm_cfg": {"headdim": 8}}),
         "has expand = 1.5": lambda: other({**MAMBA, "ssm_cfg": {"expand": 1.5}}),

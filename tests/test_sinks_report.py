@@ -433,7 +433,9 @@ def test_the_first_token_can_be_replaced_by_one_of_ones_own(model):
         own = [alone(model, row, depth, "absolute")[:, 0].mean() for row in changed]
         close(layer["nulls"]["replaced"]["absolute"]["score"]["mean"], torch.stack(own).mean())
     prompts[1][0] = 25
-    with pytest.raises(ValueError, match=r"^replace_with: 1 of 3 prompts have the token 25 there"):
+    with pytest.raises(
+        ValueError, match=r"^replace_with: 1 of 3 prompts have the token 25 as their first"
+    ):
         report.measure_model(model, prompts, replace_with=25)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["is_native", "load"]
+__all__ = ["is_native", "load", "read_settings"]
 
 DEFAULTS: Mapping[str, Any] = {
     "d_model": 2560,
@@ -93,7 +93,7 @@ def load(folder: str | Path, dtype: torch.dtype | None = None) -> nn.Module:
             that are missing, left over, of another shape or no floating point numbers.
     """
     folder = Path(folder)
-    settings = _read_settings(folder)
+    settings = read_settings(folder)
     kind, options = _options(folder, settings)
     model = _build(folder, kind, settings, options)
     state = _read_weights(folder)
@@ -128,7 +128,14 @@ def load(folder: str | Path, dtype: torch.dtype | None = None) -> nn.Module:
     return model.eval()
 
 
-def _read_settings(folder: Path) -> dict[str, Any]:
+def read_settings(folder: str | Path) -> dict[str, Any]:
+    """The configuration of a checkpoint, with mamba-ssm's defaults.
+
+    Raises:
+        ValueError: a file that is missing or cannot be read, a setting that mamba-ssm's models
+            lack, or of another type.
+    """
+    folder = Path(folder)
     try:
         config = json.loads((folder / "config.json").read_text("utf-8"))
     except OSError as error:
@@ -143,27 +150,54 @@ def _read_settings(folder: Path) -> dict[str, Any]:
             f"model: {folder}/config.json holds {unknown[0]!r}, which mamba-ssm's models lack"
         )
     settings = {**DEFAULTS, **config}
-    for name in ("d_model", "n_layer", "vocab_size", "pad_vocab_size_multiple"):
-        if type(settings[name]) is not int or settings[name] < 1:
-            raise ValueError(
-                f"model: {folder}/config.json has {name} = {settings[name]!r}, takes an int >= 1"
-            )
+    for name in ("ssm_cfg", "attn_cfg", "attn_layer_idx"):
+        if settings[name] is None:
+            settings[name] = DEFAULTS[name]
+    _check_types(folder, settings, DEFAULTS)
     return settings
+
+
+def _check_types(folder: Path, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Raise ValueError for what has not its default's type."""
+    for name, default in defaults.items():
+        value, takes = given[name], None
+        if isinstance(default, bool):
+            takes = None if isinstance(value, bool) else "true or false"
+        elif isinstance(default, int):
+            least = min(default, 1)
+            takes = None if _is_int(value, least) else f"an int >= {least}"
+        elif isinstance(default, list | dict):
+            kind = {list: "a list", dict: "an object"}[type(default)]
+            takes = None if isinstance(value, type(default)) else kind
+        elif default == "auto":
+            takes = None if value == "auto" or _is_int(value, 1) else 'an int >= 1 or "auto"'
+        elif isinstance(default, tuple):
+            pair = isinstance(value, list | tuple) and len(value) == len(default)
+            takes = None if pair and all(map(_is_number, value)) else "two numbers"
+        if takes:
+            raise ValueError(f"model: {folder}/config.json has {name} = {value!r}, takes {takes}")
+
+
+def _is_int(value: Any, least: int) -> bool:
+    return type(value) is int and value >= least
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
 
 
 def _options(folder: Path, settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """The kind of mixer, and its options by mamba-ssm's names."""
-    given = dict(settings["ssm_cfg"] or {})
+    given = dict(settings["ssm_cfg"])
     kind = given.pop("layer", "Mamba1")
-    if kind not in OPTIONS:
+    if not isinstance(kind, str) or kind not in OPTIONS:
         raise ValueError(f"model: {folder} has layers {kind!r}, takes {' or '.join(OPTIONS)}")
     defaults = {name: default for name, (_, default) in OPTIONS[kind].items()} | FIXED[kind]
     unknown = sorted(given.keys() - defaults.keys() - STARTS - KERNELS)
     if unknown:
         raise ValueError(f"model: {folder} has an option {unknown[0]!r} that {kind} does not have")
     options = defaults | given
-    if type(options["expand"]) is not int:
-        raise ValueError(f"model: {folder} has expand = {options['expand']!r}, takes an int")
+    _check_types(folder, options, defaults)
     if options.get("d_ssm") == options["expand"] * settings["d_model"]:
         options["d_ssm"] = None  # the same, said at length
     refused = {

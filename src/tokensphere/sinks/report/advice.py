@@ -23,6 +23,8 @@ def advice(data: Mapping[str, Any]) -> list[str]:
     """
     prompts, layers = data["prompts"], data["layers"]
     median = prompts["lengths"][1]
+    # The way to begin that was not measured, where the tokenizer has a token for it.
+    starts = ["--no-bos"] if prompts["bos"] else ["--bos"] * (prompts["bos_token"] is not None)
     said = []
     undecided = [layer for layer in layers if layer["verdict"]["outcome"] == "undecided"]
     if prompts["count"] < LEAST_PROMPTS:
@@ -43,27 +45,35 @@ def advice(data: Mapping[str, Any]) -> list[str]:
         kind: [layer for layer in layers if layer["verdict"]["kind"] == kind]
         for kind in ("position", "token", "undetermined")
     }
-    if kinds["position"] and "ablation" not in data:
+    if kinds["position"] and "ablation" not in data and data["model"]["logits"]:
         said.append(
             f"Whether the sink of the position in {_named(kinds['position'])} matters to what the "
             "model says, --ablate tells: it takes the first token out of what these layers read."
         )
     if kinds["token"]:
+        how = ["--replace-with", *starts]
         said.append(
             f"The sink in {_named(kinds['token'])} goes with the token: try other first tokens, by "
-            "--replace-with, --bos or --no-bos."
+            f"{' or '.join(how)}."
         )
     if kinds["undetermined"]:
         said.append(
             f"What makes the sink in {_named(kinds['undetermined'])} is open: give more prompts, "
             "or one token to put in the first place of all, by --replace-with."
         )
-    if not said:
-        start = "without" if prompts["bos"] else "with"
+    if not said and kinds["position"]:
+        said.append(
+            f"The sink in {_named(kinds['position'])} is there whichever token stands first: look "
+            "at its map, and at other prompts."
+        )
+    elif not said:
+        other = "".join(
+            f", and {'without' if prompts['bos'] else 'with'} a beginning-of-text token, by {start}"
+            for start in starts
+        )
         said.append(
             "No layer gives its first token more than uniform attention does: look again at longer "
-            f"prompts, by --max-length, and {start} a beginning-of-text token, by "
-            f"--{'no-' if prompts['bos'] else ''}bos."
+            f"prompts, by --max-length{other}."
         )
     return said
 

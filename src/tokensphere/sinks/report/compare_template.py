@@ -32,7 +32,7 @@ COMPARISON = (
 {% if differ %}
 <p class="next"><strong>These scores cannot be compared.</strong> The reports differ in the
 {{ differ | join(", ") }}. Scores depend on them: uniform attention alone gives the first token less
-the longer the prompts are.{% if same_texts %} The texts are the same, read by other tokenizers: at
+the longer the prompts are.{% if same_texts %} The texts are the same, made into other tokens: at
 equal lengths the absolute scores say roughly the same thing.{% endif %} Measure all models on the
 same prompts with the same options.</p>
 {% endif %}

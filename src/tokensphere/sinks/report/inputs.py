@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -12,7 +13,7 @@ from tokensphere.sinks.ablation.sweep import least_tokens
 from tokensphere.sinks.report.prompts import Prompts
 from tokensphere.sinks.walk import bare
 
-__all__ = ["ablated", "answered", "device_of", "padding_of"]
+__all__ = ["ablated", "answered", "check_ablate", "device_of", "padding_of"]
 
 
 def device_of(model: nn.Module) -> torch.device | str:
@@ -60,11 +61,23 @@ def ablated(model: nn.Module, texts: Prompts) -> Prompts:
     Raises:
         ValueError: fewer than two such prompts; a model that gives no logits.
     """
-    whole = texts.first(int((texts.lengths >= least_tokens()).sum()))
-    if len(whole.ids) < 2:
-        raise ValueError(f"ablate: takes at least two prompts of {least_tokens()} tokens or more")
+    whole = texts.first(check_ablate(texts.lengths.tolist()))
     own = answers(model, next(whole.batches(1)))
     return replace(whole, apart=own.batch is None and padding_of(model) is None)
+
+
+def check_ablate(lengths: Sequence[int]) -> int:
+    """How many of prompts, different ones of these lengths, are long enough to ablate.
+
+    Raises ValueError for fewer than two.
+    """
+    least = least_tokens()
+    enough = sum(length >= least for length in lengths)
+    if enough < 2:
+        raise ValueError(
+            f"ablate: takes at least two prompts of {least} tokens or more, got {enough}"
+        )
+    return enough
 
 
 def _embeddings(model: nn.Module) -> nn.Module | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -130,7 +131,8 @@ def render(record: records.Record, drawn: Mapping[str, str]) -> str:
 
 def template(text: str) -> Any:
     """A page's template, whose values are escaped; its filters are `number`, `spread` (a mean with
-    its interval) and `options` (a sentence whose options are set as code)."""
+    its interval), `options` (a sentence whose options are set as code) and `quoted` (text as a JSON
+    string, so that spaces and line ends in it show)."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -139,7 +141,7 @@ def template(text: str) -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=_number, spread=_spread, options=_options)
+    environment.filters.update(number=_number, spread=_spread, options=_options, quoted=_quoted)
     return environment.from_string(text)
 
 
@@ -210,6 +212,10 @@ def inline(svg: str, alt: str) -> Any:
     element = svg[svg.index("<svg") :].strip()
     element = element.replace("<svg", f'<svg role="img" aria-label="{alt}"', 1)
     return Markup(element.replace(SERIES, f"var(--series, {SERIES})"))
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _options(sentence: str) -> Any:

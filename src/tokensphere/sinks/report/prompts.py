@@ -234,11 +234,11 @@ def changed(
     changed = {"prompts": ids, "shuffled": shuffle_tokens(ids, mask, generator(0))}
     if begins:
         changed["shuffled_after_bos"] = shuffle_tokens(ids, mask, generator(1), keep_first=1)
-    others = _other_tokens(texts, ids[:, 0], generator(2), replace_with)
+    others = _other_tokens(texts, ids[:, 0], "first", generator(2), replace_with)
     changed["replaced"] = replace_first(ids, mask, others)
     if both:
         last = ids.gather(1, texts.lengths[:, None] - 1)[:, 0]
-        others = _other_tokens(texts, last, generator(3), replace_with)
+        others = _other_tokens(texts, last, "last", generator(3), replace_with)
         changed["replaced_last"] = replace_first(ids.flip(1), mask.flip(1), others).flip(1)
     return changed
 
@@ -255,15 +255,19 @@ def first_tokens(
 
 
 def _other_tokens(
-    texts: Prompts, present: Tensor, generator: torch.Generator, replace_with: int | None
+    texts: Prompts,
+    present: Tensor,
+    place: str,
+    generator: torch.Generator,
+    replace_with: int | None,
 ) -> Tensor:
-    """For each prompt a token of the others, as frequent as there, but not the present one; or
-    `replace_with`."""
+    """For each prompt a token of the others, as frequent as there, but not the present one, which
+    stands in the `place`; or `replace_with`."""
     if replace_with is not None:
         if bool((same := present == replace_with).any()):
             raise ValueError(
                 f"replace_with: {int(same.sum())} of {len(same)} prompts have the token "
-                f"{replace_with} there already, takes one that none has"
+                f"{replace_with} as their {place} already, takes one that none has there"
             )
         return torch.full_like(present, replace_with)
     pool = texts.ids[texts.mask]
@@ -272,7 +276,7 @@ def _other_tokens(
     for index, token in enumerate(present.tolist()):
         choice = pool[(owner != index) & (pool != token)]
         if not len(choice):
-            raise ValueError(f"prompts: hold no token but {token} to replace the first one with")
+            raise ValueError(f"prompts: hold no token but {token} to replace the {place} one with")
         drawn.append(choice[torch.randint(len(choice), (), generator=generator)])
     return torch.stack(drawn)
 

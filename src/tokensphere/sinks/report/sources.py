@@ -64,7 +64,9 @@ def vocabulary(name: str, *, trust_remote_code: bool = False) -> int | None:
     if name == "typeseg":
         return typeseg.PADDING
     if native := _native(name):
-        return json.loads((native / NATIVE[0]).read_text("utf-8")).get("vocab_size")
+        from tokensphere.sinks.mixers import checkpoints as mamba_ssm
+
+        return mamba_ssm.read_settings(native)["vocab_size"]
     with quiet():
         return getattr(_config(name, trust_remote_code).get_text_config(), "vocab_size", None)
 

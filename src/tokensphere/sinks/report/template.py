@@ -228,7 +228,7 @@ so the first token has the largest score even then.</dd>
 drawn from the other prompts.
 {% else %}
 {% if data.prompts.replace_with.text is not none %}
-<code>{{ data.prompts.replace_with.text | tojson }}</code>,
+<code>{{ data.prompts.replace_with.text | quoted }}</code>,
 {% endif %}
 id {{ data.prompts.replace_with.id }}.
 {% endif %}
@@ -263,7 +263,7 @@ the model's own (relative; the worst is <code>{{ data.check.mixer }}</code>,
 <dt>First tokens, the most frequent</dt>
 <dd>{% for reads, tokens in data.prompts.first_tokens.items() %}
 {% if both %}{{ reads }}: {% endif %}
-{% for token in tokens %}<code>{{ token.id if token.text is none else token.text | tojson }}</code>
+{% for token in tokens %}<code>{{ token.id if token.text is none else token.text | quoted }}</code>
 ×{{ token.count }}{{ ", " if not loop.last }}{% endfor %}{{ "; " if not loop.last }}
 {% endfor %}</dd>
 <dt>Prompts</dt>

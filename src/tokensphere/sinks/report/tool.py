@@ -11,7 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tokensphere.sinks.mixers import find
 from tokensphere.sinks.report import check_layers, check_options, measure_model, page, sources
+from tokensphere.sinks.report.inputs import check_ablate
 from tokensphere.sinks.report.places import replacing
 from tokensphere.sinks.report.prompts import Encoded, encode_prompts, first_of_each, read_prompts
 from tokensphere.sinks.report.text import Text, open_text
@@ -90,13 +92,20 @@ def write_report(
     with sources.quiet():
         size = sources.vocabulary(model, **code)
         skeleton = sources.skeleton(model, **code)
-        mixers = None if skeleton is None else list(find_mixers(skeleton))
+        mixers = None if skeleton is None else find_mixers(skeleton)
         if mixers is not None:
-            check_layers(layers, mixers)
+            check_layers(layers, list(mixers))
         text = open_text(model, tokenizer, bos=bos, **code)
         encoded = encode_prompts(text.encode, lines, max_length)
         filler = None if replace_with is None else text.find(replace_with)
-        _check_tokens(encoded, text, filler, size)
+        both = model == "typeseg" or any(
+            True in find(mixer).directions for mixer in (mixers or {}).values()
+        )
+        _check_tokens(encoded, text, size)
+        _check_filler(encoded, filler, size, both)
+        if ablate:
+            kept = first_of_each(encoded.ids)
+            check_ablate([len(encoded.ids[index]) for index in kept])
     room = _room(encoded, MANY_LAYERS if mixers is None else len(mixers))
     with replacing(out, page.FILES, "sinks.json", room) as folder, sources.quiet():
         source = sources.load(model, device=place, dtype=dtype, **code)
@@ -133,7 +142,7 @@ def _room(encoded: Encoded, layers: int) -> int:
     return 2 * 2**20 + layers * (250 * positions + 250 * len(encoded.ids) + 6000)
 
 
-def _check_tokens(encoded: Encoded, text: Text, filler: int | None, size: int | None) -> None:
+def _check_tokens(encoded: Encoded, text: Text, size: int | None) -> None:
     """Raise ValueError for tokens that the model does not know, or that cannot be measured."""
     if len(first_of_each(encoded.ids)) < 2:
         raise ValueError(
@@ -148,19 +157,28 @@ def _check_tokens(encoded: Encoded, text: Text, filler: int | None, size: int | 
                     f"tokenizer: gives the token {most} in line {line}, where the model knows "
                     f"{size} tokens: it is another model's"
                 )
-        if filler is not None and filler >= size:
-            raise ValueError(f"replace_with: got the token {filler}, where the model knows {size}")
     if all(_unknown(ids, text) for ids in encoded.ids):
         raise ValueError(
             "tokenizer: knows no word of the prompts, only its token for what is unknown: it is "
             "another language's, or another model's"
         )
-    for line, ids in zip(encoded.lines, encoded.ids, strict=True):
-        if filler is not None and int(ids[0]) == filler:
-            raise ValueError(
-                f"replace_with: line {line} begins with that token already, takes one that no "
-                "prompt begins with"
-            )
+
+
+def _check_filler(encoded: Encoded, filler: int | None, size: int | None, both: bool) -> None:
+    """Raise ValueError for a token that the model does not know, or that stands there already;
+    both: whether some layer reads from the end, whose null replaces the last token."""
+    if filler is None:
+        return
+    if size is not None and filler >= size:
+        raise ValueError(f"replace_with: got the token {filler}, where the model knows {size}")
+    places = {"begins": 0} | ({"ends": -1} if both else {})
+    for how, index in places.items():
+        for line, ids in zip(encoded.lines, encoded.ids, strict=True):
+            if int(ids[index]) == filler:
+                raise ValueError(
+                    f"replace_with: line {line} {how} with that token already, takes one that no "
+                    f"prompt {how} with"
+                )
 
 
 def _unknown(ids: Tensor, text: Text) -> bool:

@@ -8,6 +8,7 @@ from hybrids import ROUNDING
 from mamba_ssm_doubles import IDS, MAMBA, MAMBA2, OPTIONS, PADDED, native, save
 
 from tokensphere.sinks.capture import capture, check
+from tokensphere.sinks.mixers import checkpoints
 from tokensphere.sinks.mixers.checkpoints import is_native, load
 
 transformers = pytest.importorskip("transformers")
@@ -155,3 +156,19 @@ def test_what_cannot_be_loaded(tmp_path):
 def test_folders_of_transformers_are_not_native(tmp_path):
     transformers.MambaConfig().save_pretrained(tmp_path)
     assert not is_native(tmp_path)
+
+
+def test_groups_that_transformers_normalises_together_are_refused(tmp_path, monkeypatch):
+    """As its Mamba-2 did until its norm knew of groups."""
+    config, build = OPTIONS["mamba2-options"], checkpoints._build
+
+    def older(*arguments):
+        model = build(*arguments)
+        for block in model.backbone.layers:
+            del block.mixer.norm.group_size
+        return model
+
+    monkeypatch.setattr(checkpoints, "_build", older)
+    save(tmp_path, config, native(config).state_dict())
+    with pytest.raises(ValueError, match="has 2 groups, which this version of transformers"):
+        load(tmp_path)

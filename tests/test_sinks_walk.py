@@ -553,3 +553,13 @@ def test_autocast_rounds_no_score():
             assert torch.equal(importance(layer, variant), want)
         assert torch.equal(layer.mix(), mixed)
         assert torch.equal(s6.hidden_attention(*layer.tensors), matrices)
+
+
+@pytest.mark.parametrize("chosen", [["blocks.0.mixer"], ["blocks.1.mixer"], ["blocks.2.mixer"]])
+def test_what_a_mixer_does_inside_is_its_own_affair_also_if_it_is_not_looked_at(chosen):
+    """typeseg's mixers flip the sequence for their second direction."""
+    model = TypeSeg(blocks=3, width=12, inner=10, states=5, rank=3, classes=7).eval()
+    wanted = [layer for layer in capture(model, IDS) if layer.name in chosen]
+    found = each_layer(model, IDS, lambda layer: layer, layers=chosen)
+    assert [layer.reverse for layer in found] == [False, True]
+    assert_alike(scores(found), scores(wanted))

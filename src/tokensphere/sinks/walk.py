@@ -96,7 +96,8 @@ def walk(
         ValueError: as :func:`tokensphere.sinks.capture`.
     """
     model = bare(model)
-    mixers = _chosen(find_mixers(model), layers)
+    every = find_mixers(model)
+    mixers = _chosen(every, layers)
     for name, mixer in mixers.items():
         _refuse_reordered(name, mixer)
         refuse_overridden(name, mixer)
@@ -120,7 +121,7 @@ def walk(
         stack.enter_context(torch.no_grad())
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(_evaluation(model))
-        run.listen(model, mixers, stack)
+        run.listen(model, every, mixers, stack)
         stack.enter_context(run.orders)
         try:
             returned = model(*given, **named)
@@ -169,22 +170,31 @@ class _Run:
         self.orders = Orders(None if batch is None else batch.length)
         self.failure: BaseException | None = None
 
-    def listen(self, model: nn.Module, mixers: dict[str, nn.Module], stack: ExitStack) -> None:
-        """Put hooks on the model, which `stack` takes off."""
+    def listen(
+        self,
+        model: nn.Module,
+        every: dict[str, nn.Module],
+        mixers: dict[str, nn.Module],
+        stack: ExitStack,
+    ) -> None:
+        """Put hooks on the model, which `stack` takes off; `every` mixer is told of, some visited."""
         handles = []
-        inside = {part for mixer in mixers.values() for part in mixer.modules()}
+        inside = {part for mixer in every.values() for part in mixer.modules()}
         for module in model.modules():
             # Not on what wraps a compiled module: it is that module's hooks that see it run.
             if module not in inside and not hasattr(module, "_orig_mod"):
                 handles.append(module.register_forward_pre_hook(self._enter, with_kwargs=True))
                 handles.append(module.register_forward_hook(self._leave))
-        for name, mixer in mixers.items():
+        for name, mixer in every.items():
+            handles.append(mixer.register_forward_pre_hook(self._enter_mixer, with_kwargs=True))
+            if name not in mixers:
+                handles.append(mixer.register_forward_hook(self._leave_mixer))
+                continue
             self.heard[name] = {}
             for part in find(mixer).listens:
                 if isinstance(submodule := getattr(mixer, part, None), nn.Module):
                     call = functools.partial(self._hear, name, part)
                     handles.append(submodule.register_forward_hook(call))
-            handles.append(mixer.register_forward_pre_hook(self._enter_mixer, with_kwargs=True))
             call = functools.partial(self._after, name)
             handles.append(mixer.register_forward_hook(call, with_kwargs=True))
         for handle in handles:
@@ -195,6 +205,9 @@ class _Run:
 
     def _enter_mixer(self, mixer: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
         self.orders.enter(sequence_of(*args, *named.values()), mixer=True)
+
+    def _leave_mixer(self, mixer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        self.orders.leave(output, mixer=True)
 
     def _leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         self.orders.leave(output)

@@ -96,6 +96,12 @@ def load(folder: str | Path, dtype: torch.dtype | None = None) -> nn.Module:
     settings = read_settings(folder)
     kind, options = _options(folder, settings)
     model = _build(folder, kind, settings, options)
+    norm = getattr(model.backbone.layers[0].mixer, "norm", None)
+    if options.get("ngroups", 1) > 1 and not hasattr(norm, "group_size"):
+        raise ValueError(
+            f"model: {folder} has {options['ngroups']} groups, which this version of transformers "
+            "normalises together; takes a newer one"
+        )
     state = _read_weights(folder)
     if "backbone.embedding.weight" in state:
         state["backbone.embeddings.weight"] = state.pop("backbone.embedding.weight")

@@ -177,7 +177,7 @@ class _Run:
         mixers: dict[str, nn.Module],
         stack: ExitStack,
     ) -> None:
-        """Put hooks on the model, which `stack` takes off; `every` mixer is told of, some visited."""
+        """Put hooks on the model, which `stack` takes off. Of `every` mixer some are visited."""
         handles = []
         inside = {part for mixer in every.values() for part in mixer.modules()}
         for module in model.modules():

@@ -9,8 +9,8 @@ GPU of its own, train the three. Once all are at their end,
     python -m tokensphere.paper.experiments.language_models --out DIR --record FILE
 
 puts their histories into one record. The weights of "first", the book's model 2, come beside it,
-into the folder of its name; those of the others are not kept. With `--text` and `--heldout` it first
-trains what is not at its end, one model after another.
+into the folder of its name; those of the others are not kept. With `--text` and `--heldout` it
+first trains what is not at its end, one model after another.
 
 The plan, written after a first training of "first" and before those of the others
 ==================================================================================

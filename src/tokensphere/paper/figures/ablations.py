@@ -70,6 +70,7 @@ def answers(found: Found, lengths: Sequence[int]) -> Markdown:
             columns[f"{name}, {length} tokens"] = {
                 "do layers that attend more to it lose more?": primary["answer"],
                 f"rank correlation in a prompt ({primary['confidence']:.1%})": _spread(primary),
+                "the same of the ratio, first over later (95%)": _spread(run["ratio"]),
                 "layers with a sink": f"{len(sinks['layers'])} of {len(run['layers'])}",
                 "layers whose excess is above 0": _above(run, "kl"),
                 "all layers at once, first token": _spread(run["all"]["first"]["kl"]),

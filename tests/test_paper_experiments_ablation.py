@@ -108,4 +108,4 @@ def test_the_record_and_what_is_drawn(model, monkeypatch, tmp_path):
     lines = ablations.answers(data, [6, 8]).data.splitlines()
     assert len(lines[0].split("|")) == 3 + 6
     assert lines[2].split("|")[2].strip() == data["typeseg"]["6"]["primary"]["answer"]
-    assert f" of {len(run['layers'])} " in lines[4]
+    assert f" of {len(run['layers'])} " in lines[5]

@@ -124,6 +124,16 @@ def test_a_failing_chapter_leaves_no_output_but_what_it_did(book, tmp_path):
     assert names(tmp_path) == ["book", "out.ipynb"]
 
 
+@pytest.mark.parametrize("how", ["sys.exit()", "sys.exit(0)", "raise SystemExit"])
+def test_a_chapter_that_exits_has_not_run(book, tmp_path, how):
+    """Papermill ends there and says nothing: the cells behind never ran."""
+    cell = "```{code-cell} ipython3\nimport sys\n" + how + "\n```\n"
+    (book / "setting" / "leaves.md").write_text(f"{TINY}\n{cell}")
+    with pytest.raises(chapters.ChapterFailed, match=r"leaves: cell \[\d+\] raised SystemExit"):
+        chapters.run("leaves", {}, tmp_path / "out.ipynb")
+    assert names(tmp_path) == ["book", "out.failed.ipynb"]
+
+
 def test_a_kernel_that_dies_is_said_in_one_line(book, tmp_path):
     (book / "dies.md").write_text(TINY.replace("import pathlib", "import os; os._exit(3)"))
     with pytest.raises(chapters.ChapterFailed, match="dies: the kernel died"):

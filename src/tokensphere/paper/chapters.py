@@ -103,7 +103,7 @@ def run(
     draft = draft_of(target)
     failed = target.with_name(f"{target.stem}.failed.ipynb")
     try:
-        papermill.execute_notebook(
+        executed = papermill.execute_notebook(
             notebook,
             # papermill fills in {name}s in a path.
             str(draft).replace("{", "{{").replace("}", "}}"),
@@ -115,6 +115,7 @@ def run(
             cwd=source.parent,
             kernel_manager_class=AsyncSocketKernelManager,
         )
+        _refuse_exits(executed)
         if confirm is not None:
             confirm()
         _sign(draft, source, target)
@@ -136,6 +137,23 @@ def run(
     finally:
         draft.unlink(missing_ok=True)
     return target
+
+
+def _refuse_exits(notebook: nbformat.NotebookNode) -> None:
+    """Raise where a cell called sys.exit(): papermill ends there, and takes it for an end."""
+    import papermill
+
+    for index, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":
+                raise papermill.PapermillExecutionError(
+                    cell_index=index,
+                    exec_count=cell.execution_count,
+                    source=cell.source,
+                    ename=output.ename,
+                    evalue=output.evalue,
+                    traceback=output.traceback,
+                )
 
 
 def draft_of(path: Path) -> Path:

@@ -63,7 +63,8 @@ class Layer:
     @property
     def mask(self) -> Tensor:
         """(B, L): true where there is a token."""
-        return (torch.arange(self.delta.shape[-1]) < self.lengths[:, None]).to(self.delta.device)
+        inside = torch.arange(self.delta.shape[-1]) < self.lengths[:, None]
+        return inside.to(self.delta.device, non_blocking=True)
 
     def select(self, channels: Tensor) -> Layer:
         """The same layer with these of its D hidden attentions only, in this order.

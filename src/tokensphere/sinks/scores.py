@@ -77,8 +77,9 @@ def importance(layer: Layer, variant: str = "raw") -> Tensor:
                 total[..., : query + 1] += torch.where(query < real, shares, 0)
     # In place: at the size of a long sequence each pass over all channels shows. Zero queries, past
     # a sequence's end, where the sum is 0 / 0, make it NaN.
-    queries = layer.lengths[:, None].to(totals) - torch.arange(delta.shape[-1]).to(totals)
-    return totals.div_(queries.clamp_(min=0)[:, None])
+    # Small, and put on the device without waiting for what is under way there.
+    queries = (layer.lengths[:, None] - torch.arange(delta.shape[-1])).clamp_(min=0)
+    return totals.div_(queries.to(totals, non_blocking=True)[:, None])
 
 
 @torch.no_grad()

@@ -71,9 +71,15 @@ def run(layers: int, width: int, length: int, device: str, seed: int = 0) -> dic
             return model(ids, use_cache=False, logits_to_keep=1).logits
 
     def scored() -> list[Tensor]:
-        return each_layer(model, ids, lambda layer: importance(layer).mean(1).cpu())
+        # They stay on the device: to fetch each layer's would be to wait for it.
+        return each_layer(model, ids, lambda layer: importance(layer).mean(1), values=False)
 
     timings = {"forward": _timed(forward, device), "forward and scores": _timed(scored, device)}
+    kept: list[Tensor] = []
+    handle = model.register_forward_hook(lambda module, args, output: kept.append(output.logits))
+    with handle:
+        scored()
+    unchanged = torch.equal(kept[0], forward())
     errors = check(model, ids[:, :SHORT])
     started = time.perf_counter()
     found = measure(model, [short], channels=CHANNELS, seed=seed)
@@ -94,6 +100,7 @@ def run(layers: int, width: int, length: int, device: str, seed: int = 0) -> dic
         "bytes": sum(value.nbytes for value in model.parameters()),
         "channels": model.config.intermediate_size,
         "timings": timings,
+        "output_unchanged": unchanged,
         "rebuilt_error": max(errors.values()),
         "scores": scores,
         "seconds of the paper's evaluation": seconds,

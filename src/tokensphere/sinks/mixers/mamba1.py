@@ -131,6 +131,7 @@ def _steps(mixer: Any, values: Tensor) -> Tensor:
     if quantised or not projection.weight.is_floating_point():
         return functional.softplus(wide(projection(values))).mT
     with loaded(projection):
-        # The sum is in the wider of the two: one pass over what may be half a gigabyte.
-        raised = projection.weight @ values.mT + wide(projection.bias)[:, None]
-    return functional.softplus(raised)
+        # Token by token, as the product comes: channel by channel it would be copied once more. The
+        # sum is in the wider of the two: one pass over what may be half a gigabyte.
+        raised = functional.linear(values, projection.weight) + wide(projection.bias)
+    return functional.softplus(raised).mT

@@ -30,9 +30,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tokensphere import records, refine, s6, sinks
+from tokensphere import records, refine, s6
 from tokensphere.paper.experiments import language_model as lm
 from tokensphere.paper.experiments import language_text
+from tokensphere.sinks.capture import each_layer
 
 MODULE = "tokensphere.paper.experiments.refinement"
 LOOKS = 8
@@ -150,7 +151,7 @@ def supplies(model: nn.Module, rows: Tensor) -> dict[str, list[float]]:
         return float((cosine > 0).double().mean()), float(cosine.median())
 
     device = next(model.parameters()).device
-    found = sinks.each_layer(model, rows[:, :-1].to(device), look)
+    found = each_layer(model, rows[:, :-1].to(device), look)
     return {"positive": [pair[0] for pair in found], "median_cosine": [pair[1] for pair in found]}
 
 

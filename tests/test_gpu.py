@@ -134,6 +134,26 @@ def test_the_fused_column_sums(sizes, shared, weighted, layout, dtype):
     assert float((got.cpu().double() - want).abs().max()) < tolerance * float(want.abs().max())
 
 
+@pytest.mark.parametrize("sizes", [(2, 8192, 33), (1, 5, 1), (3, 1025, 7)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_fused_steps(sizes, dtype):
+    batch, channels, length = sizes
+    g = torch.Generator().manual_seed(6)
+    # To both ends: steps as small as exp(-80), and beyond where torch takes the identity.
+    delta = (30 * torch.randn(batch, length, channels, generator=g)).to(dtype).mT
+    bias = torch.randn(channels, generator=g).to(dtype)
+    want = torch.nn.functional.softplus(delta.double() + bias.double()[:, None])
+    got = s6.steps(delta.cuda(), bias.cuda())
+    assert got.dtype == torch.float32
+    assert got.stride() == delta.stride()
+    # In float32: of the sum, which exp makes relative, and of three functions.
+    largest = float(delta.abs().max()) + 4
+    assert float(((got.cpu().double() - want) / want).abs().max()) < 2**-23 * (largest + 8)
+    # Laid out otherwise, torch's two passes serve.
+    other = s6.steps(delta.contiguous().cuda(), bias.cuda())
+    torch.testing.assert_close(other, got, rtol=2**-22 * largest, atol=0)
+
+
 def test_the_fused_column_sums_at_a_layer_of_7b():
     values = column_sum_arguments(1, 512, 1, 16, 4096, torch.float32)
     want = s6.column_sums(*[value.double() for value in values])

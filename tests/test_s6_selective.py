@@ -331,3 +331,33 @@ def test_a_step_is_negative_only_once_bias_and_softplus_are_applied():
     values["delta_bias"] = None
     with pytest.raises(ValueError, match="^delta: holds a negative step"):
         s6.selective_scan(**values)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_steps_are_softplus_of_the_biased_projection(dtype):
+    delta = torch.linspace(-90, 90, 24).to(dtype).reshape(2, 4, 3).mT
+    bias = torch.tensor([0.5, -0.25, 0.0]).to(dtype)
+    found = s6.steps(delta, bias)
+    exact = torch.log1p(torch.exp(-(delta + bias[:, None]).double().abs()))
+    exact += (delta + bias[:, None]).double().clamp(min=0)
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    assert found.dtype == wide
+    assert found.stride() == delta.stride()
+    if dtype != torch.bfloat16:  # in which the sum that `exact` is made of is rounded
+        # exp turns the sum's rounding, of numbers up to 91, into a relative error; and above 20
+        # torch leaves the logarithm out.
+        tolerance = 100 * torch.finfo(wide).eps + math.exp(-20) / 20
+        assert float(((found - exact) / exact).abs().max()) < tolerance
+
+
+@pytest.mark.parametrize(
+    ("delta", "bias"),
+    [
+        (torch.ones(1, 3, 2), torch.ones(2)),
+        (torch.ones(3, 2), torch.ones(3)),
+        (torch.ones(1, 3, 2), torch.ones(3, dtype=torch.int64)),
+    ],
+)
+def test_steps_refuse_what_does_not_fit(delta, bias):
+    with pytest.raises(ValueError, match="delta"):
+        s6.steps(delta, bias)

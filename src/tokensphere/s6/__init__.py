@@ -1,5 +1,6 @@
 """The S6 layer: its recurrence, its hidden attention, and that attention's column sums.
 
+- :func:`steps`: the steps, from what their projection gave and its bias;
 - :func:`scan`: the output, from tokens, steps, A, B and C;
 - :func:`selective_scan`: the same with what else models have: complex or constant parameters, bias,
   softplus, skip, gate, states in and out, packed documents;
@@ -25,7 +26,7 @@ Inputs in half precision are computed in float32; the result has the dtype of ``
 """
 
 from .attention import attention_rows, hidden_attention
-from .recurrence import column_sums, scan
+from .recurrence import column_sums, scan, steps
 from .selective import selective_scan
 
-__all__ = ["attention_rows", "column_sums", "hidden_attention", "scan", "selective_scan"]
+__all__ = ["attention_rows", "column_sums", "hidden_attention", "scan", "selective_scan", "steps"]

@@ -1,22 +1,49 @@
-"""The column sums of the hidden attention on a GPU: `s6.column_sums` in one fused pass.
+"""On a GPU, each in one fused pass: `s6.steps`, and `s6.column_sums` of the hidden attention.
 
-A warp keeps the adjoint states of a few channels in registers and walks from the last token to the
-first. It reads delta, B and C once and writes the sums once: O(B D L) of device memory is moved,
-and one exponential is taken for each channel, state and token. On an H100 it is those that bound
-the time, not the bytes.
+For the sums a warp keeps the adjoint states of a few channels in registers and walks from the last
+token to the first. It reads delta, B and C once and writes the sums once: O(B D L) of device memory
+is moved, and one exponential is taken for each channel, state and token. On an H100 it is those
+that bound the time, not the bytes.
 """
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.language.extra import libdevice
 
-__all__ = ["column_sums"]
+__all__ = ["column_sums", "steps"]
 
 BLOCK = 8
 """Channels of a program, which is one warp. More would leave too few warps to fill a card."""
 UNROLL = 8
 """Tokens worked on at a time, 2, 4, 8 or 16, while as many are on their way from memory."""
+PIECE = 1024
+"""Channels of a token in one program of `steps`."""
+
+
+def steps(delta: Tensor, delta_bias: Tensor) -> Tensor:
+    """`s6.steps` for CUDA tensors in float32 or half precision: float32, token by token.
+
+    delta lies in memory token by token, without gaps: `s6.steps` calls it for such.
+    """
+    batch, channels, length = delta.shape
+    out = delta.new_empty(batch, length, channels, dtype=torch.float32)
+    grid = (batch * length, triton.cdiv(channels, PIECE))
+    _steps[grid](delta, delta_bias, out, channels, delta_bias.stride(0), PIECE=PIECE)
+    return out.mT
+
+
+@triton.jit
+def _steps(delta, bias, out, channels, bias_d, PIECE: tl.constexpr):
+    d = tl.program_id(1) * PIECE + tl.arange(0, PIECE)
+    inside = d < channels
+    start = tl.program_id(0).to(tl.int64) * channels
+    raised = tl.load(delta + start + d, mask=inside).to(tl.float32)
+    raised += tl.load(bias + d * bias_d, mask=inside).to(tl.float32)
+    # As torch's: above 20 the difference is below float32's rounding, and exp can overflow.
+    soft = tl.where(raised > 20, raised, libdevice.log1p(tl.exp(raised)))
+    tl.store(out + start + d, soft, mask=inside)
 
 
 def column_sums(

@@ -6,6 +6,7 @@ from types import ModuleType
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from .arguments import (
     by_group,
@@ -168,6 +169,37 @@ def column_sums(
     if row_weights is not None:
         check_like("row_weights", row_weights, delta)
     return _column_sums(delta, A, B, C, row_weights, resets).to(delta.dtype)
+
+
+def steps(delta: Tensor, delta_bias: Tensor) -> Tensor:
+    """A layer's steps softplus(delta + delta_bias), eq (2) with a bias, in float32 at least.
+
+    On a GPU that Triton can use one pass over memory, where no gradient is asked for.
+
+    Args:
+        delta: what the projection gave, (B, D, L).
+        delta_bias: (D,), added in the result's dtype, as mamba-ssm's kernels do.
+
+    Returns:
+        (B, D, L), laid out in memory as delta is.
+
+    Raises:
+        ValueError: other shapes, or a dtype that is not floating point.
+    """
+    if delta.ndim != 3 or delta_bias.shape != delta.shape[1:2]:
+        raise ValueError(
+            f"delta_bias: shape {tuple(delta_bias.shape)}, takes (D,) of delta "
+            f"{tuple(delta.shape)}, (B, D, L)"
+        )
+    for name, value in {"delta": delta, "delta_bias": delta_bias}.items():
+        if not value.is_floating_point():
+            raise ValueError(f"{name}: dtype {value.dtype}, takes a floating point tensor")
+    if delta.numel() and delta.mT.is_contiguous() and _fused(delta, delta_bias):
+        from . import gpu
+
+        return gpu.steps(delta, delta_bias)
+    # The sum is in the wider of the two: one pass over what may be half a gigabyte.
+    return softplus(delta + wide(delta_bias)[:, None])
 
 
 def _column_sums(delta, A, B, C, row_weights=None, resets=None) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tokensphere import s6
 from tokensphere.s6.arguments import wide
 from tokensphere.sinks.mixers.seen import (
     Seen,
@@ -61,9 +62,8 @@ def falcon_norms(mixer: Any, *parts: Tensor) -> tuple[Tensor, ...]:
     """Root mean square 1 over the channels of each of steps, B and C; no weights."""
 
     def norm(value: Tensor) -> Tensor:
-        exact = value.float()
-        scale = torch.rsqrt(exact.square().mean(-1, keepdim=True) + mixer.rms_eps)
-        return (exact * scale).to(value.dtype)
+        exact = value.float() if value.dtype == torch.float64 else value  # as the model does
+        return functional.rms_norm(exact, exact.shape[-1:], eps=mixer.rms_eps).to(value.dtype)
 
     return tuple(map(norm, parts))
 
@@ -131,7 +131,5 @@ def _steps(mixer: Any, values: Tensor) -> Tensor:
     if quantised or not projection.weight.is_floating_point():
         return functional.softplus(wide(projection(values))).mT
     with loaded(projection):
-        # Token by token, as the product comes: channel by channel it would be copied once more. The
-        # sum is in the wider of the two: one pass over what may be half a gigabyte.
-        raised = functional.linear(values, projection.weight) + wide(projection.bias)
-    return functional.softplus(raised).mT
+        # Token by token, as the product comes: channel by channel it would be copied once more.
+        return s6.steps(functional.linear(values, projection.weight).mT, projection.bias)

@@ -34,8 +34,9 @@ def change(
     layers = layers_of(name, mixer, seen, batch, flipped)
     family = find(mixer)
     first = layers[0]
+    lengths = first.lengths.to(first.u.device)[:, None]
     positions = torch.arange(first.u.shape[-1], device=first.u.device)
-    back = (first.lengths[:, None] - 1 - positions).clamp(min=0)
+    back = (lengths - 1 - positions).clamp(min=0)
     whole, left = 0, 0
     for layer in layers:
         mixed, taken = _mixed(layer), _taken(layer, keys.to(first.u.device), channels)
@@ -55,7 +56,7 @@ def change(
         return difference
     start = batch.first.to(difference.device)
     places = torch.arange(batch.length, device=difference.device) - start[:, None]
-    inside = (places >= 0) & (places < first.lengths[:, None])
+    inside = (places >= 0) & (places < lengths.to(difference.device))
     placed = gather(difference.mT, places.clamp(0, difference.shape[1] - 1)).mT
     return torch.where(inside[..., None], placed, 0)
 
@@ -82,7 +83,7 @@ def _taken(layer: Layer, keys: Tensor, channels: Sequence[int] | None) -> Tensor
         chosen = torch.tensor(sorted(set(channels)), device=layer.delta.device)
         part = layer.select(chosen)
     if layer.reverse:
-        keys = layer.lengths[:, None] - 1 - keys
+        keys = layer.lengths.to(keys.device)[:, None] - 1 - keys
     positions = torch.arange(layer.delta.shape[-1], device=keys.device)
     taken = torch.zeros_like(layer.u, dtype=layer.delta.dtype)
     for number, key in enumerate(keys.T):

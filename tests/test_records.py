@@ -345,9 +345,9 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(records.os, "fsync", full)
-    with pytest.raises(OSError, match=r"No space left on device: '.*/new/file'"):
-        with records.write_whole(file) as stream:
-            stream.write(b"new")
+    said = r"No space left on device: '.*/new/file'"
+    with pytest.raises(OSError, match=said), records.write_whole(file) as stream:
+        stream.write(b"new")
     assert [(one.name, one.read_bytes()) for one in file.parent.iterdir()] == [("file", b"old")]
 
 

@@ -40,12 +40,13 @@ benchmarks: $(READY)  ## speed against peers
 	$(BIN)/python -m benchmarks
 
 # In PYTHON's own environment, whose torch fits the GPU: see requirements-gpu.txt.
+# DATA and OUT are in the shell's environment, by make: so quotes in them do no harm.
 gpu: export PYTHONPATH := $(CURDIR)/src$(if $(PYTHONPATH),:$(PYTHONPATH))
 gpu:  ## on a machine with CUDA: its tests, benchmarks, records, chapters; DRY=1 only says what
 	@$(PYTHON) -c 'import torch' 2>/dev/null || \
 	  { echo "make gpu: $(PYTHON) has no torch: see requirements-gpu.txt, or PYTHON=..." >&2; exit 2; }
-	@$(PYTHON) -m tokensphere.paper.renewal.gpu $(if $(DRY),--dry-run) \
-	  $(if $(DATA),--data '$(DATA)') $(if $(OUT),--out '$(OUT)')
+	@$(PYTHON) -m tokensphere.paper.renewal.gpu $(if $(filter-out 0,$(DRY)),--dry-run) \
+	  $${DATA:+--data "$$DATA"} $${OUT:+--out "$$OUT"}
 
 clean:  ## remove the built book and the caches; the environment stays
 	rm -rf book/_build .pytest_cache .ruff_cache .hypothesis

@@ -55,6 +55,10 @@ def refusal(
     if devices < renewal.gpus:
         plural = "s" * (renewal.gpus > 1)
         return f"needs {renewal.gpus} CUDA device{plural}, here is {devices or 'none'}"
+    given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    numbers = [name.strip() for name in given.split(",") if name.strip()]
+    if renewal.counts_gpus and numbers != [str(n) for n in range(len(numbers))]:
+        return f"takes GPUs from 0 on, and CUDA_VISIBLE_DEVICES is {given}"
     for package in renewal.packages:
         if not installed(package):
             return f"needs {package}, of requirements-gpu.txt"

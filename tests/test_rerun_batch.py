@@ -291,6 +291,17 @@ def test_workers_that_are_lost_in_between_are_no_bad_input(store):
     assert store.passed("part/one", made(1)[0].digest)
 
 
+def test_a_folder_that_is_moved_does_not_appear_again(store):
+    def act(task, address):
+        if store.folder.exists():
+            store.folder.rename(store.folder.with_name("moved"))
+        return worker.run_cell(asdict(task))
+
+    with pytest.raises(BadInput, match=r"does not see .*/out: it was moved, or not all share"):
+        carried_out(store, made(2), Cluster(act, a=0))
+    assert not store.folder.exists()
+
+
 def test_a_scheduler_that_is_lost_ends_the_batch(store):
     cluster = Cluster(None, a=0)
 

@@ -133,7 +133,9 @@ def run(
     except DeadKernelError:
         _sign(draft, source, failed)
         os.replace(draft, failed)
-        raise ChapterFailed(f"{source.stem}: the kernel died; was memory short?") from None
+        raise ChapterFailed(
+            f"{source.stem}: the kernel died: memory was short, or a cell ended it"
+        ) from None
     finally:
         draft.unlink(missing_ok=True)
     return target

@@ -107,7 +107,7 @@ class _Batch:
         from tqdm import tqdm
 
         self.store, self.timeout, self.gpu, self.most = store, timeout, gpu, most
-        self.name = uuid.uuid4().hex
+        self.name, self.token = uuid.uuid4().hex, store.token()
         self.versions: dict[str, list[Entry]] = {}
         known: dict[str, Entry] = {}
         for entry in store.entries():
@@ -156,7 +156,7 @@ class _Batch:
                 if now - written > REFRESH:
                     written = now
                     with contextlib.suppress(OSError):  # which the last writing tells
-                        page.write(self.store)
+                        self._write_page()
                 while self.later and self.later[0][0] <= now:
                     self.waiting.append(self.later.popleft()[1])
                 self._hand_out(client, usable)
@@ -169,9 +169,13 @@ class _Batch:
     def close(self) -> None:
         self.bar.close()
         try:
-            page.write(self.store)
+            self._write_page()
         except OSError as error:  # which must not hide how the batch ended
             print(f"tokensphere: {error}", file=sys.stderr)
+
+    def _write_page(self) -> None:
+        if self.store.has(self.token):  # else somebody moved the folder: no other must appear
+            page.write(self.store)
 
     def _usable(self, client: Client) -> dict[str, str]:
         """Address -> identity of the workers that can be given cells."""
@@ -223,7 +227,7 @@ class _Batch:
         return asdict(
             Task(
                 folder=str(self.store.folder),
-                token=self.store.token(),
+                token=self.token,
                 batch=self.name,
                 chapter=chapter.name,
                 digest=cell.digest,

@@ -46,7 +46,7 @@ def run_cell(content: dict[str, Any]) -> dict[str, Any]:
     task = Task(**content)
     store = Store(task.folder)
     if not store.has(task.token):
-        return _refused(f"does not see {store.folder}, which must be on a disk that all share")
+        return _refused(f"does not see {store.folder}: it was moved, or not all share its disk")
     try:
         chapter = cells.read(task.source)
     except chapters.ChapterError as error:

@@ -4,6 +4,10 @@ A manager of jupyter_client looks for five free TCP ports and lets go of them; a
 kernel binds them. Meanwhile any other process may get one, and then the kernel dies before it has
 said a word. These managers talk to their kernels over Unix sockets in a folder of their own, which
 nobody else can take.
+
+Their kernels do not see mamba-ssm and causal-conv1d where these are installed. Chapters run models
+on a CPU, for which these have no code; transformers takes them wherever they can be imported, and
+then fails. What trains on a GPU are the experiments behind records, in processes of their own.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import os
 import shutil
 import tempfile
 import weakref
+from pathlib import Path
 from typing import Any
 
 from jupyter_client.manager import AsyncKernelManager, KernelManager
@@ -20,6 +25,8 @@ __all__ = ["AsyncSocketKernelManager", "SocketKernelManager"]
 
 LONGEST = 100
 """Bytes that the path of a Unix socket may have: 107 on Linux, 103 on macOS."""
+HIDDEN = Path(__file__).parent / "hidden"
+"""Modules that cannot be imported, by the names of those that chapters are not to see."""
 
 
 class _Sockets:
@@ -31,6 +38,13 @@ class _Sockets:
             if len(os.fsencode(file)) < LONGEST:  # the sockets' names are two bytes longer
                 kwargs = {"transport": "ipc", "connection_file": file} | kwargs
         super().__init__(**kwargs)
+
+    async def _async_pre_start_kernel(self, **kwargs: Any) -> Any:
+        # The first that both ways of starting a kernel come by.
+        env = dict(kwargs.pop("env", None) or os.environ)
+        before = [env["PYTHONPATH"]] if env.get("PYTHONPATH") else []
+        env["PYTHONPATH"] = os.pathsep.join([str(HIDDEN), *before])
+        return await super()._async_pre_start_kernel(env=env, **kwargs)
 
 
 class SocketKernelManager(_Sockets, KernelManager):

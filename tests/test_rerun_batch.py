@@ -362,6 +362,7 @@ def test_a_cell_leaves_its_notebook_and_what_is_known_of_it(begun, tmp_path, sto
     assert worker.run_cell(task) == {"state": "passed", "error": None}
     entry = store.entry("good", task["digest"])
     assert (entry.state, entry.parameters, entry.kept) == ("passed", {"seed": 1}, {"square": 1})
+    assert entry.size == store.file("good", task["digest"], ".ipynb").stat().st_size
     assert entry.seconds > 0 and entry.machine["cores"] >= 1
     assert entry.code == task["code"] and entry.versions == task["versions"]
     assert "hello" in store.file("good", task["digest"], ".log").read_text()

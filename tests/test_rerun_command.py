@@ -273,10 +273,10 @@ def test_signals_wait_while_workers_start_and_then_end_them(monkeypatch):
             return self
 
         def __exit__(self, *_):
-            closed.append(True)
             # Who is impatient breaks nothing off.
             for number in 2 * (signal.SIGINT, signal.SIGTERM):
                 os.kill(os.getpid(), number)
+            closed.append(True)
 
     monkeypatch.setattr(distributed, "SpecCluster", Starting)
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

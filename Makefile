@@ -46,7 +46,7 @@ gpu:  ## on a machine with CUDA: its tests, benchmarks, records, chapters; DRY=1
 	@$(PYTHON) -c 'import torch' 2>/dev/null || \
 	  { echo "make gpu: $(PYTHON) has no torch: see requirements-gpu.txt, or PYTHON=..." >&2; exit 2; }
 	@$(PYTHON) -m tokensphere.paper.renewal.gpu $(if $(filter-out 0,$(DRY)),--dry-run) \
-	  $${DATA:+--data "$$DATA"} $${OUT:+--out "$$OUT"}
+	  $(if $(DATA),--data "$$DATA") $(if $(OUT),--out "$$OUT")
 
 clean:  ## remove the built book and the caches; the environment stays
 	rm -rf book/_build .pytest_cache .ruff_cache .hypothesis

@@ -41,6 +41,8 @@ benchmarks: $(READY)  ## speed against peers
 
 # In PYTHON's own environment, whose torch fits the GPU: see requirements-gpu.txt.
 # DATA and OUT are in the shell's environment, by make: so quotes in them do no harm.
+# OUT is taken from the command line alone: many a shell has one of its own.
+OUT :=
 gpu: export PYTHONPATH := $(CURDIR)/src$(if $(PYTHONPATH),:$(PYTHONPATH))
 gpu:  ## on a machine with CUDA: its tests, benchmarks, records, chapters; DRY=1 only says what
 	@$(PYTHON) -c 'import torch' 2>/dev/null || \

@@ -26,12 +26,8 @@ def folder(tmp_path_factory, monkeypatch):
 
 TRANSPORT = """import json, ipykernel
 print(json.load(open(ipykernel.get_connection_file()))["transport"])"""
-HIDDEN = """import importlib
-for name in ("causal_conv1d", "mamba_ssm"):
-    try:
-        importlib.import_module(name)
-    except ImportError as error:
-        print(str(error).partition(" ")[0], end=" ")"""
+HIDDEN = """from importlib.util import find_spec
+print([find_spec(name) for name in ("causal_conv1d", "mamba_ssm", "tokensphere")].count(None))"""
 
 
 def said(code: str) -> str:
@@ -64,7 +60,7 @@ def test_chapters_do_not_see_kernels_that_know_no_cpu(folder, monkeypatch, tmp_p
     for name in ("causal_conv1d", "mamba_ssm"):
         (tmp_path / f"{name}.py").touch()
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    assert said(HIDDEN) == "hidden hidden"
+    assert said(HIDDEN) == "2"
 
 
 def test_nbval_starts_such_a_kernel(folder, monkeypatch):

@@ -174,6 +174,7 @@ def test_make_hands_its_variables_on(tmp_path, variables, arguments):
     # The tests may be run by make themselves, which tells its children.
     own = ("MAKE", "DRY", "DATA", "OUT")
     env = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+    env["OUT"] = "/another's"  # not meant for make
     python = tmp_path / "python"
     python.write_text(f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n")
     python.chmod(0o755)

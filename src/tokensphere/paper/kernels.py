@@ -16,7 +16,6 @@ import os
 import shutil
 import tempfile
 import weakref
-from pathlib import Path
 from typing import Any
 
 from jupyter_client.manager import AsyncKernelManager, KernelManager
@@ -25,8 +24,8 @@ __all__ = ["AsyncSocketKernelManager", "SocketKernelManager"]
 
 LONGEST = 100
 """Bytes that the path of a Unix socket may have: 107 on Linux, 103 on macOS."""
-HIDDEN = Path(__file__).parent / "hidden"
-"""Modules that cannot be imported, by the names of those that chapters are not to see."""
+HIDE = "__import__('sys').modules.update(mamba_ssm=None, causal_conv1d=None)"
+"""Run before a chapter's first cell: what is None there can neither be imported nor found."""
 
 
 class _Sockets:
@@ -41,10 +40,8 @@ class _Sockets:
 
     async def _async_pre_start_kernel(self, **kwargs: Any) -> Any:
         # The first that both ways of starting a kernel come by.
-        env = dict(kwargs.pop("env", None) or os.environ)
-        before = [env["PYTHONPATH"]] if env.get("PYTHONPATH") else []
-        env["PYTHONPATH"] = os.pathsep.join([str(HIDDEN), *before])
-        return await super()._async_pre_start_kernel(env=env, **kwargs)
+        more = [*kwargs.pop("extra_arguments", []), f"--IPKernelApp.exec_lines={HIDE}"]
+        return await super()._async_pre_start_kernel(extra_arguments=more, **kwargs)
 
 
 class SocketKernelManager(_Sockets, KernelManager):

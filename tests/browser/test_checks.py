@@ -8,7 +8,8 @@ FRAME = """<!doctype html><html lang="en"><head><title>A page</title><meta chars
 <body><main><h1>A page</h1>{}</main></body></html>"""
 PIXEL = "data:image/gif;base64,R0lGODlhAQABAIAAAP///////yH5BAAAAAAALAAAAAABAAEAAAICRAEAOw=="
 DRAWN = (
-    """<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'><path d='M0 0h5v9z'/></svg>"""
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' width='9' height='9'%3E"
+    "%3Cpath d='M0 0h5v9z'/%3E%3C/svg%3E"
 )
 WIDE = '<table style="width: 3000px"><tr><td>x</td></tr></table>'
 WRONG = {
@@ -33,20 +34,19 @@ WRONG = {
     ),
     "a display that begins before the page": (
         "widths",
-        '<div class="s" style="display: flex; justify-content: center">'
-        '<svg width="3000" style="flex: none"></svg><table style="margin-left: -5000px"></table></div>',
+        f'<div class="s" style="display: grid; justify-content: center; width: 99px">{WIDE}</div>',
     ),
     "an id twice": ("ids", '<p id="a">x</p><p id="a">y</p>'),
     "text hardly seen": ("axe", '<p style="color: #ddd; background: white">Hardly seen</p>'),
     "a button without a name": ("axe", "<button></button>"),
     "a region that no key scrolls": (
         "axe",
-        f'<div class="s" style="width: 99px"><p style="width: 999px">{"Many words. " * 20}</p></div>',
+        f'<div class="s"><p style="width: 3000px">{"Many words. " * 40}</p></div>',
     ),
 }
-RIGHT = f"""<p id="a">Text, <span class="math"><mjx-container><mjx-math>x</mjx-math></mjx-container></span>
-and <code>\\(x\\)</code>.</p><div class="s" tabindex="0">{WIDE}</div>
-<img alt="x" src="data:image/svg+xml,{DRAWN.replace("<", "%3C").replace(">", "%3E")}">"""
+FORMULA = '<span class="math"><mjx-container><mjx-math>x</mjx-math></mjx-container></span>'
+RIGHT = f"""<p id="a">Text, {FORMULA} and <code>\\(x\\)</code>.</p>
+<div class="s" tabindex="0">{WIDE}</div><img alt="x" src="{DRAWN}">"""
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ async () => {
   for (const details of document.querySelectorAll("details")) {
     details.open = true;
   }
-  for (const folded of document.querySelectorAll(".toggle-hidden")) {
-    folded.classList.remove("toggle-hidden");
+  for (const button of document.querySelectorAll(".toggle-button-hidden")) {
+    button.click();
   }
   await window.MathJax?.startup?.promise;
   for (const picture of document.images) {

@@ -93,7 +93,7 @@ class Visit:
         # Imported here: tests of links need neither axe nor Playwright.
         from axe_playwright_python.sync_playwright import Axe
 
-        self.page.evaluate(script("formulas.js"))
+        self.page.evaluate(script("lighten.js"))
         # Style sheets come with the page; axe would fetch those that they import from wrong places.
         options = {"resultTypes": ["violations"], "preload": False, **RULES[mode]}
         return [

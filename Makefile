@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+BROWSE := $(VENV)/.browser
 
 .DEFAULT_GOAL := help
-.PHONY: help book test baselines benchmarks gpu clean
+.PHONY: help book test browser-test links baselines benchmarks gpu clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
 
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; \
@@ -23,15 +24,28 @@ book: $(READY)  ## build the book into book/_build/html
 # One process a core, each with one thread: two threads in each of two made checks three times slower.
 # One kernel a notebook and one file a process, so that what is shared in a file is made once.
 # nproc counts no more cores than OMP_NUM_THREADS, which is for the processes alone.
-PARALLEL := -n $$(env -u OMP_NUM_THREADS nproc 2>/dev/null || echo 2) --dist loadfile --no-loadscope-reorder
+CORES    := $$(env -u OMP_NUM_THREADS nproc 2>/dev/null || echo 2)
+PARALLEL := -n $(CORES) --dist loadfile --no-loadscope-reorder
 test: export OMP_NUM_THREADS := 1
 test: $(READY)  ## lint; unit, property and claim tests; chapters against their baselines
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tests/chapter_code.py
-	$(BIN)/python -m pytest $(PARALLEL) --durations=10 tests
+	$(BIN)/python -m pytest $(PARALLEL) --durations=10 --ignore tests/browser tests
 	$(BIN)/python -m pytest $(PARALLEL) --nbval --nbval-current-env \
 	  --nbval-sanitize-with tests/nbval.cfg --durations=10 tests/baselines
+
+$(BROWSE): $(READY) requirements-browser.txt
+	$(BIN)/python -m pip install --quiet -r requirements-browser.txt
+	@touch $@
+
+# Of the book as it is built. Where .ci/browser has found no Chromium, tests are skipped.
+browser-test: $(BROWSE)  ## every page of the built book in headless Chromium; links inside it
+	.ci/browser $(BIN)/python
+	$(BIN)/python -m pytest -n $(CORES) --dist worksteal --durations=10 tests/browser
+
+links: $(READY)  ## links to other sites, which takes minutes and a network
+	$(BIN)/jupyter-book build book/ --builder linkcheck
 
 baselines: $(READY)  ## execute the chapters again and store their outputs in tests/baselines
 	$(BIN)/python tests/baselines.py

@@ -39,9 +39,17 @@ def test_macros_are_written_out(tex, expected):
     assert tex_macros.expand(tex, MACROS) == expected
 
 
-def test_a_replacement_s_command_keeps_apart_from_a_letter():
-    assert tex_macros.expand(r"\P x", {"P": r"\pi"}) == r"\pi x"
-    assert tex_macros.expand(r"{\P}x", {"P": r"\pi"}) == r"{\pi}x"
+@pytest.mark.parametrize(
+    ("tex", "expected"),
+    [
+        (r"\P x", r"\pi x"),
+        (r"\Q{2}x", r"2\pi x"),  # as MathJax reads it, and not as one command
+        (r"\S{\pi}", r"\pi x"),
+        (r"{\P}x", r"{\pi}x"),
+    ],
+)
+def test_a_command_keeps_apart_from_letters_behind_it(tex, expected):
+    assert tex_macros.expand(tex, {"P": r"\pi", "Q": [r"#1\pi", 1], "S": ["#1x", 1]}) == expected
 
 
 @pytest.mark.parametrize("tex", [r"\norm", r"\norm{x"])

@@ -30,14 +30,21 @@ def expand(tex: str, macros: Mapping[str, str | list]) -> str:
         for _ in range(count):
             argument, place = _argument(tokens, place, name)
             arguments.append(argument)
-        # A function, for a replacement's backslashes are TeX's.
-        body = re.sub(r"#(\d)", lambda m, a=arguments: a[int(m[1]) - 1], body)
-        body = expand(body, macros)
-        following = tokens[place] if place < len(tokens) else ""
-        # `\mathbb R` before a letter would become another command.
-        ends_in_command = re.search(r"\\[A-Za-z]+$", body) and following[:1].isalpha()
-        written.append(body + (blanks or (" " if ends_in_command else "")))
-    return "".join(written)
+        for part in re.split(r"(#\d)", expand(body, macros)):
+            number = re.fullmatch(r"#(\d)", part)
+            written.append(expand(arguments[int(number[1]) - 1], macros) if number else part)
+        written.append(blanks)
+    return _joined(written)
+
+
+def _joined(parts: list[str]) -> str:
+    """The parts one after another; a blank keeps a command from the letters of the next part."""
+    text, last = "", ""
+    for part in filter(None, parts):
+        if part[0].isalpha() and re.search(r"\\[A-Za-z]+$", last):
+            text += " "
+        text, last = text + part, part
+    return text
 
 
 def _argument(tokens: list[str], place: int, name: str) -> tuple[str, int]:

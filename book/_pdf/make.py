@@ -34,7 +34,10 @@ PATIENCE = 900_000
 
 # Formulas that the browser sets are set, fonts and pictures are there.
 READY = """async () => {
-  if (window.MathJax && MathJax.startup) await MathJax.startup.promise;
+  if (window.MathJax && MathJax.startup) {
+    await MathJax.startup.promise;
+    MathJax.startup.document.clear();  // its own copies of the formulas
+  }
   await document.fonts.ready;
   await Promise.all([...document.images].map((image) => image.decode().catch(() => {})));
 }"""
@@ -116,14 +119,9 @@ def print_page(page: Path) -> bytes:
         if unset := tab.evaluate(UNSET):
             raise RuntimeError(f"{len(unset)} formulas are not set, the first {unset[0]!r}")
 
-        def printed() -> bytes:
-            # The outline is made of the tags.
-            return tab.pdf(
-                prefer_css_page_size=True, print_background=True, outline=True, tagged=True
-            )
-
-        tab.evaluate(FILL, sheets(printed()))
-        pdf = printed()
+        paper = {"prefer_css_page_size": True, "print_background": True}
+        tab.evaluate(FILL, sheets(tab.pdf(**paper)))
+        pdf = tab.pdf(**paper, outline=True, tagged=True)  # the outline is made of the tags
         opened.close()
     return packed(pdf)
 

@@ -85,17 +85,28 @@ def sheets(pdf: bytes) -> dict[str, int]:
         return {name.lstrip("/"): numbers[place[0].objgen] for name, place in places.items()}
 
 
-def packed(pdf: bytes) -> bytes:
-    """The same document in fewer bytes: Chromium leaves its tags as text."""
-    smaller = io.BytesIO()
+def with_outline(pdf: bytes, contents: list[tuple[int, str, str]]) -> bytes:
+    """The document with the lines of its contents as outline, in fewer bytes.
+
+    Chromium makes an outline with tags only, and does not come to an end with those of a book.
+    """
+    written = io.BytesIO()
     with pikepdf.open(io.BytesIO(pdf)) as document:
+        places = document.Root.get("/Dests", {})
+        with document.open_outline() as outline:
+            above = {0: outline.root}
+            for level, id, title in contents:
+                item = pikepdf.OutlineItem(title, destination=places[f"/{id}"])
+                above[max(upper for upper in above if upper < level)].append(item)
+                above = {upper: kept for upper, kept in above.items() if upper < level}
+                above[level] = item.children
         document.save(
-            smaller,
+            written,
             object_stream_mode=pikepdf.ObjectStreamMode.generate,
             recompress_flate=True,
-            compress_streams=True,
+            linearize=True,  # a reader shows the first page before it has the last
         )
-    return smaller.getvalue()
+    return written.getvalue()
 
 
 def print_page(page: Path) -> bytes:
@@ -121,9 +132,9 @@ def print_page(page: Path) -> bytes:
 
         paper = {"prefer_css_page_size": True, "print_background": True}
         tab.evaluate(FILL, sheets(tab.pdf(**paper)))
-        pdf = tab.pdf(**paper, outline=True, tagged=True)  # the outline is made of the tags
+        pdf = tab.pdf(**paper)
         opened.close()
-    return packed(pdf)
+    return with_outline(pdf, one_page.lines_of_contents(page.read_text("utf-8")))
 
 
 def main() -> int:

@@ -190,6 +190,15 @@ def entry(level: int, id: str, text: str) -> str:
     )
 
 
+def lines_of_contents(html: str) -> list[tuple[int, str, str]]:
+    """Level, id and text of each line of the printed page's contents."""
+    lines = BeautifulSoup(html, "html.parser").select("nav.book-contents a")
+    return [
+        (int(line["class"][0].removeprefix("level-")), line["href"][1:], line.span.get_text())
+        for line in lines
+    ]
+
+
 def lost(html: str) -> list[str]:
     """Ids that the printed page's links lead to and that it lacks."""
     soup = BeautifulSoup(html, "html.parser")

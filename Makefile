@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 BROWSE := $(VENV)/.browser
 
 .DEFAULT_GOAL := help
-.PHONY: help book test browser-test links baselines benchmarks gpu clean
+.PHONY: help book pdf test browser-test links baselines benchmarks gpu clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
@@ -20,6 +20,10 @@ $(READY): requirements.txt pyproject.toml
 
 book: $(READY)  ## build the book into book/_build/html
 	$(BIN)/jupyter-book build book/ -W --keep-going
+
+pdf: book  ## print the book into book/_build/pdf/tokensphere.pdf; needs Chromium
+	$(BIN)/python -m pip install --quiet -r requirements-pdf.txt
+	$(BIN)/python book/_pdf/make.py
 
 # One process a core, each with one thread: two threads in each of two made checks three times slower.
 # One kernel a notebook and one file a process, so that what is shared in a file is made once.

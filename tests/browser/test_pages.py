@@ -16,7 +16,7 @@ CHAPTERS = [page for page in visits.PAGES if "/" in page]
 def test_page(read, subtests, name, mode):
     visit = read(name, mode)
     problems, seen = visit.look()
-    problems["axe"] = visit.barriers(mode)
+    problems["axe"] = visit.barriers()
     for check, found in problems.items():
         with subtests.test(check):
             left = visits.unknown(found, check, name)

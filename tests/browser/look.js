@@ -22,7 +22,7 @@
   const walk = document.createTreeWalker(main, NodeFilter.SHOW_TEXT);
   while (walk.nextNode()) {
     const holder = walk.currentNode.parentElement;
-    if (LATEX.test(walk.currentNode.data) && !holder.closest("pre, code, script, style, mjx-container, math")) {
+    if (!holder.closest("pre, code, script, style, mjx-container, math") && LATEX.test(walk.currentNode.data)) {
       latex.push(holder);
     }
   }

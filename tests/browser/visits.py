@@ -28,14 +28,13 @@ MODES = {
 """How pages are looked at. The theme follows the system's colours until a reader chooses."""
 
 COLOURS = ["color-contrast", "link-in-text-block"]
-"""The rules of axe that see colours. They take most of its time: once in light, once in dark."""
+"""The rules of axe that see colours. They are its slowest: they see one element of each look."""
 
-RULES = {
-    "light": {},
-    "dark": {"runOnly": COLOURS},
-    "narrow": {"rules": {rule: {"enabled": False} for rule in COLOURS}},
-}
-"""What axe looks for in each mode: in dark only colours differ, and on a narrow page all else."""
+AXE = (
+    ("[data-look]", {"runOnly": COLOURS}),
+    ("html", {"rules": {rule: {"enabled": False} for rule in COLOURS}}),
+)
+"""What axe is asked: where it looks, by a selector, and for what."""
 
 GRAVE = ("serious", "critical")
 SLOW = 60_000
@@ -88,17 +87,18 @@ class Visit:
         problems = {"console": self.said, "requests": self.requests, **found["problems"]}
         return problems, found["seen"]
 
-    def barriers(self, mode: str) -> list[str]:
+    def barriers(self) -> list[str]:
         """What axe finds serious or critical. Last of all: the page is another afterwards."""
         # Imported here: tests of links need neither axe nor Playwright.
         from axe_playwright_python.sync_playwright import Axe
 
         self.page.evaluate(script("lighten.js"))
         # Style sheets come with the page; axe would fetch those that they import from wrong places.
-        options = {"resultTypes": ["violations"], "preload": False, **RULES[mode]}
+        common = {"resultTypes": ["violations"], "preload": False}
         return [
             f"{rule['id']}: {' '.join(map(str, node['target']))}: {node['html'][:120]}"
-            for rule in Axe().run(self.page, options=options).response["violations"]
+            for where, options in AXE
+            for rule in Axe().run(self.page, where, common | options).response["violations"]
             if rule["impact"] in GRAVE
             for node in rule["nodes"]
         ]

@@ -1,7 +1,6 @@
 """The book as a PDF: one page made of the site, and what Chromium prints of it."""
 
 import io
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -157,7 +156,7 @@ def printer():
     pytest.importorskip("playwright", reason="no Playwright: pip install -r requirements-pdf.txt")
     import make
 
-    if not os.environ.get("BOOK_CHROMIUM") and not any(map(shutil.which, make.CHROMIUM)):
+    if make.browser() is None:
         pytest.skip("no Chromium: install the system's, or name one in BOOK_CHROMIUM")
     return make
 
@@ -201,6 +200,26 @@ def test_the_print_has_pages_an_outline_and_links(page, printer):
 def test_a_formula_that_is_not_set_is_told(page, printer):
     with pytest.raises(RuntimeError, match="1 formulas are not set.*frac"):
         printer.print_page(page("\\(\\frac12\\)"))
+
+
+WIDE = """<div class="math" style="width: 300px"><span class="eqno">(1)</span>
+<mjx-container style="font-size: 20px"><mjx-math><span style="display: inline-block;
+width: {width}em; height: 1em"></span></mjx-math></mjx-container></div>"""
+
+
+def test_a_display_that_is_too_wide_is_set_smaller(printer):
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        tab = playwright.chromium.launch(executable_path=printer.browser()).new_page()
+        tab.set_content(WIDE.format(width=10) + WIDE.format(width=30))
+        tab.evaluate(printer.FIT)
+        small, wide = tab.evaluate(
+            """() => [...document.querySelectorAll("mjx-container")]
+              .map((set) => parseFloat(getComputedStyle(set).fontSize))"""
+        )
+    assert small == 20
+    assert 5 < wide < 300 / 30  # the number takes its room too
 
 
 def test_the_book_s_parts_are_all_pages(printer):

@@ -44,6 +44,20 @@ READY = """async () => {
 UNSET = """() => [...document.querySelectorAll(".math")]
   .filter((place) => !place.querySelector("mjx-container") || place.querySelector("mjx-merror"))
   .map((place) => place.textContent.trim())"""
+# A display wider than the sheet is set smaller, as on the site, so that it does not run over its
+# number. The window is as wide as the sheet's text, 174 mm.
+WIDTH = 658
+FIT = """() => {
+  for (const box of document.querySelectorAll("div.math")) {
+    const set = box.querySelector("mjx-container");
+    const formula = set && (set.querySelector("mjx-math") ?? set);
+    const number = box.querySelector(".eqno");
+    const room = box.clientWidth - (number ? number.offsetWidth + 8 : 0);
+    const width = formula ? formula.getBoundingClientRect().width : 0;
+    if (width > room)
+      set.style.fontSize = parseFloat(getComputedStyle(set).fontSize) * room / width + "px";
+  }
+}"""
 FILL = """(sheets) => {
   for (const place of document.querySelectorAll("[data-of]"))
     place.textContent = sheets[place.dataset.of] ?? "";
@@ -109,20 +123,24 @@ def with_outline(pdf: bytes, contents: list[tuple[int, str, str]]) -> bytes:
     return written.getvalue()
 
 
+def browser() -> str | None:
+    """The program that prints, None for Playwright's own."""
+    names = filter(None, map(shutil.which, CHROMIUM))
+    return os.environ.get("BOOK_CHROMIUM") or next(names, None)
+
+
 def print_page(page: Path) -> bytes:
     """Prints a page twice: the first time tells the numbers of its contents.
 
     Raises RuntimeError where there is no browser, or it leaves a formula as it was written.
     """
-    names = filter(None, map(shutil.which, CHROMIUM))
-    browser = os.environ.get("BOOK_CHROMIUM") or next(names, None)
     with sync_playwright() as playwright:
-        if not browser and not Path(playwright.chromium.executable_path).exists():
+        if not browser() and not Path(playwright.chromium.executable_path).exists():
             raise RuntimeError(
                 "no Chromium: install the system's, or run `playwright install chromium`"
             )
-        opened = playwright.chromium.launch(executable_path=browser)
-        tab = opened.new_page()
+        opened = playwright.chromium.launch(executable_path=browser())
+        tab = opened.new_page(viewport={"width": WIDTH, "height": 900})
         tab.set_default_timeout(PATIENCE)
         tab.emulate_media(media="print", color_scheme="light")
         tab.goto(page.as_uri(), wait_until="load")
@@ -130,6 +148,7 @@ def print_page(page: Path) -> bytes:
         if unset := tab.evaluate(UNSET):
             raise RuntimeError(f"{len(unset)} formulas are not set, the first {unset[0]!r}")
 
+        tab.evaluate(FIT)
         paper = {"prefer_css_page_size": True, "print_background": True}
         tab.evaluate(FILL, sheets(tab.pdf(**paper)))
         pdf = tab.pdf(**paper)

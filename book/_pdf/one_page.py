@@ -67,6 +67,7 @@ def article(soup: BeautifulSoup, page: str, pages: set[str], site: str, root: st
             address = urljoin(site, f"{page}.html")
             note = f'<p class="to-turn"><a href="{address}">A figure to turn, on the site</a></p>'
             cell.append(BeautifulSoup(note, "html.parser"))
+        (plot.find_parent(class_="output") or plot).decompose()  # with the room that it kept
     for tag in found.select(SCREEN_ONLY):
         tag.decompose()
     for code in found.select(".cell_input, .highlight"):

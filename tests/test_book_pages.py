@@ -1,6 +1,8 @@
 """What every page of the book has beside its text: description, address, unique ids."""
 
+import re
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -53,14 +55,23 @@ def test_a_label_is_left_out_only_where_the_box_has_it():
 
 
 CONF = f"""
-extensions = ["myst_parser", "sphinx_proof", "page_metadata", "unique_ids", "notfound.extension"]
-html_theme = "basic"
+extensions = [
+    "myst_parser", "sphinx_proof", "sphinx_book_theme", "page_metadata", "unique_ids",
+    "notfound.extension", "sphinx_last_updated_by_git",
+]
+html_theme = "sphinx_book_theme"
+templates_path = [{str(notebooks.BOOK / CONFIG["sphinx"]["config"]["templates_path"][0])!r}]
+html_last_updated_fmt = "%Y-%m-%d"
 html_baseurl = ogp_site_url = {BASE!r}
 ogp_social_cards = {{"enable": False}}
 notfound_urls_prefix = {CONFIG["sphinx"]["config"]["notfound_urls_prefix"]!r}
-suppress_warnings = ["toc.not_included"]
+suppress_warnings = {CONFIG["sphinx"]["config"]["suppress_warnings"]!r}
 """
 PAGE = """# A title
+
+```{toctree}
+other
+```
 
 ```{admonition} In short
 :class: in-short
@@ -90,8 +101,11 @@ def built(tmp_path_factory):
     folder = tmp_path_factory.mktemp("book")
     (folder / "conf.py").write_text(CONF)
     (folder / "index.md").write_text(PAGE)
+    (folder / "other.md").write_text("# Another\n\nIts first paragraph.\n")
     app = Sphinx(folder, folder, folder / "out", folder / "trees", "html", status=None)
     app.build()
+    # Also where there is no history: this folder is in no repository.
+    assert app._warncount == 0
     return folder / "out"
 
 
@@ -103,11 +117,29 @@ def test_a_page_has_one_description_and_its_address(built):
     assert f'<link rel="canonical" href="{BASE}index.html"' in text
 
 
-def test_ids_of_boxes_and_proofs_are_unique(built):
+@pytest.mark.parametrize("page", ["index", "search"])
+def test_ids_are_unique(built, page):
+    text = re.sub(
+        r"<script.*?</script>", "", (built / f"{page}.html").read_text("utf-8"), flags=re.S
+    )
+    ids = Counter(re.findall(r'<[a-z][^<>]*? id="([^"]*)"', text))
+    assert len(ids) > 2
+    assert [id for id, times in ids.items() if times > 1] == []
+
+
+def test_what_sphinx_proof_repeats_is_numbered(built):
     text = (built / "index.html").read_text("utf-8")
     for id in unique_ids.REPEATED:
-        assert f'id="{id}"' not in text
         assert text.count(f'id="{id}-1"') == text.count(f'id="{id}-2"') == 1
+
+
+def test_the_button_of_search_is_called_by_what_is_read_on_it(built):
+    button = re.search(
+        r'<button class="[^"]*search-button-field.*?</button>',
+        (built / "index.html").read_text("utf-8"),
+        flags=re.DOTALL,
+    )[0]
+    assert "aria-label" not in button and ">Search<" in button
 
 
 def test_the_page_that_is_not_found_loads_its_styles_from_the_site(built):

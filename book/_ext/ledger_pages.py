@@ -18,6 +18,7 @@ import notebooks
 from docutils import nodes
 from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
+from sphinx import addnodes
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from tokensphere.paper import findings, ledger
@@ -170,14 +171,47 @@ class Lookup(SphinxRole):
         ]
 
 
+def names(number: str) -> list[str]:
+    """The single numbers in a claim's `number`: "eqs (4)-(5)" are "eq (4)" and "eq (5)"."""
+    found = []
+    for part in filter(None, (part.strip() for part in number.split(";"))):
+        equations = re.fullmatch(r"eqs \((\d+)\)-\((\d+)\)", part)
+        if equations:
+            low, high = map(int, equations.groups())
+            found += [f"eq ({n})" for n in range(low, high + 1)]
+        else:
+            found.append(part)
+    return found
+
+
+@functools.cache
+def indexed() -> dict[str, list[str]]:
+    """The papers' numbers by the claim under which the book's index has them.
+
+    A number has one entry a chapter: its first claim there.
+    """
+    seen: set[tuple[str, str]] = set()
+    found: dict[str, list[str]] = {}
+    for claim in ledger.ledger().values():
+        for name in names(claim.number):
+            if (name, claim.chapter) not in seen:
+                seen.add((name, claim.chapter))
+                found.setdefault(claim.id, []).append(name)
+    return found
+
+
 class ClaimRole(Lookup):
-    """{claim}`id, id`: marks where these statements are treated."""
+    """{claim}`id, id`: marks where these statements are treated, and enters them in the index."""
 
     def run(self):
         shown: list[nodes.Node] = []
         for claim in self.claims():
+            target = f"mark-{anchor(claim.id)}"
+            entries = [("single", n, target, "main", None) for n in indexed().get(claim.id, [])]
+            if entries:
+                shown.append(addnodes.index(entries=entries))
             classes = ["claim-mark", slug(claim.verdict)]
-            mark = nodes.inline(ids=[f"mark-{anchor(claim.id)}"], classes=classes)
+            mark = nodes.inline(ids=[target], classes=classes)
             mark += entry_link(self.env, claim, claim.verdict)
             mark += [nodes.Text(" "), *with_math(claim.where)]
             for node in self.links(claim):

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
 import ledger_entries
@@ -68,7 +69,7 @@ def page(tmp_path_factory):
     (folder / "conf.py").write_text(CONF)
     (folder / "claims.md").write_text("# Ledger\n\n```{ledger-filter}\n```\n\n```{ledger}\n```\n")
     (folder / "index.md").write_text("# Index\n\n```{toctree}\nclaims\n```\n")
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, docutils_namespace():
         patch.setattr(ledger, "ledger", lambda: {id: BY_ID[id] for id in SHOWN})
         # What needs a chapter that this book does not have.
         patch.setattr(ledger_pages, "all_marks", dict)

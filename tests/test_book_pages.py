@@ -10,6 +10,7 @@ import yaml
 from docutils import nodes
 from docutils.utils import new_document
 from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
 import notebooks
@@ -102,8 +103,9 @@ def built(tmp_path_factory):
     (folder / "conf.py").write_text(CONF)
     (folder / "index.md").write_text(PAGE)
     (folder / "other.md").write_text("# Another\n\nIts first paragraph.\n")
-    app = Sphinx(folder, folder, folder / "out", folder / "trees", "html", status=None)
-    app.build()
+    with docutils_namespace():  # builds in one process know nothing of each other
+        app = Sphinx(folder, folder, folder / "out", folder / "trees", "html", status=None)
+        app.build()
     # Also where there is no history: this folder is in no repository.
     assert app._warncount == 0
     return folder / "out"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from sphinx.application import Sphinx
 from sphinx.search import js_index
+from sphinx.util.docutils import docutils_namespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
 import ledger_pages
@@ -42,7 +43,7 @@ def built(tmp_path_factory):
     folder = tmp_path_factory.mktemp("book")
     for name, text in {"conf.py": CONF, "index.md": INDEX, "stability.md": CHAPTER}.items():
         (folder / name).write_text(text)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, docutils_namespace():
         patch.setattr(search_entries, "words", lambda: WORDS)
         app = Sphinx(folder, folder, folder / "out", folder / "trees", "html", status=None)
         app.build()

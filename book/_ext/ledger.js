@@ -144,16 +144,24 @@
   }
   window.addEventListener("hashchange", reveal);
 
-  // A paragraph with a formula wider than the page scrolls, also by keys.
+  // A formula that is wider than the page scrolls (ledger.css), also by keys.
   const sizes = new ResizeObserver((changed) => {
-    const wide = changed.map(({ target: p }) => [p, p.scrollWidth > p.clientWidth]);
-    for (const [p, scrolls] of wide) {
-      p.classList.toggle("claim-wide", scrolls);
-      if (scrolls) p.tabIndex = 0;
-      else p.removeAttribute("tabindex");
+    // Than its paragraph, that is: the text for screen readers makes every formula overflow.
+    const room = (formula) => formula.closest("p, li, td, h4").clientWidth;
+    const wide = changed.map(({ target }) => [target, target.scrollWidth > room(target) + 1]);
+    for (const [formula, scrolls] of wide) {
+      if (scrolls) {
+        formula.tabIndex = 0;
+        formula.setAttribute("role", "group");
+        formula.setAttribute("aria-label", "formula, wider than the page: scrolls");
+      } else {
+        ["tabindex", "role", "aria-label"].forEach((name) => formula.removeAttribute(name));
+      }
     }
   });
-  for (const p of document.querySelectorAll(".claim-entry p")) sizes.observe(p);
+  for (const formula of document.querySelectorAll(".claim-entry span.math")) {
+    sizes.observe(formula);
+  }
 
   form.hidden = false;
   read(location.search);

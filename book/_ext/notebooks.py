@@ -36,10 +36,14 @@ if importlib.util.find_spec("tokensphere") is None:
 """
 
 
+def repository() -> dict[str, str]:
+    """The book's repository: `url`, `branch`, and `path_to_book` in it."""
+    return yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]
+
+
 def repository_url() -> str:
     """The repository that the launch buttons and the setup cell point at."""
-    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
-    return config["repository"]["url"]
+    return repository()["url"]
 
 
 def site_url() -> str:

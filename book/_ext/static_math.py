@@ -9,6 +9,7 @@ pages set their formulas themselves, as Sphinx has it.
 import hashlib
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -21,6 +22,9 @@ LOG = logging.getLogger(__name__)
 PROGRAM = Path(__file__).with_suffix(".js")
 FONTS = "output/chtml/fonts/woff-v2"
 SHEET = "mathjax.css"
+# MathJax has a rule for each of 2,400 characters, and a class of the same name where it is used.
+RULE = re.compile(r"mjx-c\.mjx-c([0-9A-F]+)[^{}]*\{[^{}]*\}\s*")
+USE = re.compile(r'class="mjx-c([0-9A-F]+)[ "]')
 
 
 def mathjax_folder() -> Path:
@@ -58,7 +62,6 @@ class Setter:
         if memory and memory.exists():
             kept = json.loads(memory.read_text("utf-8"))
             self.known = kept["set"] if kept["key"] == self.key else {}
-        self.used: dict[str, str] = {}
 
     def ask(self, **question) -> dict:
         """The program's answer.
@@ -158,9 +161,11 @@ def finish(app, exception):
     if app.builder.format != "html":
         return
     if exception is None:
+        pages = Path(app.outdir).rglob("*.html")
+        sheet = only_used(app.set_formulas.style(), {c for p in pages for c in characters(p)})
         static = Path(app.outdir) / "_static"
         static.mkdir(exist_ok=True)
-        (static / SHEET).write_text(app.set_formulas.style(), encoding="utf-8")
+        (static / SHEET).write_text(sheet, encoding="utf-8")
     app.set_formulas.close()
 
 
@@ -173,6 +178,16 @@ def setup(app):
         app.connect("builder-inited", begin)
         app.connect("build-finished", finish)
     return {"parallel_read_safe": True, "parallel_write_safe": False}
+
+
+def characters(page: Path) -> set[str]:
+    """The characters of a page's formulas, in hexadecimal."""
+    return set(USE.findall(page.read_text("utf-8")))
+
+
+def only_used(sheet: str, used: set[str]) -> str:
+    """A style sheet without the rules of characters that no page has."""
+    return RULE.sub(lambda rule: rule[0] if rule[1] in used else "", sheet)
 
 
 def choose(app, config):

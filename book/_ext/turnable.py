@@ -3,9 +3,10 @@
 A picture whose ground is clear is marked: a dark page turns what is black in it to white, and
 leaves the others on white.
 
-A figure to turn is a picture on the page, which is printed too; behind a button is the figure. Such an output has a picture and plotly's JSON (`tokensphere.paper.figures.plotly_pages`). The
-picture is the page's, with the alternative text, number and caption of any other. The JSON goes
-beside it, for turnable.js to draw when a reader asks.
+A figure to turn is a picture on the page, which is printed too; behind a button is the figure. Such
+an output has a picture and plotly's JSON (`tokensphere.paper.figures.plotly_pages`). The picture is
+the page's, with the alternative text, number and caption of any other. The JSON goes beside it, for
+turnable.js to draw when a reader asks.
 """
 
 import json

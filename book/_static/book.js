@@ -1,6 +1,8 @@
 // What style sheets cannot do: fit displays, name what scrolls, print what is folded.
 (function () {
   const SCROLLS = "div.math, .pst-scrollable-table-container, div.highlight pre, figure, .cell_output";
+  // Per cent, as book.css has it; and the least share of it that is still read.
+  const SIZE = 108;
   const SMALLEST = 0.72;
 
   // A display that is a little too wide is set smaller; one that is much too wide scrolls.
@@ -10,9 +12,9 @@
       return;
     }
     formula.style.fontSize = "";
-    const share = display.clientWidth / display.scrollWidth;
+    const share = display.clientWidth / Math.max(display.scrollWidth, formula.scrollWidth);
     if (share < 1 && share > SMALLEST) {
-      formula.style.fontSize = `${Math.floor(96 * share)}%`;
+      formula.style.fontSize = `${Math.floor(SIZE * share) - 1}%`;
     }
   }
 

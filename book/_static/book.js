@@ -1,18 +1,15 @@
 // What style sheets cannot do: fit displays, name what scrolls, print what is folded.
 (function () {
-  const SCROLLS = "div.math, .pst-scrollable-table-container, div.highlight pre, figure, .cell_output";
+  const DISPLAY = 'mjx-container[display="true"]';
+  const SCROLLS = `${DISPLAY}, .pst-scrollable-table-container, .highlight pre, figure, .cell_output`;
   // Per cent, as book.css has it; and the least share of it that is still read.
   const SIZE = 108;
   const SMALLEST = 0.72;
 
   // A display that is a little too wide is set smaller; one that is much too wide scrolls.
-  function fit(display) {
-    const formula = display.querySelector("mjx-container");
-    if (!formula) {
-      return;
-    }
+  function fit(formula) {
     formula.style.fontSize = "";
-    const share = display.clientWidth / Math.max(display.scrollWidth, formula.scrollWidth);
+    const share = formula.clientWidth / formula.scrollWidth;
     if (share < 1 && share > SMALLEST) {
       formula.style.fontSize = `${Math.floor(SIZE * share) - 1}%`;
     }
@@ -28,8 +25,8 @@
       }
       return;
     }
-    const kinds = {FIGURE: "figure", PRE: "code"};
-    const kind = kinds[element.tagName] ?? (element.matches(".math") ? "formula" : "table");
+    const kinds = {FIGURE: "figure", PRE: "code", "MJX-CONTAINER": "formula"};
+    const kind = kinds[element.tagName] ?? "table";
     element.dataset.scrolls = "yes";
     element.tabIndex = 0;
     element.setAttribute("role", "group");
@@ -39,7 +36,7 @@
   function measure() {
     const content = document.querySelector(".bd-article");
     if (content) {
-      content.querySelectorAll("div.math").forEach(fit);
+      content.querySelectorAll(DISPLAY).forEach(fit);
       content.querySelectorAll(SCROLLS).forEach(name);
     }
   }
@@ -65,15 +62,20 @@
     );
   }
 
+  // Paper is white, and what is folded is open on it.
   const opened = [];
+  let theme;
   window.addEventListener("beforeprint", () => {
     for (const folded of document.querySelectorAll("details:not([open])")) {
       folded.open = true;
       opened.push(folded);
     }
+    theme = document.documentElement.dataset.theme;
+    document.documentElement.dataset.theme = "light";
   });
   window.addEventListener("afterprint", () => {
     opened.splice(0).forEach((folded) => (folded.open = false));
+    document.documentElement.dataset.theme = theme;
   });
 
   document.addEventListener("DOMContentLoaded", () => {

@@ -15,7 +15,7 @@ from tokensphere.first_token.zeros import zero_curves
 from tokensphere.flow import Trajectory
 
 from . import drawing, plotly_pages
-from .drawing import COLOURS, GREY, as_numpy
+from .drawing import COLOURS, DARK_GREY, GREY, as_numpy
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -44,7 +44,8 @@ def static_globe(
     ax.plot_surface(*_mesh(), color=colour, alpha=0.14, linewidth=0, rasterized=True)
     for sign, mark in ((1, ""), (-1, "−")):
         for axis, position in enumerate(tips * sign * np.eye(3)):
-            name = {"s": f"${mark}e_{axis + 1}$", "fontsize": drawing.SMALL}
+            # Some are behind the globe: black would be grey there, and lost on a dark page.
+            name = {"s": f"${mark}e_{axis + 1}$", "fontsize": drawing.SMALL, "color": DARK_GREY}
             ax.text(*position, **name, ha="center", va="center")
     ax.set(title=title, **dict.fromkeys(("xlim", "ylim", "zlim"), (-reach, reach)))
     ax.set_box_aspect((1, 1, 1))
@@ -215,7 +216,8 @@ def globe(colour: str = GREY) -> list:
     surface = go.Surface(x=x, y=y, z=z, hoverinfo="skip", **flat)
     tips = 1.06 * np.vstack([np.eye(3), -np.eye(3)])
     names = [f"{sign}e<sub>{d}</sub>" for sign in ("", "−") for d in (1, 2, 3)]
-    return [surface, plotly_pages.trace(tips, mode="text", text=names)]
+    text = {"mode": "text", "text": names, "textfont": {"color": DARK_GREY}}
+    return [surface, plotly_pages.trace(tips, **text)]
 
 
 def _globe_with(curves: Sequence[np.ndarray], colour: str) -> go.Figure:

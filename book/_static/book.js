@@ -29,7 +29,9 @@
     const kind = kinds[element.tagName] ?? "table";
     element.dataset.scrolls = "yes";
     element.tabIndex = 0;
-    element.setAttribute("role", "group");
+    if (kind !== "figure") {
+      element.setAttribute("role", "group");
+    }
     element.setAttribute("aria-label", `${kind}, wider than the page: scrolls`);
   }
 

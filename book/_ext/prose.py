@@ -176,15 +176,18 @@ def minutes(pages: list[str]) -> int:
 
 
 class MinutesRole(SphinxRole):
-    """{minutes}`page, page`: how long they take to read."""
+    """{minutes}`page, page`: how long they take to read; `all` are the chapters."""
 
     def run(self):
+        chapters = notebooks.chapters()
         pages = [page.strip() for page in self.text.split(",")]
+        pages = chapters if pages == ["all"] else pages
         for page in pages:
-            if page not in notebooks.pages():
-                raise ValueError(f"minutes: no page {page!r} in _toc.yml")
+            if page not in chapters:
+                raise ValueError(f"minutes: no chapter {page!r} in _toc.yml")
             self.env.note_dependency(str(notebooks.source(page)))
-        return [nodes.Text(f"{minutes(pages)} min")], []
+        hours, rest = divmod(minutes(pages), 60)
+        return [nodes.Text(f"{hours} h {rest:02} min" if hours else f"{rest} min")], []
 
 
 def setup(app):

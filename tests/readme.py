@@ -24,11 +24,8 @@ def with_findings(text: str) -> str:
     for one in headlines():
         verdicts = " and ".join(ledger.ledger()[id].verdict for id in one.ids)
         lines += [f"- **{one.title}** ([{verdicts}](book/{one.page}.md)). {one.text}"]
-    lines += ["", "| asked | verdict | answer |", "| --- | --- | --- |"]
-    lines += [
-        f"| [{found.question}](book/{found.page}.md) | {found.verdict} | {found.answer} |"
-        for found in findings()
-    ]
+    lines += ["", "| the papers say | verdict |", "| --- | --- |"]
+    lines += [f"| [{one.claim}](book/{one.page}.md) | {one.verdict} |" for one in findings()]
     return before + BEGIN + "\n".join(lines) + "\n\n" + END + after
 
 

@@ -50,9 +50,9 @@ class Questions(ledger_pages.Pages):
 
     def run(self):
         self.env.note_dependency(str(findings.FILE))
-        rows = ["| you ask | answer | verdict and page |", "| --- | --- | --- |"]
+        rows = ["| you ask | answer |", "| --- | --- |"]
         rows += [
-            f"| {one.question} | {one.answer} | {{verdict}}`{one.ids[0]}` {{doc}}`/{one.page}` |"
+            f"| {one.question} | {one.answer} {{verdict}}`{one.ids[0]}` {{doc}}`/{one.page}` |"
             for one in findings.findings()
             if one.reader == self.options["reader"]
         ]

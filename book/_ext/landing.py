@@ -36,7 +36,14 @@ class Headlines(ledger_pages.Pages):
             f"{{verdict}}`{', '.join(one.ids)}` {{doc}}`/{one.page}`\n```\n````\n"
             for one in findings.headlines()
         ]
-        grid = ["`````{grid} 1 1 3 3", ":gutter: 2", ":class-container: landing", "", *cards, "`````"]
+        grid = [
+            "`````{grid} 1 1 3 3",
+            ":gutter: 2",
+            ":class-container: landing",
+            "",
+            *cards,
+            "`````",
+        ]
         return self.markdown("\n".join(grid))
 
 

@@ -4,6 +4,7 @@ python tests/baselines.py            # every notebook chapter of _toc.yml
 python tests/baselines.py setting/flow
 """
 
+import base64
 import json
 import math
 import multiprocessing
@@ -40,9 +41,18 @@ def execute(page: str) -> nbformat.NotebookNode:
     return notebook
 
 
+# The figure that README shows: its page, its name, and where its picture is kept.
+PICTURE = ("setting/simulations", "fig-panels", notebooks.BOOK / "images" / "panels.png")
+
+
 def renew(page: str) -> None:
-    """Writes the baseline of one chapter."""
-    write_whole(notebooks.baseline(page), (nbformat.writes(execute(page)) + "\n").encode())
+    """Writes the baseline of one chapter, and README's picture if it is in there."""
+    notebook = execute(page)
+    write_whole(notebooks.baseline(page), (nbformat.writes(notebook) + "\n").encode())
+    if page == PICTURE[0]:
+        for cell in notebook.cells:
+            if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == PICTURE[1]:
+                write_whole(PICTURE[2], base64.b64decode(cell.outputs[0].data["image/png"]))
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -13,6 +13,7 @@ One file of over 400 lines, because it is one idea: what makes a record, and wha
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -21,15 +22,16 @@ import json
 import math
 import os
 import platform
+import secrets
 import subprocess
 import time
 import tokenize
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 PACKAGE = "tokensphere"
 ROOT = Path(__file__).parent
@@ -135,7 +137,7 @@ def save(
         parameters=_plain(dict(parameters), "parameters"),
         seed=seed,
         device=_device_name(device),
-        versions=_versions(),
+        versions=versions(LIBRARIES),
         seconds=round(float(seconds), 3),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         commit=commit,
@@ -147,7 +149,8 @@ def save(
         f"{json.dumps(f.name)}: {json.dumps(getattr(record, f.name), allow_nan=False)}"
         for f in fields(Record)
     ]
-    _write_whole(path, "{\n" + ",\n".join(lines) + "\n}\n")
+    with write_whole(path) as stream:
+        stream.write(("{\n" + ",\n".join(lines) + "\n}\n").encode())
     return record
 
 
@@ -348,6 +351,10 @@ def read(path: str | os.PathLike[str]) -> Record:
             raise ValueError(f"{path}: not a record: {name} is {content[name]!r}")
     if not content["code"]:
         raise ValueError(f"{path}: not a record: code names no module")
+    try:
+        datetime.fromisoformat(content["date"])
+    except ValueError:
+        raise ValueError(f"{path}: not a record: date is {content['date']!r}") from None
     return Record(**content)
 
 
@@ -371,29 +378,40 @@ def _plain(value: Any, where: str) -> Any:
     raise TypeError(f"{where} is a {type(value).__name__}: JSON has no such thing")
 
 
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader, or a run killed half-way, never leaves or sees half of it."""
+@contextlib.contextmanager
+def write_whole(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A stream whose bytes become the file `path` at the end of the block, or nothing does.
+
+    A reader never sees half of it, a run killed half-way never leaves half of it, and two writers
+    do not meet. Folders are made. Raises OSError, which names the file.
+    """
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder, because a rename is atomic only within one file system.
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        with draft.open("w", encoding="utf-8") as stream:
-            stream.write(text)
+        with draft.open("wb") as stream:
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(draft, path)
+    except OSError as error:
+        if error.errno and not error.filename:  # a full disk, say: the system tells no name
+            error.filename = os.fspath(path)
+        raise
     finally:
         draft.unlink(missing_ok=True)
 
 
-def _versions() -> dict[str, str | None]:
-    versions: dict[str, str | None] = {"python": platform.python_version()}
-    for name in LIBRARIES:
+def versions(names: Iterable[str]) -> dict[str, str | None]:
+    """Version of Python and of these distributions, None for one that is not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in names:
         try:
-            versions[name] = importlib.metadata.version(name)
+            found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            versions[name] = None
-    return versions
+            found[name] = None
+    return found
 
 
 def _device_name(device: Any) -> str:

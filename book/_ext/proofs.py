@@ -1,19 +1,14 @@
-"""Proofs of sphinx-proof: folded where they have the class `dropdown`, and no id twice.
+"""Proofs of sphinx-proof that have the class `dropdown` are folded.
 
-Its own way of folding, by sphinx-togglebutton, needs a title, which a proof has not, and an id of
-its own, where all proofs of a page have the id "proof". These are <details>: they open without
-JavaScript, and a browser's search finds what is in them.
+Its own way of folding, by sphinx-togglebutton, needs a title, which a proof has not. These are
+<details>: they open without JavaScript, and a browser's search finds what is in them.
 """
 
 from docutils import nodes
 
 
 def visit(self, node):
-    if "proof" not in node["classes"]:
-        type(self).visit_admonition(self, node)
-        return
-    node["ids"] = []
-    if "dropdown" not in node["classes"]:
+    if not {"proof", "dropdown"} <= set(node["classes"]):
         type(self).visit_admonition(self, node)
         return
     # The summary says what it is.

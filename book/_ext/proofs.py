@@ -14,7 +14,8 @@ def visit(self, node):
     # The summary says what it is.
     start = next(node.findall(nodes.Text))
     start.parent.replace(start, nodes.Text(start.removeprefix("Proof. ")))
-    self.body.append('<details class="folded-proof">\n<summary>Proof</summary>\n<div class="proof">')
+    self.body.append('<details class="folded-proof">\n<summary>Proof</summary>\n')
+    self.body.append('<div class="proof">')
 
 
 def depart(self, node):

@@ -58,7 +58,7 @@ def test_a_label_is_left_out_only_where_the_box_has_it():
 CONF = f"""
 extensions = [
     "myst_parser", "sphinx_proof", "sphinx_book_theme", "page_metadata", "unique_ids",
-    "notfound.extension", "sphinx_last_updated_by_git",
+    "proofs", "notfound.extension", "sphinx_last_updated_by_git",
 ]
 html_theme = "sphinx_book_theme"
 templates_path = [{str(notebooks.BOOK / CONFIG["sphinx"]["config"]["templates_path"][0])!r}]
@@ -93,6 +93,11 @@ Text.
 
 ```{prf:proof}
 By hand.
+```
+
+```{prf:proof}
+:class: dropdown
+By hand, *slowly*.
 ```
 """
 
@@ -160,3 +165,14 @@ def test_addresses_of_the_site_agree():
         assert notebooks.source(page).is_file()
     for name in ("image", "image_mini"):
         assert (notebooks.BOOK / config["ogp_social_cards"][name]).is_file()
+
+
+def test_a_proof_folds_where_it_is_asked_to(built):
+    text = (built / "index.html").read_text("utf-8")
+    folded = re.findall(r"<details.*?</details>", text, flags=re.S)
+    proofs = [each for each in folded if "folded-proof" in each]
+    assert len(proofs) == 1
+    assert "<summary>Proof</summary>" in proofs[0]
+    assert "<p>By hand, <em>slowly</em>.</p>" in proofs[0]
+    # The others are open, and say what they are.
+    assert len(re.findall(r"<p>Proof. By hand.</p>", text)) == 2

@@ -279,6 +279,11 @@ def test_no_source_of_the_book_is_left(book, page):
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_no_commit_is_named_that_the_next_one_would_change(book, page):
+    assert not re.findall(r"\b[0-9a-f]{40}\b", text(book[page]))
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_formulas_stand_on_one_line_and_are_closed(book, page):
     for line in text(book[page]).split("\n"):
         outside = re.sub(r"\\.|`[^`]*`", "", line)

@@ -154,10 +154,11 @@ class Writer:
     def claim_mark(self, node) -> str:
         """Verdict, the paper's number, the command.
 
-        Links to sources are left to the online page: they name a commit.
+        Links to sources and the report are left to the online page: they name a commit.
         """
         parts = [part.strip() for part in self.inlines(node).split("·")]
-        return " · ".join(part for part in parts if part and not part.startswith("checks:"))
+        left_out = ("checks:", "[report](")
+        return " · ".join(part for part in parts if part and not part.startswith(left_out))
 
     def block_math_block(self, node) -> str:
         number = ""

@@ -43,8 +43,10 @@
     }
   }
 
-  // The theme names some buttons by other words than they show.
+  // The theme names some buttons by other words than they show; docutils calls a list what has no
+  // items of one.
   function rename() {
+    document.querySelectorAll(".citation-list[role]").forEach((list) => list.removeAttribute("role"));
     document.querySelectorAll("summary[aria-label], .search-button-field").forEach((element) => {
       element.removeAttribute("aria-label");
     });

@@ -18,7 +18,7 @@ def start():
     def by_button(page, button):
         button.scroll_into_view_if_needed()
         button.click()
-        figure = page.locator("figure", has=button)
+        figure = button.locator("xpath=ancestor::figure[1]")
         plot = figure.locator(".turnable-plot")
         plot.locator("svg.main-svg").first.wait_for(state="attached")
         return figure, plot

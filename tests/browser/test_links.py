@@ -66,6 +66,13 @@ def test_links_lead_somewhere(name):
     assert not left, "\n".join(left)
 
 
+def test_the_page_for_what_is_not_found_leads_to_pages():
+    prefix = "/tokensphere/"
+    inside = [urlsplit(to).path for _, to in parsed("404").links if to.startswith(prefix)]
+    assert len(inside) > 20
+    assert not [to for to in inside if not (visits.SITE / to.removeprefix(prefix)).exists()]
+
+
 @pytest.mark.parametrize("name", visits.PAGES)
 def test_links_to_a_check_lead_to_its_first_line(name):
     found = [SOURCE.fullmatch(address) for _, address in parsed(name).links]

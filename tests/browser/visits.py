@@ -16,9 +16,10 @@ SITE = Path(os.environ.get("BOOK_SITE") or ROOT / "book" / "_build" / "html").re
 PAGES = sorted(
     str(path.relative_to(SITE).with_suffix(""))
     for path in SITE.rglob("*.html")
-    if path.relative_to(SITE).parts[0] != "_static" and path.name != "index.html"
+    if path.relative_to(SITE).parts[0] != "_static" and path.name not in ("index.html", "404.html")
 )
-"""The pages of the built book; index.html only leads to the first."""
+"""The pages of the built book; index.html only leads to the first, and all that 404.html asks for
+has the address that the published site has, so that it looks the same wherever it is shown."""
 
 MODES = {
     "light": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"},

@@ -6,6 +6,7 @@ built it has; elsewhere `of_all` has it read all pages, without executing a chap
 
 import json
 import tempfile
+import warnings
 from pathlib import Path
 
 import nbformat
@@ -42,7 +43,8 @@ def of_all() -> dict[str, Prose]:
     """The prose of every chapter. Raises RuntimeError where Sphinx cannot read the book."""
     from jupyter_book.sphinx import build_sphinx
 
-    with tempfile.TemporaryDirectory() as folder:
+    # Sphinx looks into modules that others have loaded, some of which warn of what is looked at.
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
         out = Path(folder) / NAME
         status = build_sphinx(
             notebooks.BOOK,

@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+BROWSE := $(VENV)/.browser
 
 .DEFAULT_GOAL := help
-.PHONY: help book test baselines benchmarks gpu clean
+.PHONY: help book pdf test browser-test links baselines benchmarks gpu clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
 
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; \
@@ -20,18 +21,35 @@ $(READY): requirements.txt pyproject.toml
 book: $(READY)  ## build the book into book/_build/html
 	$(BIN)/jupyter-book build book/ -W --keep-going
 
+pdf: book  ## print the book into book/_build/pdf/tokensphere.pdf; needs Chromium
+	$(BIN)/python -m pip install --quiet -r requirements-pdf.txt
+	$(BIN)/python book/_pdf/make.py
+
 # One process a core, each with one thread: two threads in each of two made checks three times slower.
 # One kernel a notebook and one file a process, so that what is shared in a file is made once.
 # nproc counts no more cores than OMP_NUM_THREADS, which is for the processes alone.
-PARALLEL := -n $$(env -u OMP_NUM_THREADS nproc 2>/dev/null || echo 2) --dist loadfile --no-loadscope-reorder
+CORES    := $$(env -u OMP_NUM_THREADS nproc 2>/dev/null || echo 2)
+PARALLEL := -n $(CORES) --dist loadfile --no-loadscope-reorder
 test: export OMP_NUM_THREADS := 1
 test: $(READY)  ## lint; unit, property and claim tests; chapters against their baselines
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tests/chapter_code.py
-	$(BIN)/python -m pytest $(PARALLEL) --durations=10 tests
+	$(BIN)/python -m pytest $(PARALLEL) --durations=10 --ignore tests/browser tests
 	$(BIN)/python -m pytest $(PARALLEL) --nbval --nbval-current-env \
 	  --nbval-sanitize-with tests/nbval.cfg --durations=10 tests/baselines
+
+$(BROWSE): $(READY) requirements-browser.txt
+	$(BIN)/python -m pip install --quiet -r requirements-browser.txt
+	@touch $@
+
+# Of the book as it is built. Where .ci/browser has found no Chromium, tests are skipped.
+browser-test: $(BROWSE)  ## every page of the built book in headless Chromium; links inside it
+	.ci/browser $(BIN)/python
+	$(BIN)/python -m pytest -n $(CORES) --dist worksteal --durations=10 tests/browser
+
+links: $(READY)  ## links to other sites, which takes minutes and a network
+	$(BIN)/jupyter-book build book/ --builder linkcheck
 
 baselines: $(READY)  ## execute the chapters again and store their outputs in tests/baselines
 	$(BIN)/python tests/baselines.py
@@ -40,12 +58,15 @@ benchmarks: $(READY)  ## speed against peers
 	$(BIN)/python -m benchmarks
 
 # In PYTHON's own environment, whose torch fits the GPU: see requirements-gpu.txt.
+# DATA and OUT are in the shell's environment, by make: so quotes in them do no harm.
+# OUT is taken from the command line alone: many a shell has one of its own.
+OUT :=
 gpu: export PYTHONPATH := $(CURDIR)/src$(if $(PYTHONPATH),:$(PYTHONPATH))
 gpu:  ## on a machine with CUDA: its tests, benchmarks, records, chapters; DRY=1 only says what
 	@$(PYTHON) -c 'import torch' 2>/dev/null || \
 	  { echo "make gpu: $(PYTHON) has no torch: see requirements-gpu.txt, or PYTHON=..." >&2; exit 2; }
-	@$(PYTHON) -m tokensphere.paper.renewal.gpu $(if $(DRY),--dry-run) \
-	  $(if $(DATA),--data '$(DATA)') $(if $(OUT),--out '$(OUT)')
+	@$(PYTHON) -m tokensphere.paper.renewal.gpu $(if $(filter-out 0,$(DRY)),--dry-run) \
+	  $(if $(DATA),--data "$$DATA") $(if $(OUT),--out "$$OUT")
 
 clean:  ## remove the built book and the caches; the environment stays
 	rm -rf book/_build .pytest_cache .ruff_cache .hypothesis

@@ -2,8 +2,10 @@
 
 python tests/baselines.py            # every notebook chapter of _toc.yml
 python tests/baselines.py setting/flow
+python tests/baselines.py --prose    # executes nothing, renews the text between the cells
 """
 
+import argparse
 import base64
 import json
 import math
@@ -20,12 +22,13 @@ from tokensphere.paper.kernels import AsyncSocketKernelManager
 from tokensphere.records import write_whole
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
+import notebook_prose
 import notebooks
 
 
-def execute(page: str) -> nbformat.NotebookNode:
+def execute(page: str, prose: notebook_prose.Prose) -> nbformat.NotebookNode:
     """A chapter with its outputs. The same outputs give the same bytes."""
-    notebook = notebooks.to_notebook(page)
+    notebook = notebooks.to_notebook(page, prose)
     with tempfile.TemporaryDirectory() as folder:  # a chapter must not depend on where it runs
         client = NotebookClient(
             notebook,
@@ -45,9 +48,9 @@ def execute(page: str) -> nbformat.NotebookNode:
 PICTURE = ("setting/simulations", "fig-panels", notebooks.BOOK / "images" / "panels.png")
 
 
-def renew(page: str) -> None:
+def renew(page: str, prose: notebook_prose.Prose) -> None:
     """Writes the baseline of one chapter, and README's picture if it is in there."""
-    notebook = execute(page)
+    notebook = execute(page, prose)
     _write(notebooks.baseline(page), (nbformat.writes(notebook) + "\n").encode())
     if page == PICTURE[0]:
         for cell in notebook.cells:
@@ -58,6 +61,21 @@ def renew(page: str) -> None:
 def _write(path: Path, content: bytes) -> None:
     with write_whole(path) as stream:
         stream.write(content)
+
+
+def renew_prose(page: str, prose: notebook_prose.Prose) -> str:
+    """Writes the text of one baseline again; what happened, in a word."""
+    path = notebooks.baseline(page)
+    if not path.exists():
+        return "missing"
+    notebook = nbformat.read(path, as_version=4)
+    if not notebooks.same_code(page, notebook):
+        return "outdated"
+    text = nbformat.writes(notebooks.with_prose(page, notebook, prose)) + "\n"
+    if text == path.read_text("utf-8"):
+        return "unchanged"
+    _write(path, text.encode())
+    return "written"
 
 
 def keep_seconds(page: str, taken: float) -> None:
@@ -72,16 +90,29 @@ def keep_seconds(page: str, taken: float) -> None:
         _write(path, (json.dumps(kept, indent=1, sort_keys=True) + "\n").encode())
 
 
-def main(names: list[str]) -> int:
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("chapters", nargs="*", metavar="CHAPTER", help="default: all")
+    parser.add_argument(
+        "--prose", action="store_true", help="execute nothing, renew the text between the cells"
+    )
+    arguments = parser.parse_args()
     known = notebooks.chapters()
-    for name in names:
-        if name not in known:
-            print(f"no notebook chapter {name!r} in _toc.yml; there are: {', '.join(known)}")
-            return 2
+    if unknown := [page for page in arguments.chapters if page not in known]:
+        parser.error(f"no notebook chapter {unknown[0]!r}; there are: {', '.join(known)}")
+    pages = arguments.chapters or known
+    prose = notebook_prose.of_all()
+    if arguments.prose:
+        outcomes = {page: renew_prose(page, prose[page]) for page in pages}
+        for page, outcome in outcomes.items():
+            print(outcome, page)
+        return 1 if {"missing", "outdated"} & set(outcomes.values()) else 0
     failed = 0
-    for page in names or known:
+    for page in pages:
         start = time.perf_counter()
-        process = multiprocessing.get_context("spawn").Process(target=renew, args=(page,))
+        process = multiprocessing.get_context("spawn").Process(
+            target=renew, args=(page, prose[page])
+        )
         process.start()
         process.join()
         failed += bool(process.exitcode)
@@ -94,4 +125,4 @@ def main(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

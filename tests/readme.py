@@ -8,7 +8,8 @@ python tests/readme.py --check   # exit code 1 if README says something else
 import sys
 from pathlib import Path
 
-from tokensphere.paper.findings import findings
+from tokensphere.paper import ledger
+from tokensphere.paper.findings import findings, headlines
 from tokensphere.sinks.mixers import FAMILIES
 
 README = Path(__file__).resolve().parents[1] / "README.md"
@@ -17,13 +18,14 @@ BEGIN_FAMILIES, END_FAMILIES = "<!-- families -->\n", "<!-- /families -->\n"
 
 
 def with_findings(text: str) -> str:
-    """README's text with the table of findings in its place."""
-    rows = ["| the papers say | verdict | what was found |", "| --- | --- | --- |"]
-    rows += [
-        f"| [{found.claim}](book/{found.page}.md) | {found.verdict} | {found.finding} |"
-        for found in findings()
-    ]
-    return _between(text, BEGIN, rows, END)
+    """README's text with the headlines and the table of findings in their place."""
+    lines = [""]
+    for one in headlines():
+        verdicts = " and ".join(ledger.ledger()[id].verdict for id in one.ids)
+        lines += [f"- **{one.title}** ([{verdicts}](book/{one.page}.md)). {one.text}"]
+    lines += ["", "| the papers say | verdict |", "| --- | --- |"]
+    lines += [f"| [{one.claim}](book/{one.page}.md) | {one.verdict} |" for one in findings()]
+    return _between(text, BEGIN, [*lines, ""], END)
 
 
 def with_families(text: str) -> str:

@@ -59,7 +59,7 @@ def test_a_named_figure_is_the_only_output_of_its_cell(page):
 
 def test_a_changed_cell_is_noticed():
     page = PAGES[0]
-    notebook = notebooks.to_notebook(page)
+    notebook = notebooks.to_notebook(page, prose=[])
     assert notebooks.same_code(page, notebook)
     notebook.cells[-1] = nbformat.v4.new_code_cell("1 + 1")
     assert not notebooks.same_code(page, notebook)

@@ -49,6 +49,7 @@ def test_digest_ignores_byte_code_and_other_files(tree):
     before = fresh_outputs.digest(tree)
     (tree / "src/tokensphere/__pycache__").mkdir()
     (tree / "src/tokensphere/__pycache__/s6.pyc").write_bytes(b"1")
+    (tree / "src/tokensphere/__pycache__/cpu.scan-1.py311.nbi").write_bytes(b"1")
     (tree / "README.md").write_text("# tokensphere\n")
     assert fresh_outputs.digest(tree) == before
 

@@ -7,9 +7,11 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 import tokensphere
@@ -235,26 +237,35 @@ def test_bad_input_to_run_is_one_line(book, capsys, arguments, said):
     assert [entry.name for entry in book.iterdir()] == ["book"]
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("6", 6),
-        ("-1e-9", -1e-9),
-        ("1.", 1.0),
-        ("true", True),
-        ("False", False),
-        ("null", None),
-        ("[2, 3]", [2, 3]),
-        ("smoke", "smoke"),
-        ("'6'", "6"),
-        ("12:30", "12:30"),
-        ("2026-01-01", "2026-01-01"),
-        ("[2", "[2"),
-    ],
-)
-def test_a_value_is_what_it_looks_like(text, value):
-    assert cli._scalar(text) == value
-    assert type(cli._scalar(text)) is type(value)
+def test_run_reads_values_as_rerun_does(book, capsys):
+    refused(capsys, ["run", "tiny", "-p", "n", "1", "-p", "n", "2"], "-p: n is given twice")
+    refused(capsys, ["run", "tiny", "-p", "n", "#6"], "'n'", "'#6'")
+
+
+def test_an_argument_that_is_no_text_is_refused(book, capsys):
+    refused(capsys, ["run", "tiny", "-p", "label", "\udcff"], r"'\udcff' is not UTF-8")
+
+
+def test_a_run_that_is_terminated_leaves_nothing(book):
+    """Neither a draft nor a kernel; the exit code is a shell's of SIGTERM."""
+    chapter = book / "book" / "setting" / "tiny.md"
+    wait = "pathlib.Path('started').write_text(str(os.getpid())); time.sleep(600)"
+    cell = f"```{{code-cell}} ipython3\nimport os, pathlib, time\n{wait}\n```\n"
+    (chapter.parent / "waits.md").write_text(f"{chapter.read_text()}\n{cell}")
+    process = subprocess.Popen([*python(MAIN), "run", "waits"], cwd=book, stderr=subprocess.PIPE)
+    started = chapter.parent / "started"
+    until = time.monotonic() + 120
+    while not (started.exists() and started.read_text()) and time.monotonic() < until:
+        time.sleep(0.05)
+    process.terminate()
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 143
+    assert err.decode().splitlines()[-1] == "tokensphere: terminated"
+    assert [entry.name for entry in book.iterdir()] == ["book"]
+    kernel = int(started.read_text())
+    while psutil.pid_exists(kernel) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not psutil.pid_exists(kernel)
 
 
 MAIN = "import sys; from tokensphere.cli import main; sys.exit(main(sys.argv[1:]))"

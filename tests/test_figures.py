@@ -1,12 +1,14 @@
 """What figures compute before they draw, and that a chapter fails on an unconfirmed verdict."""
 
+import base64
+import io
 import json
-import re
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tokensphere.circle import portrait
 from tokensphere.first_token import equilibria
@@ -14,6 +16,7 @@ from tokensphere.flow import Trajectory, random_tokens
 from tokensphere.paper import figures, ledger, survey
 from tokensphere.paper.figures import circle_portraits, drawing
 from tokensphere.paper.figures.ledger import confirmed
+from tokensphere.paper.figures.spheres import along_the_sphere
 from tokensphere.paper.ledger import Claim, Evidence, below
 
 
@@ -25,10 +28,7 @@ def problem(seed):
 @pytest.mark.parametrize("seed", range(3))
 def test_a_portrait_marks_every_equilibrium_by_stability(seed):
     S_BC, S_Delta = problem(seed)
-    html = figures.portrait(S_BC, S_Delta, "name").data
-    assert html == figures.portrait(S_BC, S_Delta, "name").data
-    assert 'id="name"' in html
-    assert "http" not in html.replace("http://www.w3.org", "")
+    plot = the_same_twice(lambda: figures.portrait(S_BC, S_Delta, "name"))
     figure, array = figures.axes(1, subplot_kw={"projection": "3d"})
     figures.static_portrait(array[0, 0], S_BC, S_Delta)
     words = [text.get_text() for text in array[0, 0].get_legend().get_texts()]
@@ -36,7 +36,7 @@ def test_a_portrait_marks_every_equilibrium_by_stability(seed):
     found = equilibria(S_BC, S_Delta)
     for word in figures.STABILITIES:
         count = sum(point.stability == word for point in found)
-        assert html.count(f'"{word}, support') == count
+        assert plot.count(f'"{word}, support') == count
         assert (word in words) == (count > 0)
     assert ("zeros of the form" in words) == bool(figures.zeros_of_the_form(S_BC))
 
@@ -44,10 +44,11 @@ def test_a_portrait_marks_every_equilibrium_by_stability(seed):
 def test_a_portrait_shows_what_is_not_isolated():
     identity = torch.eye(3, dtype=torch.float64)
     circle = torch.tensor([[1.0, 1, 0], [0, 0, 1], [0, 1, 0]], dtype=torch.float64)
-    assert '"family"' in figures.portrait(identity, circle, "name").data
+    assert '"family"' in as_json(figures.portrait(identity, circle, "name"))
     colour = figures.STABILITIES["degenerate"][0]
-    assert f'"colorscale":[[0,"{colour}"]' in figures.portrait(identity, 0 * identity, "name").data
-    still = figures.portrait(0 * identity, identity, "name").data  # S_BC = 0: all 14 degenerate
+    all_of_it = as_json(figures.portrait(identity, 0 * identity, "name"))
+    assert f'"colorscale":[[0,"{colour}"]' in all_of_it
+    still = as_json(figures.portrait(0 * identity, identity, "name"))  # S_BC = 0: 14 degenerate
     assert still.count('"degenerate, support') == 14
 
 
@@ -56,26 +57,60 @@ def test_a_portrait_is_of_dimension_three():
         figures.portrait(torch.eye(2).double(), torch.eye(2).double(), "name")
 
 
-def test_a_sphere_is_the_same_twice_and_brings_no_script_of_its_own():
+def as_json(figure):
+    """The plot of a figure to turn, as a notebook and the page get it."""
+    bundle = figure._repr_mimebundle_()
+    return json.dumps(bundle["application/vnd.plotly.v1+json"], separators=(",", ":"))
+
+
+def the_same_twice(draw):
+    """The plot as JSON: of itself alone, and with a picture, the same bytes in two builds."""
+    first, second = draw()._repr_mimebundle_(), draw()._repr_mimebundle_()
+    assert first == second
+    assert base64.b64decode(first["image/png"]).startswith(b"\x89PNG")
+    text = json.dumps(first["application/vnd.plotly.v1+json"], separators=(",", ":"))
+    assert "http" not in text
+    assert '"meta":{"id":"name"}' in text
+    assert not plt.get_fignums()  # or a notebook would show the picture once more
+    return text
+
+
+def test_a_sphere_has_a_picture_and_is_the_same_twice():
     tokens = random_tokens(5, 2, 3, generator=torch.Generator().manual_seed(0))
     run = Trajectory(torch.arange(5).double(), tokens)
-    html = figures.sphere(run, "name").data
-    assert html == figures.sphere(run, "name").data
-    assert 'id="name"' in html
-    assert "http" not in html.replace("http://www.w3.org", "")
+    the_same_twice(lambda: figures.sphere(run, "name"))
+
+
+def test_a_picture_that_stands_for_a_plot_has_a_clear_ground():
+    tokens = random_tokens(5, 2, 3, generator=torch.Generator().manual_seed(0))
+    run = Trajectory(torch.arange(5).double(), tokens)
+    bundle = figures.sphere(run, "name")._repr_mimebundle_()
+    picture = Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))).convert("RGBA")
+    assert picture.getpixel((0, 0))[3] == 0
+
+
+def test_trajectories_stay_on_the_sphere_between_their_times():
+    corners = np.eye(3)
+    path = along_the_sphere(corners, step=0.1)
+    np.testing.assert_allclose(np.linalg.norm(path, axis=1), 1)
+    assert all(np.isclose(path, corner).all(1).any() for corner in corners)
+    steps = np.arccos((path[1:] * path[:-1]).sum(1))
+    assert steps.max() <= 0.1 and len(path) == 33  # two quarters, sixteen steps each
+    # From a point to its antipode many ways lead; none is made up.
+    there = along_the_sphere(np.array([corners[0], -corners[0]]))
+    assert len(there) == 2
+    # What is close already stays as it is.
+    np.testing.assert_array_equal(along_the_sphere(path, step=0.2), path)
 
 
 def test_tokens_in_time_has_a_frame_for_each_step_of_its_slider():
     tokens = random_tokens(9, 4, 3, generator=torch.Generator().manual_seed(0))
     run = Trajectory(torch.linspace(0, 2, 9).double(), tokens)
-    html = figures.in_time(run, "name", frames=5).data
-    assert html == figures.in_time(run, "name", frames=5).data
-    assert 'id="name"' in html
-    assert "http" not in html.replace("http://www.w3.org", "")
-    assert re.findall(r'"label":"([^"]+)"', html) == ["0", "0.5", "1", "1.5", "2"]
-    frames, _ = json.JSONDecoder().raw_decode(html, html.index("[", html.index("addFrames")))
-    assert [frame["name"] for frame in frames] == ["0", "1", "2", "3", "4"]
-    for frame, moment in zip(frames, range(0, 9, 2), strict=True):
+    plot = json.loads(the_same_twice(lambda: figures.in_time(run, "name", frames=5)))
+    (slider,) = plot["layout"]["sliders"]
+    assert [step["label"] for step in slider["steps"]] == ["0", "0.5", "1", "1.5", "2"]
+    assert [frame["name"] for frame in plot["frames"]] == ["0", "1", "2", "3", "4"]
+    for frame, moment in zip(plot["frames"], range(0, 9, 2), strict=True):
         (discs,) = frame["data"]
         shown = [discs[axis] for axis in "xyz"]
         np.testing.assert_allclose(np.array(shown).T, tokens[moment], atol=5.1e-4)
@@ -95,10 +130,8 @@ def test_tokens_in_time_refuses_what_it_cannot_draw():
 
 def test_circles_are_the_same_twice_and_hold_every_zero():
     turned = [portrait(((1, 0), (0, -2)), ((0, x), (0, 1))) for x in (0, 1)]
-    html = figures.circles([("a", turned), ("b", turned[::-1])], ["0", "1"], "name").data
-    assert html == figures.circles([("a", turned), ("b", turned[::-1])], ["0", "1"], "name").data
-    assert 'id="name"' in html
-    assert "http" not in html.replace("http://www.w3.org", "")
+    panels = [("a", turned), ("b", turned[::-1])]
+    the_same_twice(lambda: figures.circles(panels, ["0", "1"], "name"))
     assert [len(p.zeros) for p in turned] == [8, 10]
     shown = [json.loads(trace.to_json()) for trace in circle_portraits._circle_traces(turned[0])]
     assert len(shown[-1]["x"]) == 8
@@ -184,6 +217,44 @@ def test_counted_shares_have_wilson_s_intervals_and_rates_their_diagonal():
     np.testing.assert_allclose(ends, [survey.interval(1, 4), survey.interval(3, 4)])
     drawing.rates(right, {"one": ([1, 4], [1.1, 4.1]), "two": ([2], [2])})
     np.testing.assert_allclose(right.lines[-1].get_xydata(), [[1, 1], [4, 4]])
+    assert right.get_ylabel() == "fitted rate"
     drawing.log_ticks(right, [1, 2, 4])
     assert [text.get_text() for text in right.get_xticklabels()] == ["1", "2", "4"]
     plt.close(figure)
+
+
+def test_figures_are_of_one_width_with_the_type_of_one_module():
+    figure, array = figures.axes(3, 2, height=2.5)
+    assert figure.get_size_inches() == pytest.approx([drawing.WIDTH, 5.0])
+    assert figure.patch.get_alpha() == 0 and array[0, 0].patch.get_alpha() == 0
+    ax = array[1, 2]
+    ax.set(title="a", xlabel="b", xscale="log")
+    sizes = [ax.title.get_size(), ax.xaxis.label.get_size(), ax.get_xticklabels()[0].get_size()]
+    assert sizes == [drawing.TITLE, drawing.LABEL, drawing.SMALL]
+    plt.close(figure)
+
+
+def test_a_legend_stands_below_the_data_and_the_figure_grows_for_it():
+    figure, ((left, right),) = figures.axes(2)
+    before = figure.get_figheight()
+    for ax, count in ((left, 4), (right, 3)):
+        for index in range(count):
+            ax.plot([0, 1], [index, index], label=str(index))
+        drawing.legend(ax, 2)
+    # Two lines for the first, the same two for the second.
+    assert figure.get_figheight() - before == pytest.approx(2 * 1.35 * drawing.SMALL / 72)
+    figure.draw_without_rendering()
+    for ax in (left, right):
+        assert ax.get_legend().get_window_extent().y1 < ax.get_window_extent().y0
+    plt.close(figure)
+
+
+def test_all_figures_of_a_page_are_cropped_to_the_same_width():
+    widths = []
+    for columns, projection in ((1, None), (2, "3d")):
+        figure, _ = figures.axes(columns, subplot_kw={"projection": projection})
+        stored = io.BytesIO()
+        figure.savefig(stored, bbox_inches="tight")
+        widths.append(Image.open(stored).width)
+        plt.close(figure)
+    assert widths[0] == widths[1]

@@ -20,9 +20,9 @@ def test_counts_are_shown_by_dimension_and_by_support():
     equilibrium_counts(by_support, {2: 6})
     left, right = plt.gcf().axes
     lines = {line.get_label(): line for line in left.lines}
-    assert list(lines["package"].get_ydata()) == [2, 6, 14]
+    assert list(lines["counted by the library"].get_ydata()) == [2, 6, 14]
     assert list(lines["$2(2^D-1)$"].get_ydata()) == [2, 6, 14]
-    assert list(lines["rational arithmetic"].get_xdata()) == [2]
+    assert list(lines["in rational arithmetic"].get_xdata()) == [2]
     assert [bar.get_height() for bar in right.patches] == [6, 6, 2]
     assert list(right.lines[0].get_ydata()) == [6, 6, 2]
 

@@ -92,7 +92,7 @@ def test_orders_stand_beside_what_they_average():
 
 def test_numbers_in_the_prose_are_those_of_the_record(runs):
     chapter = (ledger.ROOT / "book" / "one-dimension" / "refinements.md").read_text("utf-8")
-    text = f"{chapter} {ledger.ledger()['refine-helps'].correction}"
+    text = " ".join(f"{chapter} {ledger.ledger()['refine-helps'].correction}".split())
     values = outcomes.losses(runs)
     first = outcomes.compare(values, outcomes.primary_pairs())
     second = outcomes.compare(values, outcomes.secondary_pairs())

@@ -13,7 +13,7 @@ from tokensphere.paper.renewal import gpu
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = ROOT / ".ci" / "gpu-environment"
-TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 VARIABLES = set(re.findall(r"\$\(([A-Z]+)\)", (ROOT / "Makefile").read_text()))
 
 

@@ -24,18 +24,24 @@ def folder(tmp_path_factory, monkeypatch):
         yield Path(path)
 
 
-def asked(manager) -> str:
-    """What a kernel started by this class of managers says its transport is."""
-    code = "import json, ipykernel; f = open(ipykernel.get_connection_file())\n"
-    notebook = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_code_cell(code + "print(json.load(f)['transport'])")]
+TRANSPORT = """import json, ipykernel
+print(json.load(open(ipykernel.get_connection_file()))["transport"])"""
+HIDDEN = """from importlib.util import find_spec
+print([find_spec(name) for name in ("causal_conv1d", "mamba_ssm", "tokensphere")].count(None))"""
+
+
+def said(code: str) -> str:
+    """What a kernel prints that is started as chapters are."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    client = NotebookClient(
+        notebook, kernel_name="python3", kernel_manager_class=AsyncSocketKernelManager
     )
-    NotebookClient(notebook, kernel_name="python3", kernel_manager_class=manager).execute()
+    client.execute()
     return notebook.cells[0].outputs[0].text.strip()
 
 
 def test_a_kernel_takes_no_port_and_leaves_nothing_behind(folder):
-    assert asked(AsyncSocketKernelManager) == "ipc"
+    assert said(TRANSPORT) == "ipc"
     gc.collect()
     assert list(folder.iterdir()) == []
 
@@ -48,6 +54,13 @@ def test_two_managers_share_no_socket(folder):
 def test_where_a_path_is_too_long_for_a_socket_ports_serve(folder, monkeypatch):
     monkeypatch.setattr(kernels, "LONGEST", len(str(folder)))
     assert SocketKernelManager().transport == "tcp"
+
+
+def test_chapters_do_not_see_kernels_that_know_no_cpu(folder, monkeypatch, tmp_path):
+    for name in ("causal_conv1d", "mamba_ssm"):
+        (tmp_path / f"{name}.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    assert said(HIDDEN) == "2"
 
 
 def test_nbval_starts_such_a_kernel(folder, monkeypatch):

@@ -4,6 +4,8 @@ import hashlib
 import json
 import math
 import os
+import platform
+import re
 import subprocess
 import time
 
@@ -230,7 +232,7 @@ def test_a_missing_field_is_named(package, tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("code", {}), ("code", []), ("parameters", 3), ("date", None)]
+    ("name", "value"), [("code", {}), ("code", []), ("parameters", 3), ("date", "now")]
 )
 def test_a_field_of_the_wrong_kind_is_named(package, tmp_path, name, value):
     file = tmp_path / "run.json"
@@ -294,23 +296,6 @@ def test_a_write_that_breaks_keeps_the_old_record(package, tmp_path, monkeypatch
     assert [entry.name for entry in tmp_path.iterdir() if entry.is_file()] == ["run.json"]
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path):
-    file = tmp_path / "new" / "data.bin"
-    with records.write_whole(file) as stream:
-        stream.write(b"first")
-        # Nobody sees what is not whole.
-        assert not file.exists()
-    assert file.read_bytes() == b"first"
-    with pytest.raises(KeyboardInterrupt), records.write_whole(file) as stream:
-        stream.write(b"sec")
-        raise KeyboardInterrupt
-    assert file.read_bytes() == b"first"
-    with records.write_whole(file) as stream:
-        stream.write(b"second")
-    assert file.read_bytes() == b"second"
-    assert [entry.name for entry in file.parent.iterdir()] == ["data.bin"]
-
-
 def test_digests_are_those_of_a_record(package, tmp_path):
     found = records.digests(["tokensphere.formula"])
     assert found == save(tmp_path / "run.json", 1.0).code
@@ -351,3 +336,33 @@ def test_the_environment_may_name_the_commit_that_was_copied(tmp_path, monkeypat
     assert (kept.commit, kept.dirty) == ("0123abc", None)
     monkeypatch.delenv("TOKENSPHERE_COMMIT")
     assert records.save(tmp_path / "b.json", 1, **options).commit != "0123abc"
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    file = tmp_path / "new" / "file"
+    with records.write_whole(file) as stream:
+        stream.write(b"old")
+        (draft,) = file.parent.iterdir()
+        # Of two writers, be they on two machines, neither has the other's.
+        assert re.fullmatch(rf"\.file\.{os.getpid()}-[0-9a-f]{{8}}\.tmp", draft.name)
+    with pytest.raises(KeyError), records.write_whole(file) as stream:
+        stream.write(b"half")
+        raise KeyError
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(records.os, "fsync", full)
+    said = r"No space left on device: '.*/new/file'"
+    with pytest.raises(OSError, match=said), records.write_whole(file) as stream:
+        stream.write(b"new")
+    assert [(one.name, one.read_bytes()) for one in file.parent.iterdir()] == [("file", b"old")]
+
+
+def test_versions_are_of_what_is_asked_for():
+    found = records.versions(["pytest", "no-such-package"])
+    assert found == {
+        "python": platform.python_version(),
+        "pytest": pytest.__version__,
+        "no-such-package": None,
+    }

@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from tokensphere import cli, records
 from tokensphere.paper.renewal import Refused, run, state, table
+from tokensphere.paper.signals import Ended
 
 TABLE = """
 [data]
@@ -261,8 +262,9 @@ def test_what_ends_a_renewal_ends_its_command_and_waits_for_it(checkout, new):
     thread = threading.Thread(target=end)
     thread.start()
     former = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Ended) as ended:
         renew(how, checkout)
+    assert ended.value.number == signal.SIGTERM
     thread.join()
     assert (checkout / "ended").exists()
     assert signal.getsignal(signal.SIGTERM) == former
@@ -317,6 +319,18 @@ def test_what_is_not_here_is_refused_by_name(checkout):
     (data / "text.txt").touch()
     assert run.refusal(known["part/second"], data, 0) is None
     assert run.refusal(known["first"], data, 0) is None
+
+
+def test_what_counts_gpus_itself_takes_nobody_else_s(checkout, monkeypatch):
+    counts = table.Renewal("a", module="m", counts_gpus=True)
+    for visible in ("", "0", "0,1", "0, 1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert run.refusal(counts, checkout, 2) is None
+    for visible in ("1", "2,3", "1,0", "GPU-5,GPU-7"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        said = f"takes GPUs from 0 on, and CUDA_VISIBLE_DEVICES is {visible}"
+        assert run.refusal(counts, checkout, 2) == said
+        assert run.refusal(table.Renewal("a", module="m"), checkout, 2) is None
 
 
 def test_nothing_runs_where_one_of_them_is_refused(checkout, new, capsys, monkeypatch):

@@ -1,15 +1,21 @@
 """What `make gpu` would do, in which order, and what it leaves."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import distributed
 import pytest
+import torch
 
 from tokensphere import cli, records
 from tokensphere.paper.renewal import gpu, run, state
 from tokensphere.paper.renewal.table import Renewal
+from tokensphere.paper.rerun import engine
+from tokensphere.paper.signals import Ended
 
 ROOT = Path(__file__).parents[1]
 
@@ -137,21 +143,77 @@ def test_a_step_that_fails_costs_the_others_nothing(book, monkeypatch, capsys):
     assert shown.err == "make gpu: records that are not fresh: exit code 1\n"
 
 
+def test_what_ends_it_is_said_and_is_the_exit_code(book, monkeypatch, capsys):
+    def end(arguments):
+        raise Ended(signal.SIGTERM)
+
+    monkeypatch.setattr(run, "gpus", lambda: 1)
+    monkeypatch.setattr(gpu, "NEEDED", ())
+    monkeypatch.setattr(gpu, "states", lambda: STATES)
+    monkeypatch.setattr(gpu, "_dates", dict)
+    monkeypatch.setattr(run, "call", end)
+    assert gpu.main([]) == 143
+    assert capsys.readouterr().err == "make gpu: terminated\n"
+
+
 def test_every_chapter_has_a_time():
     found = gpu._chapters()
     assert len(found) > 15
     assert all(0 < seconds <= gpu.CHAPTER for seconds in found.values())
 
 
-def test_make_hands_its_variables_on():
+@pytest.mark.parametrize(
+    ("variables", "arguments"),
+    [
+        (["DRY=1", "DATA=/some 'where'"], ["--dry-run", "--data", "/some 'where'"]),
+        (["DRY=0", 'OUT=$HOME "there"'], ["--out", '$HOME "there"']),
+        ([], []),
+    ],
+)
+def test_make_hands_its_variables_on(tmp_path, variables, arguments):
+    # The tests may be run by make themselves, which tells its children.
+    own = ("MAKE", "DRY", "DATA", "OUT")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+    env["OUT"] = "/another's"  # not meant for make
+    python = tmp_path / "python"
+    python.write_text(f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n")
+    python.chmod(0o755)
+    # A dollar is doubled for make itself.
+    given = [variable.replace("$", "$$") for variable in variables]
     said = subprocess.run(
-        ["make", "-n", "gpu", "DRY=1", "DATA=/some where", "OUT=there", f"PYTHON={sys.executable}"],
+        ["make", "gpu", *given, f"PYTHON={python}"],
         cwd=ROOT,
-        # The tests may be run by make themselves, which tells its children.
-        env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
+        env=env,
         text=True,
         capture_output=True,
         check=True,
     ).stdout
-    words = " ".join(said.replace("\\\n", " ").split())
-    assert words.endswith("renewal.gpu --dry-run --data '/some where' --out 'there'")
+    expected = ["-m", "tokensphere.paper.renewal.gpu", *arguments]
+    assert json.loads(said.splitlines()[-1]) == expected
+
+
+@pytest.mark.parametrize("visible", ["0,1", "2, 3", "GPU-5e1f, GPU-77aa", "MIG-1, MIG-2"])
+def test_only_the_gpus_that_are_visible_are_handed_out(book, monkeypatch, visible):
+    """Two of a machine with more: CUDA, here torch, counts those that it may use."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(visible.split(",")))
+    monkeypatch.setattr(gpu, "NEEDED", ())
+    monkeypatch.setattr(gpu, "states", lambda: STATES)
+    monkeypatch.setattr(gpu, "_dates", dict)
+    called = []
+    monkeypatch.setattr(run, "call", lambda arguments: called.append(arguments) or 0)
+    assert gpu.main([]) == 0
+    (chapters,) = [one for one in called if "rerun" in one and "part/counts" not in one]
+    assert chapters[chapters.index("--gpus") + 1] == "2"
+
+    handed = []
+
+    class Cluster:
+        def __init__(self, workers, *_, **__):
+            handed.extend(one["options"]["env"]["CUDA_VISIBLE_DEVICES"] for one in workers.values())
+            raise OSError("far enough")
+
+    monkeypatch.setattr(distributed, "SpecCluster", Cluster)
+    with pytest.raises(OSError, match="far enough"), engine.local(2, gpus=True):
+        pass
+    assert handed == visible.replace(" ", "").split(",")

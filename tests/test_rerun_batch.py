@@ -68,7 +68,7 @@ class Cluster:
         assert address in self.workers
         busy = [future for future, at in self.futures if at == address]
         assert all(future.status != "pending" for future in busy), "one cell at a time"
-        self.given.append((task["parameters"]["seed"], address, resources))
+        self.given.append((task["values"]["seed"], address, resources))
         future = Future(self.act(Task(**task), address))
         self.futures.append((future, address))
         pending = [future for future, _ in self.futures if future.status == "pending"]
@@ -99,12 +99,16 @@ def made(count, code="1"):
 
 def passing(task, address):
     begin(task)
-    Store(task.folder).file(task.chapter, task.digest, ".ipynb").write_text("{}")
+    notebook = Store(task.folder).file(task.chapter, task.digest, ".ipynb")
+    notebook.write_text('{"metadata": {}, "cells": []}')
     return {"state": "passed"}
 
 
 def begin(task):
-    entry = Entry(task.chapter, task.digest, "running", task.parameters, run=uuid.uuid4().hex)
+    own = {"values": task.values, "source": task.source if task.outside else None}
+    entry = Entry(
+        task.chapter, task.digest, "running", task.parameters, run=uuid.uuid4().hex, **own
+    )
     Store(task.folder).write(entry)
 
 
@@ -236,9 +240,42 @@ def test_an_older_version_stays_until_the_new_one_is_there(store):
     assert [entry.digest for entry in store.entries()] == [new.digest]
     # Of a batch that was killed between the two, the next one cleans up.
     carried_out(store, [], Cluster(passing, a=0))
-    store.write(Entry("part/one", old.digest, "failed", old.parameters))
+    store.write(Entry("part/one", old.digest, "failed", old.parameters, old.values))
     assert carried_out(store, [new], Cluster(passing, a=0)).before == 1
     assert [entry.digest for entry in store.entries()] == [new.digest]
+
+
+def test_what_is_wanted_or_has_other_values_or_another_source_is_no_older_version(store):
+    def cell(file, defaults, code="1", **parameters):
+        chapter = Chapter("x", Path(file), {}, defaults, {"x": code}, {}, outside=True)
+        return Cell(chapter, parameters)
+
+    first = [cell("/a/x.md", {"seed": 0}), cell("/a/x.md", {"seed": 0}, seed=1)]
+    carried_out(store, first, Cluster(passing, a=0))
+    # Its default is now 1: it is a new version of the second.
+    carried_out(store, [cell("/a/x.md", {"seed": 1}, "2")], Cluster(passing, a=0))
+    assert sorted(entry.values["seed"] for entry in store.entries()) == [0, 1]
+    carried_out(store, [cell("/b/x.md", {"seed": 1}, "3")], Cluster(passing, a=0))
+    assert len(store.entries()) == 3
+    both = [cell("/b/x.md", {"seed": 1}, code) for code in "34"]
+    carried_out(store, both, Cluster(passing, a=0))
+    assert len(store.entries()) == 4
+
+
+def test_what_another_batch_tries_meanwhile_is_not_tried_again(store):
+    """The second cell fails by another batch while the first one runs by this one."""
+    first, second = made(2)
+
+    def act(task, address):
+        if task.digest == first.digest:
+            failed = Entry("part/one", second.digest, "failed", second.parameters, run="theirs")
+            store.write(failed)
+            return passing(task, address)
+        return settled(task, store) or passing(task, address)
+
+    assert carried_out(store, [first, second], Cluster(act, a=0)).failed == [(second, "failed")]
+    # A batch that begins after that tries it.
+    assert carried_out(store, [second], Cluster(act, a=0)).passed == 1
 
 
 def test_workers_that_are_lost_in_between_are_no_bad_input(store):
@@ -252,6 +289,17 @@ def test_workers_that_are_lost_in_between_are_no_bad_input(store):
     with pytest.raises(BatchError, match="no worker after"):
         carried_out(store, made(2), cluster)
     assert store.passed("part/one", made(1)[0].digest)
+
+
+def test_a_folder_that_is_moved_does_not_appear_again(store):
+    def act(task, address):
+        if store.folder.exists():
+            store.folder.rename(store.folder.with_name("moved"))
+        return worker.run_cell(asdict(task))
+
+    with pytest.raises(BadInput, match=r"does not see .*/out: it was moved, or not all share"):
+        carried_out(store, made(2), Cluster(act, a=0))
+    assert not store.folder.exists()
 
 
 def test_a_scheduler_that_is_lost_ends_the_batch(store):
@@ -277,7 +325,7 @@ def test_a_batch_broken_off_ends_the_cells_that_run(store):
     with pytest.raises(KeyboardInterrupt):
         carried_out(store, made(2), cluster)
     assert cluster.stopped == ["a"]
-    assert [path.name for path in (store.folder / ".locks").iterdir()] == []
+    assert [path.suffix for path in (store.folder / ".locks").iterdir()] == [".folder"]
 
 
 # One cell, in its process.
@@ -287,13 +335,13 @@ def test_a_batch_broken_off_ends_the_cells_that_run(store):
 def begun(tmp_path, store, monkeypatch):
     """A chapter's name, code -> the task of its cell, in a batch that began."""
     monkeypatch.chdir(tmp_path)
-    (store.folder / ".locks" / "batch").touch()
 
     def task(name, code, **changes):
         write(tmp_path, name, code)
         cell = cells.make(cells.read(name), {"seed": 1})
         plan = Task(
             folder=str(store.folder),
+            token=store.token(),
             batch="batch",
             chapter=cell.chapter.name,
             digest=cell.digest,
@@ -314,6 +362,7 @@ def test_a_cell_leaves_its_notebook_and_what_is_known_of_it(begun, tmp_path, sto
     assert worker.run_cell(task) == {"state": "passed", "error": None}
     entry = store.entry("good", task["digest"])
     assert (entry.state, entry.parameters, entry.kept) == ("passed", {"seed": 1}, {"square": 1})
+    assert entry.size == store.file("good", task["digest"], ".ipynb").stat().st_size
     assert entry.seconds > 0 and entry.machine["cores"] >= 1
     assert entry.code == task["code"] and entry.versions == task["versions"]
     assert "hello" in store.file("good", task["digest"], ".log").read_text()
@@ -328,12 +377,14 @@ def test_what_is_computed_while_its_code_is_edited_does_not_pass(begun, store):
         "edited", edit.format(name="edited", change=".replace('import os', 'import re')")
     )
     outcome = worker.run_cell(changed)
-    assert (
-        outcome["state"] == "failed" and "edited was edited while the cell ran" in outcome["error"]
-    )
+    assert outcome["state"] == "failed"
+    assert "edited.md was written to while the cell ran" in outcome["error"]
     assert not store.passed("edited", changed["digest"])
-    prose = begun("prose", edit.format(name="prose", change=" + 'More words.'"))
-    assert worker.run_cell(prose)["state"] == "passed"
+    # Nobody knows what was read before it was what it is again.
+    back = begun("back", edit.format(name="back", change=" + 'x'") + "\nfile.write_text(text)")
+    assert "back.md was written to" in worker.run_cell(back)["error"]
+    gone = begun("gone", "Path('gone.md').unlink()")
+    assert "gone.md was written to" in worker.run_cell(gone)["error"]
 
 
 def test_a_full_disk_fails_the_cell_and_leaves_nothing_half(begun, store):
@@ -359,7 +410,7 @@ def test_a_worker_refuses_what_it_would_run_otherwise(begun, tmp_path, store):
         assert outcome["state"] == "refused"
         return outcome["error"]
 
-    assert "does not see" in refused(batch="other")
+    assert "does not see" in refused(token="other")
     assert "does not see" in refused(folder=str(tmp_path / "elsewhere"))
     assert "other code than the batch began with: good" in refused(code={"good": "x"})
     said = refused(versions=task["versions"] | {"numpy": "0.1"})

@@ -99,6 +99,35 @@ def test_magics_of_ipython_hide_no_import(package):
     assert "tokensphere.flow.fields" in cells.read("magic").code
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import tokensphere.flow\nfiles = !ls",
+        "if True:\n    import tokensphere.flow\n    files = %time 1",
+        "%%time\nimport tokensphere.flow",
+        "%time import tokensphere.flow",
+        "from tokensphere import flow\nflow?",
+    ],
+)
+def test_no_line_of_ipython_hides_an_import(package, code):
+    write(package.parent, "part/inline", code)
+    assert "tokensphere.flow.fields" in cells.read("inline").code
+
+
+def test_another_language_s_cell_imports_nothing(package):
+    write(package.parent, "part/shell", "%%bash\nfor i in 1; do echo $i; done")
+    assert list(cells.read("shell").code) == ["part/shell"]
+
+
+def test_a_default_that_json_does_not_have_is_part_of_the_code_alone(package):
+    write(package.parent, "part/odd", "pass", "seed = 0\nnames = {'a'}\nraw = b'a'\nhuge = 1e999")
+    chapter = cells.read("odd")
+    assert dict(chapter.defaults) == {"seed": 0}
+    first = cells.make(chapter, {"seed": 1}).digest
+    write(package.parent, "part/odd", "pass", "seed = 0\nnames = {'b'}\nraw = b'a'\nhuge = 1e999")
+    assert cells.make(cells.read("odd"), {"seed": 1}).digest != first
+
+
 def test_a_module_that_is_not_there_or_no_python_is_named(package):
     write(package.parent, "part/gone", "import tokensphere.gone")
     with pytest.raises(
@@ -129,3 +158,14 @@ def test_a_chapter_of_the_book_reaches_what_it_computes_with():
 def test_numbers_that_json_does_not_have_are_refused(package):
     with pytest.raises(chapters.ChapterError, match="'rate' of chapter 'part/one' takes finite"):
         cells.make(cells.read("one"), {"rate": float("nan")})
+    with pytest.raises(chapters.ChapterError, match="takes float, got an integer that is too"):
+        cells.make(cells.read("one"), {"rate": 10**400})
+
+
+def test_a_chapter_in_no_book_is_told_from_others_of_its_name(package):
+    inside = cells.make(cells.read("one"), {})
+    assert inside.source is None
+    file = package.parent / "one.md"
+    file.write_text(inside.chapter.source.read_text())
+    outside = cells.make(cells.read(file), {})
+    assert (outside.chapter.name, outside.source) == ("one", str(file))

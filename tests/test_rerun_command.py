@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import warnings
 
 import psutil
@@ -9,9 +10,13 @@ import pytest
 from rerun_book import write
 
 from tokensphere import cli
+from tokensphere.paper import signals
 from tokensphere.paper.rerun import BadInput, batch, cells, engine
 from tokensphere.paper.rerun.batch import BatchError, Summary
 from tokensphere.paper.rerun.store import Entry, Store
+from tokensphere.paper.signals import Ended
+
+NOTEBOOK = '{"cells": [], "metadata": {}}'
 
 
 @pytest.fixture
@@ -50,6 +55,9 @@ def refused(capsys, arguments, said):
     ("arguments", "said"),
     [
         (["one"], "required: --out"),
+        (["one", "--out", ""], "--out: got '', takes the name of a folder"),
+        (["one", "--status", "."], "--status says what is in its folder, and takes nothing else"),
+        (["--status", ".", "--out", "x"], "and takes nothing else"),
         (["two", "--out", "x"], "no chapter 'two'"),
         (["one", "--out", "x", "-p", "sed", "1"], "no parameter 'sed'"),
         (["one", "--out", "x", "-p", "seed", "1", "-p", "seed", "2"], "-p: seed is given twice"),
@@ -110,7 +118,8 @@ def test_failed_cells_are_a_line_each_and_code_1(folder, ran, capsys):
     [
         (BatchError("no worker"), 1, "no worker"),
         (BadInput("no scheduler"), 2, "no scheduler"),
-        (KeyboardInterrupt(), 130, "interrupted; what is done is kept"),
+        (Ended(signal.SIGINT), 130, "interrupted; what is done is kept"),
+        (Ended(signal.SIGHUP), 129, "terminated; what is done is kept"),
     ],
 )
 def test_how_a_batch_ends_early(folder, ran, capsys, what, code, said):
@@ -139,11 +148,13 @@ def put(store, cell, state, **facts):
     store.prepare()
     facts = {"code": cell.chapter.code, "versions": cells.environment()} | facts
     digest = facts.pop("digest", cell.digest)
+    if state == "passed":
+        facts["size"] = len(NOTEBOOK)
     store.write(
         Entry("one", digest, state, cell.parameters, cell.values, run="r", started="2026", **facts)
     )
     if state == "passed":
-        store.file("one", digest, ".ipynb").write_text('{"cells": [], "metadata": {}}')
+        store.file("one", digest, ".ipynb").write_text(NOTEBOOK)
 
 
 @pytest.fixture
@@ -167,6 +178,10 @@ def test_a_dry_run_says_what_would_run_why_and_for_how_long(results, ran, capsys
         "3 of 4 cells to run: 40 s of one worker, as they took before, and 2 never passed",
     ]
     assert ran == []
+    # Of a cell whose description is lost too its name says what it is.
+    results.file("one", made(1).digest, ".json").unlink()
+    assert cli.main(["rerun", "one", "-p", "seed", "1", "--out", "x", "--dry-run"]) == 0
+    assert capsys.readouterr().out.startswith("done     one seed=1\n")
     assert cli.main(["rerun", "one", "--out", "new", "--dry-run"]) == 0
     assert not (folder / "new").exists()
 
@@ -238,5 +253,46 @@ def test_devices_are_those_that_this_process_may_use(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert engine.devices() == ["0", "1"]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-7")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4, GPU-7")
     assert engine.devices() == ["4", "GPU-7"]
+
+
+def test_signals_wait_while_workers_start_and_then_end_them(monkeypatch):
+    import distributed
+
+    closed, over = [], threading.Event()
+    # Which takes a signal that the main thread blocks, as that of a progress bar does.
+    threading.Thread(target=over.wait).start()
+
+    class Starting:
+        def __init__(self, *_, **__):
+            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+                os.kill(os.getpid(), number)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            # Who is impatient breaks nothing off.
+            for number in 2 * (signal.SIGINT, signal.SIGTERM):
+                os.kill(os.getpid(), number)
+            closed.append(True)
+
+    monkeypatch.setattr(distributed, "SpecCluster", Starting)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    with pytest.raises(Ended), signals.ending(), engine.local(1):
+        pytest.fail("it began")
+    over.set()
+    assert closed == [True]
+    assert [signal.getsignal(number) for number in numbers] == before
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_a_signal_that_is_ignored_stays_so(monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals.ending():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -84,7 +84,7 @@ def test_a_cell_s_fate_is_its_own(tmp_path):
     assert "MemoryError" in errors["exhausts_its_memory"]
     assert "ValueError: no <such> thing" in errors["fails"]
     assert "took longer than 12 s" in errors["hangs"]
-    assert "the kernel died; was memory short?" in errors["starves"]
+    assert "the kernel died: memory was short, or a cell ended it" in errors["starves"]
     assert "its worker died, 2 times" in errors["kills_its_worker"]
     assert "its process died of SIGKILL, 2 times" in errors["kills_its_process"]
 

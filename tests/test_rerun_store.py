@@ -17,6 +17,7 @@ from tokensphere.paper.rerun import BadInput, collect, page, store
 from tokensphere.paper.rerun.kept import MIMETYPE, keep, kept
 from tokensphere.paper.rerun.store import Entry, Store
 
+NOTEBOOK = '{"metadata": {}, "cells": []}'
 A, B, C = "a" * 16, "b" * 16, "c" * 16
 
 
@@ -31,10 +32,12 @@ def put(folder, digest, state, chapter="part/one", notebook=True, **facts):
     """A cell as a batch leaves it."""
     values = facts.setdefault("parameters", {"seed": 1})
     facts = {"values": values, "seconds": 1.5, "started": "2026", "run": "r"} | facts
+    if state == "passed":
+        facts.setdefault("size", len(NOTEBOOK))
     folder.write(Entry(chapter, digest, state, **facts))
     suffix = {"passed": ".ipynb", "failed": ".failed.ipynb"}.get(state)
     if suffix and notebook:
-        folder.file(chapter, digest, suffix).write_text('{"metadata": {}, "cells": []}')
+        folder.file(chapter, digest, suffix).write_text(NOTEBOOK)
 
 
 def states(folder):
@@ -63,6 +66,85 @@ def test_what_a_process_left_that_died_between_two_files_is_read_off_the_noteboo
     assert (first.state, first.seconds, first.parameters) == ("passed", 2.5, {"seed": 1})
     assert (second.state, second.seconds, second.parameters) == ("passed", 2.5, {"seed": 5})
     assert (third.state, first.error) == ("failed", None)
+
+
+def test_a_notebook_that_is_not_whole_is_no_finished_cell(folder):
+    """Copied in part, say. Its description tells; where that is lost, that it can be read."""
+    put(folder, A, "passed", kept={"rate": 1})
+    put(folder, B, "running")
+    for digest in (A, B, C):
+        folder.file("part/one", digest, ".ipynb").write_text(NOTEBOOK[:-3])
+    assert states(folder) == {"a": "interrupted", "b": "interrupted", "c": "interrupted"}
+    assert not any(folder.passed("part/one", digest) for digest in (A, B, C))
+    assert folder.entry("part/one", A).error == "its notebook is damaged"
+    with pytest.raises(BadInput, match="no finished cell kept 'rate'"):
+        collect.table(folder, ["rate"])
+    put(folder, A, "passed", kept=None, size=2)
+    folder.file("part/one", A, ".ipynb").write_text("[]")
+    with pytest.raises(BadInput, match=f"{A}.ipynb is no notebook"):
+        collect.table(folder, ["rate"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "[]",
+        {"parameters": None},
+        {"parameters": [1]},
+        {"values": "x"},
+        {"state": "fine"},
+        {"code": None},
+        {"machine": []},
+        {"error": 1},
+        {"seconds": "long"},
+        {"kept": []},
+        {"size": "1"},
+        {"color": "red"},
+    ],
+    ids=str,
+)
+def test_a_damaged_description_is_a_lost_one(folder, change):
+    put(folder, A, "passed", kept={"rate": 1})
+    put(folder, B, "failed")
+    for digest in (A, B):
+        file = folder.file("part/one", digest, ".json")
+        content = json.loads(file.read_text())
+        file.write_text(change if change == "[]" else json.dumps(content | change))
+    assert states(folder) == {"a": "passed", "b": "failed"}
+    page.write(folder)
+    with pytest.raises(BadInput, match="no finished cell kept 'rate'; kept were no values"):
+        collect.table(folder, ["rate"])
+
+
+def test_a_papermill_of_another_kind_is_passed_over(folder):
+    (folder.folder / "part" / "one").mkdir(parents=True)
+    for digest, told in ((A, "[]"), (B, '{"parameters": []}'), (C, '{"duration": 1.0}')):
+        text = f'{{"metadata": {{"papermill": {told}}}, "cells": []}}'
+        folder.file("part/one", digest, ".ipynb").write_text(text)
+    assert states(folder) == {"a": "interrupted", "b": "interrupted", "c": "passed"}
+
+
+def test_looking_writes_nothing(folder):
+    """So that a folder can be looked at by whoever may read it."""
+    put(folder, A, "running")
+    put(folder, B, "passed", kept={"rate": 1})
+    before = sorted(folder.folder.rglob("*"))
+    assert states(folder) == {"a": "interrupted", "b": "passed"}
+    collect.table(folder, ["rate"])
+    assert sorted(folder.folder.rglob("*")) == before
+    assert [path.suffix for path in before if path.parent.name == ".locks"] == [".folder"]
+
+
+def test_versions_of_one_cell_have_all_values_alike_and_one_source(folder):
+    def same(**facts):
+        return Entry("x", A, "passed", **facts).same
+
+    # A default that has changed leaves out of the parameters what was in them before.
+    assert same(parameters={"seed": 1}, values={"seed": 1}) == same(values={"seed": 1})
+    assert same(values={"seed": 1}) != same(values={"seed": 0})
+    assert same(source="/a/x.md") != same(source="/b/x.md")
+    labels = [Entry("x", A, "passed", {"n": value}).label for value in ("1", 1, True, 1.0)]
+    assert labels == ['x n="1"', "x n=1", "x n=true", "x n=1.0"]
 
 
 def hold(path, ready, release):
@@ -118,7 +200,7 @@ def test_a_full_disk_leaves_the_former_file_and_no_draft(folder, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(store.os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=rf"No space left on device: '.*/{A}.json'"):
         folder.write(Entry("part/one", A, "failed", error="second"))
     assert folder.entry("part/one", A).error == "first"
     assert [
@@ -134,7 +216,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path):
 
 def test_listing_opens_no_notebook_of_a_described_cell(folder):
     for i in range(50):
-        put(folder, f"{i:016x}", "passed", parameters={"seed": i})
+        put(folder, f"{i:016x}", "passed", parameters={"seed": i}, size=13)
         folder.file("part/one", f"{i:016x}", ".ipynb").write_text("not even JSON")
     page.write(folder)
     assert len(json.loads((folder.folder / "index.json").read_text())["cells"]) == 50
@@ -192,6 +274,8 @@ def test_what_is_kept_is_found_in_the_notebook(monkeypatch):
     assert metadata["scrapbook"] == {"name": "rate", "data": True, "display": False}
     # As nbformat stores them, between outputs of other kinds.
     outputs = [{"output_type": "stream", "text": "x"}, {"data": {"text/plain": "y"}}]
+    # A chapter may display anything by hand.
+    outputs += [{"data": {MIMETYPE: other}} for other in ("x", {}, {"data": 1}, {"name": "x"})]
     cells = [{"cell_type": "markdown"}, {"outputs": [*outputs, {"data": data}]}]
     assert kept({"cells": json.loads(json.dumps(cells))}) == {"rate": [0.5, 1.5]}
     assert data[MIMETYPE]["encoder"] == "json"
@@ -248,6 +332,13 @@ def test_a_table_or_figure_that_cannot_be_is_refused(results, tmp_path):
         collect.figure(rows, "word", "seed", tmp_path / "f.svg")
     with pytest.raises(BadInput, match="has a parameter 'sed'"):
         collect.figure(rows, "word", "sed", tmp_path / "f.svg")
+    for write in (
+        lambda path: collect.write(rows, path / "t.csv"),
+        lambda path: collect.figure(rows, "word", "seed", path / "f.svg"),
+    ):
+        with pytest.raises(BadInput, match=r"--(out|figure): there is no folder .*/nowhere"):
+            write(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
     with pytest.raises(BadInput, match="takes a name in .png"):
         collect.figure(rows, "word", "seed", tmp_path / "f.txt")
 

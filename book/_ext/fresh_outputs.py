@@ -19,7 +19,8 @@ def digest(root: Path, inputs=INPUTS) -> str:
     for name in inputs:
         top = root / name
         for path in sorted([top, *top.rglob("*")]):
-            if path.is_file() and path.suffix != ".pyc":
+            # Compiled code, Python's and numba's, follows from the rest.
+            if path.is_file() and "__pycache__" not in path.parts:
                 total.update(path.relative_to(root).as_posix().encode() + b"\0")
                 total.update(hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()[:16]

@@ -2,9 +2,9 @@
 
 In a chapter {claim}`thm-3.3` marks the theorem, or the place, that treats a statement: its verdict,
 links to the ledger's entry and to the source of its checks at this commit, and the command that
-runs them. Every id of the ledger has one mark, in its chapter. {entry}`thm-3.3` gives the links
-alone. On the ledger's page the directive `ledger` writes all entries, and `concordance` the table
-from a paper's numbers to the book's boxes, verdicts and checks.
+runs them, and a report about it. Every id of the ledger has one mark, in its chapter.
+{entry}`thm-3.3` gives the links alone. The directive `concordance` writes the table from a paper's
+numbers to the book's boxes, verdicts and checks; the entries themselves are in `ledger_entries`.
 """
 
 import functools
@@ -12,11 +12,13 @@ import itertools
 import re
 import subprocess
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 import notebooks
 from docutils import nodes
 from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
+from sphinx import addnodes
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from tokensphere.paper import findings, ledger
@@ -64,6 +66,13 @@ def all_marks() -> dict[str, Mark]:
     }
 
 
+@functools.cache
+def chapter_title(page: str) -> str:
+    """The title of a page: its first heading."""
+    text = notebooks.source(page).read_text("utf-8")
+    return re.search(r"^# (.+)$", text, re.MULTILINE)[1].strip()
+
+
 def anchor(id: str) -> str:
     """The address of an entry on the ledger's page."""
     return "claim-" + re.sub(r"[^a-z0-9]+", "-", id.lower())
@@ -71,7 +80,7 @@ def anchor(id: str) -> str:
 
 @functools.cache
 def commit() -> str:
-    """What links to sources name: the commit that is built, or the main branch without one."""
+    """What links to sources name: the commit that is built, or the book's branch without one."""
     try:
         return subprocess.run(
             ["git", "-C", str(notebooks.ROOT), "rev-parse", "HEAD"],
@@ -80,7 +89,7 @@ def commit() -> str:
             check=True,
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
-        return "main"
+        return notebooks.repository()["branch"]
 
 
 def with_math(text: str) -> list[nodes.Node]:
@@ -106,6 +115,25 @@ def source_links(claim: ledger.Claim) -> list[nodes.Node]:
             nodes.reference("", ledger.ROLES[role], refuri=url, reftitle=title, internal=False),
         ]
     return links or [nodes.Text(" none")]
+
+
+def report_url(claim: ledger.Claim) -> str:
+    """A new issue about a claim, with what names it filled in."""
+    body = (
+        f"Statement: `{claim.id}` ({claim.where or claim.chapter})\n"
+        f"Verdict: {claim.verdict}\n"
+        f"Chapter: {claim.chapter}, at {commit()}\n\n"
+        "What is wrong or missing, and how it can be seen:\n\n"
+    )
+    query = urlencode({"title": f"Statement {claim.id}: ", "body": body})
+    return f"{notebooks.repository_url()}/issues/new?{query}"
+
+
+def report_link(claim: ledger.Claim, text: str) -> nodes.Node:
+    title = f"Open an issue about {claim.id}"
+    classes = ["claim-report"]
+    url = report_url(claim)
+    return nodes.reference("", text, refuri=url, reftitle=title, internal=False, classes=classes)
 
 
 def slug(verdict: str) -> str:
@@ -138,17 +166,52 @@ class Lookup(SphinxRole):
             *source_links(claim),
             nodes.Text(" · "),
             nodes.literal("", f"tokensphere claims --check {claim.id}"),
+            nodes.Text(" · "),
+            report_link(claim, "report"),
         ]
 
 
+def names(number: str) -> list[str]:
+    """The single numbers in a claim's `number`: "eqs (4)-(5)" are "eq (4)" and "eq (5)"."""
+    found = []
+    for part in filter(None, (part.strip() for part in number.split(";"))):
+        equations = re.fullmatch(r"eqs \((\d+)\)-\((\d+)\)", part)
+        if equations:
+            low, high = map(int, equations.groups())
+            found += [f"eq ({n})" for n in range(low, high + 1)]
+        else:
+            found.append(part)
+    return found
+
+
+@functools.cache
+def indexed() -> dict[str, list[str]]:
+    """The papers' numbers by the claim under which the book's index has them.
+
+    A number has one entry a chapter: its first claim there.
+    """
+    seen: set[tuple[str, str]] = set()
+    found: dict[str, list[str]] = {}
+    for claim in ledger.ledger().values():
+        for name in names(claim.number):
+            if (name, claim.chapter) not in seen:
+                seen.add((name, claim.chapter))
+                found.setdefault(claim.id, []).append(name)
+    return found
+
+
 class ClaimRole(Lookup):
-    """{claim}`id, id`: marks where these statements are treated."""
+    """{claim}`id, id`: marks where these statements are treated, and enters them in the index."""
 
     def run(self):
         shown: list[nodes.Node] = []
         for claim in self.claims():
+            target = f"mark-{anchor(claim.id)}"
+            entries = [("single", n, target, "main", None) for n in indexed().get(claim.id, [])]
+            if entries:
+                shown.append(addnodes.index(entries=entries))
             classes = ["claim-mark", slug(claim.verdict)]
-            mark = nodes.inline(ids=[f"mark-{anchor(claim.id)}"], classes=classes)
+            mark = nodes.inline(ids=[target], classes=classes)
             mark += entry_link(self.env, claim, claim.verdict)
             mark += [nodes.Text(" "), *with_math(claim.where)]
             for node in self.links(claim):
@@ -188,45 +251,14 @@ class Pages(SphinxDirective):
         uri = self.env.app.builder.get_relative_uri(self.env.docname, claim.chapter)
         return nodes.reference("", text, refuri=f"{uri}#mark-{anchor(claim.id)}", internal=True)
 
-    def place(self, claim: ledger.Claim) -> nodes.Node:
-        """A link to where the book treats a claim: its box, by number and title, or its page."""
+    def place(self, claim: ledger.Claim) -> list[nodes.Node]:
+        """Where the book treats a claim, as a link: its box, by number and title, or its page."""
         mark = all_marks().get(claim.id)
         if mark and mark.label:
             title = re.sub(r"\s*\([^()]*paper[^()]*\)", "", mark.title)
-            return self.to_mark(claim, f"{mark.kind.capitalize()}: {title}" if title else mark.kind)
-        return self.to_mark(claim, claim.chapter)
-
-
-class Ledger(Pages):
-    """Every entry of the ledger, chapter by chapter."""
-
-    has_content = False
-
-    def run(self):
-        # Ours to write again whenever a statement changes.
-        for file in sorted((ledger.FOLDER / "statements").rglob("*.toml")):
-            self.env.note_dependency(str(file))
-        return [node for claim in ledger.ledger().values() for node in self.card(claim)]
-
-    def card(self, claim: ledger.Claim) -> list[nodes.Node]:
-        classes = ["claim-entry", slug(claim.verdict)]
-        card = nodes.container(ids=[anchor(claim.id)], classes=classes)
-        head = nodes.paragraph(classes=["claim-head"])
-        head += nodes.inline("", claim.verdict, classes=["claim-verdict"])
-        head += [nodes.Text(" "), nodes.literal("", claim.id), nodes.Text(" ")]
-        head += self.inline(claim.where) if claim.where else []
-        head += [nodes.Text(" · "), self.place(claim), nodes.Text(" · checks:")]
-        head += source_links(claim)
-        card += head
-        card += self.markdown(claim.statement)
-        for name, text in (
-            (ledger.HEADINGS.get(claim.verdict, "Correction"), claim.correction),
-            ("Power", claim.power),
-            ("Remains", claim.remains),
-        ):
-            if text:
-                card += self.markdown(f"*{name}:* {text}")
-        return [card]
+            box = self.inline(f"{{prf:ref}}`{mark.label}`")
+            return [*box, nodes.Text(": "), *self.inline(title)] if title else box
+        return [self.to_mark(claim, chapter_title(claim.chapter))]
 
 
 class Verdicts(Pages):
@@ -238,13 +270,19 @@ class Verdicts(Pages):
         found = [claim.verdict for claim in ledger.ledger().values()]
         rows = [
             [
-                [nodes.inline("", name, classes=[slug(name), "claim-verdict"])],
+                [self.entries_with(name)],
                 [nodes.Text(str(found.count(name)))],
                 [nodes.Text(verdict.meaning)],
             ]
             for name, verdict in ledger.VERDICTS.items()
         ]
         return [table(["verdict", "entries", "meaning"], rows, "verdicts")]
+
+    def entries_with(self, verdict: str) -> nodes.Node:
+        """The verdict's word, as a link to the entries that have it."""
+        link = nodes.reference("", verdict, internal=True, classes=["claim-verdict"])
+        link["refuri"] = f"?{urlencode({'verdict': verdict})}#the-entries"
+        return nodes.inline("", "", link, classes=[slug(verdict)])
 
 
 def listed(paper: str) -> list[ledger.Claim]:
@@ -276,7 +314,7 @@ class Concordance(Pages):
             verdict = nodes.inline(classes=[slug(claim.verdict)])
             verdict += entry_link(self.env, claim, claim.verdict)
             rows.append(
-                [self.inline(claim.where), [verdict], [self.place(claim)], source_links(claim)]
+                [self.inline(claim.where), [verdict], self.place(claim), source_links(claim)]
             )
         return [table(["paper", "verdict", "in this book", "checks"], rows, "concordance")]
 
@@ -347,7 +385,6 @@ def order(number: str) -> tuple:
 def setup(app):
     app.add_role("claim", ClaimRole())
     app.add_role("entry", EntryRole())
-    app.add_directive("ledger", Ledger)
     app.add_directive("verdicts", Verdicts)
     app.add_directive("findings", Findings)
     app.add_directive("concordance", Concordance)

@@ -2,11 +2,12 @@
 
 The theme's buttons open the chapter's source. Colab cannot open Markdown, so here they open the
 executed notebook that the repository keeps of each chapter, `tests/baselines/<chapter>.ipynb`,
-and the download is that same file.
+and the download is that same file, with the prose of the page.
 """
 
 from pathlib import Path
 
+import notebook_prose
 import notebooks
 
 
@@ -36,10 +37,13 @@ def write_downloads(app, exception):
         for page in notebooks.chapters():
             path = Path(app.outdir) / "_sources" / f"{page}.ipynb"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(notebooks.to_download(page), encoding="utf-8")
+            document = app.env.get_and_resolve_doctree(page, app.builder)
+            prose = notebook_prose.of_page(app.env, page, document)
+            path.write_text(notebooks.to_download(page, prose), encoding="utf-8")
 
 
 def setup(app):
+    app.setup_extension("notebook_prose")
     # The theme makes its buttons at 501.
     app.connect("html-page-context", retarget, priority=600)
     app.connect("build-finished", write_downloads)

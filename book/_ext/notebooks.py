@@ -3,14 +3,20 @@
 Shared by the Sphinx extensions beside it, by `tests/baselines.py` and by the tests.
 """
 
+from __future__ import annotations
+
 import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jupytext
 import nbformat
 import yaml
+
+if TYPE_CHECKING:
+    from notebook_prose import Prose
 
 ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT / "book"
@@ -30,10 +36,25 @@ if importlib.util.find_spec("tokensphere") is None:
 """
 
 
+def repository() -> dict[str, str]:
+    """The book's repository: `url`, `branch`, and `path_to_book` in it."""
+    return yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]
+
+
 def repository_url() -> str:
     """The repository that the launch buttons and the setup cell point at."""
+    return repository()["url"]
+
+
+def site_url() -> str:
+    """The online book's address, with a slash at its end: GitHub's for the repository's pages.
+
+    `html.baseurl` of _config.yml says otherwise.
+    """
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
-    return config["repository"]["url"]
+    owner, name = config["repository"]["url"].rstrip("/").split("/")[-2:]
+    address = config["html"].get("baseurl") or f"https://{owner}.github.io/{name}"
+    return address.rstrip("/") + "/"
 
 
 def pages() -> list[str]:
@@ -93,8 +114,10 @@ def code(notebook: nbformat.NotebookNode) -> list[tuple[str, list[str]]]:
     return [(source, tags) for source, tags in tagged if "setup" not in tags]
 
 
-def to_notebook(page: str) -> nbformat.NotebookNode:
-    """A chapter as a notebook that also runs away from this repository.
+def to_notebook(page: str, prose: Prose) -> nbformat.NotebookNode:
+    """A chapter as a notebook that also runs away from this repository, not executed.
+
+    prose: of this page, from `notebook_prose`.
 
     The same chapter gives the same bytes: cells are numbered, and of the metadata only what a
     notebook service reads is kept.
@@ -103,13 +126,45 @@ def to_notebook(page: str) -> nbformat.NotebookNode:
     setup = nbformat.v4.new_code_cell(
         SETUP.format(url=repository_url()).rstrip(), metadata={"tags": ["setup"]}
     )
-    cells = [setup, *chapter.cells]
+    metadata = {"kernelspec": chapter.metadata["kernelspec"], "language_info": {"name": "python"}}
+    return with_prose(
+        page,
+        nbformat.from_dict(
+            {
+                "nbformat": 4,
+                "nbformat_minor": 5,
+                "metadata": metadata,
+                "cells": [setup, *chapter.cells],
+            }
+        ),
+        prose,
+    )
+
+
+def with_prose(page: str, notebook: nbformat.NotebookNode, prose: Prose) -> nbformat.NotebookNode:
+    """A notebook of a chapter with its code cells as they are and this prose between them.
+
+    Raises ValueError where a code cell of the prose is none of the chapter.
+    """
+    # The chapter's code cells by their number among its cells, then those of the notebook.
+    numbers = [n for n, cell in enumerate(read(page).cells) if cell.cell_type == "code"]
+    setup, *code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    cells, placed = [setup], 0
+    for piece in prose:
+        if isinstance(piece, str):
+            cells.append(nbformat.v4.new_markdown_cell(piece))
+            continue
+        if piece.index not in numbers:
+            raise ValueError(f"{page}: cell {piece.index} is no code cell; it has {numbers}")
+        upto = numbers.index(piece.index) + 1
+        cells += code[placed:upto]  # more than one where the page shows nothing of a cell
+        placed = upto
+        if piece.caption:
+            cells.append(nbformat.v4.new_markdown_cell(piece.caption))
+    cells += code[placed:]
     for number, cell in enumerate(cells):
         cell.id = f"cell-{number}"
-    metadata = {"kernelspec": chapter.metadata["kernelspec"], "language_info": {"name": "python"}}
-    return nbformat.from_dict(
-        {"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": cells}
-    )
+    return nbformat.from_dict({**notebook, "cells": cells})
 
 
 def same_code(page: str, notebook: nbformat.NotebookNode) -> bool:
@@ -119,11 +174,14 @@ def same_code(page: str, notebook: nbformat.NotebookNode) -> bool:
     return notebook.metadata["kernelspec"]["name"] == kernel and code(notebook) == code(chapter)
 
 
-def to_download(page: str) -> str:
-    """What a reader downloads: the executed baseline if it is up to date, else the bare chapter."""
+def to_download(page: str, prose: Prose) -> str:
+    """What a reader downloads: the executed baseline's code if it is up to date, else bare code.
+
+    Its prose is the page's, which may be newer than the baseline's.
+    """
     path = baseline(page)
     if path.exists():
         notebook = nbformat.read(path, as_version=4)
         if same_code(page, notebook):
-            return path.read_text(encoding="utf-8")
-    return nbformat.writes(to_notebook(page)) + "\n"
+            return nbformat.writes(with_prose(page, notebook, prose)) + "\n"
+    return nbformat.writes(to_notebook(page, prose)) + "\n"

@@ -1,23 +1,20 @@
-"""Formulas and 3-D figures without a network: MathJax and plotly.js from installed packages.
+"""Pages without a network, and light: MathJax and plotly.js from installed packages.
 
-MathJax is copied whole but for what no page loads; plotly.js goes on pages that hold a plot only.
+Of MathJax a page loads fonts (static_math.py), of plotly.js nothing until a reader starts a figure
+(turnable.py). Icons are a font; the theme's program that draws them once more is left out.
 """
 
-import importlib.util
+import re
 import shutil
 from pathlib import Path
 
 import plotly
+from static_math import FONTS, find_node, mathjax_folder
 
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-# The program, its fonts, and what its menu loads for screen readers.
-MATHJAX = ("tex-chtml-full.js", "output/chtml/fonts/woff-v2", "a11y", "sre")
-
-
-def mathjax_folder() -> Path:
-    """Where sphinx-mathjax-offline keeps MathJax. Its name holds dashes: it cannot be imported."""
-    spec = importlib.util.find_spec("sphinx-mathjax-offline")
-    return Path(spec.submodule_search_locations[0]) / "static" / "mathjax"
+# Where no node sets formulas: the program, and what its menu loads for screen readers.
+MATHJAX = ("tex-chtml-full.js", "a11y", "sre")
+ICON_PROGRAM = re.compile(r'\s*<script src="[^"]*/fontawesome/[^"]*\.js[^"]*"></script>')
 
 
 def copy_assets(app, exception):
@@ -25,7 +22,7 @@ def copy_assets(app, exception):
     if exception is not None or app.builder.format != "html":
         return
     static = Path(app.outdir) / "_static"
-    for name in MATHJAX:
+    for name in (FONTS, *(() if find_node() else MATHJAX)):
         origin, copy = mathjax_folder() / name, static / "mathjax" / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         if origin.is_dir():
@@ -35,18 +32,18 @@ def copy_assets(app, exception):
     plots = static / "plotly"
     plots.mkdir(exist_ok=True)
     shutil.copy2(PLOTLY, plots)
-    shutil.copy2(Path(__file__).parent / "plot_theme.js", plots)
-
-
-def add_plotly(app, pagename, templatename, context, doctree):
-    """Loads plotly on pages that hold a plot. It must come before the plot's own script."""
-    if "plotly-graph-div" in context.get("body", ""):
-        app.add_js_file("plotly/plotly.min.js", priority=100)
-        app.add_js_file("plotly/plot_theme.js", loading_method="defer")
+    shutil.copy2(Path(__file__).parent / "turnable.js", plots)
+    for page in Path(app.outdir).rglob("*.html"):
+        text = page.read_text("utf-8")
+        lighter = ICON_PROGRAM.sub("", text)
+        if lighter != text:
+            page.write_text(lighter, encoding="utf-8")
 
 
 def setup(app):
     app.config.mathjax_path = "mathjax/tex-chtml-full.js"
+    app.setup_extension("static_math")
+    app.setup_extension("turnable")
+    # After the pages and what they use.
     app.connect("build-finished", copy_assets)
-    app.connect("html-page-context", add_plotly)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -13,6 +13,7 @@ One file of over 400 lines, because it is one idea: what makes a record, and wha
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -26,7 +27,6 @@ import subprocess
 import time
 import tokenize
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from functools import cache
@@ -137,7 +137,7 @@ def save(
         parameters=_plain(dict(parameters), "parameters"),
         seed=seed,
         device=_device_name(device),
-        versions=_versions(),
+        versions=versions(LIBRARIES),
         seconds=round(float(seconds), 3),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         commit=commit,
@@ -182,28 +182,6 @@ def staleness(record: Record, parameters: Mapping[str, Any] | None = None) -> li
             for name in sorted(record.parameters.keys() | asked.keys())
         ]
     return [reason for reason in reasons if reason]
-
-
-@contextmanager
-def write_whole(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A stream whose bytes become the file at `path` at the end, unless an exception is raised.
-
-    A reader, or a run killed half-way, never sees or leaves half of a file. Folders are made.
-    It stands here because no record depends on this module's code: to write otherwise voids none.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder, because a rename is atomic only within one file system.
-    # Process ids are a machine's own: on a shared disk two may have the same.
-    draft = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        with draft.open("wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def digest(source: str) -> str:
@@ -377,6 +355,10 @@ def read(path: str | os.PathLike[str]) -> Record:
             raise ValueError(f"{path}: not a record: {name} is {content[name]!r}")
     if not content["code"]:
         raise ValueError(f"{path}: not a record: code names no module")
+    try:
+        datetime.fromisoformat(content["date"])
+    except ValueError:
+        raise ValueError(f"{path}: not a record: date is {content['date']!r}") from None
     return Record(**content)
 
 
@@ -400,14 +382,40 @@ def _plain(value: Any, where: str) -> Any:
     raise TypeError(f"{where} is a {type(value).__name__}: JSON has no such thing")
 
 
-def _versions() -> dict[str, str | None]:
-    versions: dict[str, str | None] = {"python": platform.python_version()}
-    for name in LIBRARIES:
+@contextlib.contextmanager
+def write_whole(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A stream whose bytes become the file `path` at the end of the block, or nothing does.
+
+    A reader never sees half of it, a run killed half-way never leaves half of it, and two writers
+    do not meet. Folders are made. Raises OSError, which names the file.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, because a rename is atomic only within one file system.
+    draft = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        with draft.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(draft, path)
+    except OSError as error:
+        if error.errno and not error.filename:  # a full disk, say: the system tells no name
+            error.filename = os.fspath(path)
+        raise
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def versions(names: Iterable[str]) -> dict[str, str | None]:
+    """Version of Python and of these distributions, None for one that is not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in names:
         try:
-            versions[name] = importlib.metadata.version(name)
+            found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            versions[name] = None
-    return versions
+            found[name] = None
+    return found
 
 
 def _device_name(device: Any) -> str:

@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -31,7 +32,11 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `argv` defaults to the process's arguments."""
     try:
-        arguments = _parser().parse_args(sinks.renamed(sys.argv[1:] if argv is None else argv))
+        argv = sys.argv[1:] if argv is None else argv
+        for given in argv:
+            if given != given.encode(errors="ignore").decode():
+                raise InputError(f"argument {given!r} is not UTF-8")
+        arguments = _parser().parse_args(sinks.renamed(argv))
         if arguments.needs_repository and importlib.util.find_spec("tokensphere.paper") is None:
             raise InputError(
                 f"{arguments.needs_repository} come with the repository, not with the installed "
@@ -49,8 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141  # as a shell reports a program that SIGPIPE ended
     except OSError as error:  # a file that cannot be read or written; its text names it
         return _complain(error, 2)
-    except KeyboardInterrupt:
-        return _complain("interrupted", 130)
+    except KeyboardInterrupt as interrupt:
+        # Of the paper's commands other signals end so too, and are named.
+        number = getattr(interrupt, "number", signal.SIGINT)
+        return _complain(str(interrupt) or "interrupted", 128 + number)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -98,12 +105,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from tokensphere.paper import chapters
+    from tokensphere.paper import chapters, signals
 
     try:
+        from tokensphere.paper.rerun import BadInput, grid
+
         source = chapters.find(arguments.chapter)
-        parameters = {name: _scalar(value) for name, value in arguments.parameters}
-        output = chapters.run(source, parameters, arguments.out or Path(f"{source.stem}.ipynb"))
+        try:
+            parameters = grid.parameters(arguments.parameters)
+        except BadInput as error:
+            raise InputError(error) from None
+        with signals.ending():
+            output = chapters.run(source, parameters, arguments.out or Path(f"{source.stem}.ipynb"))
     except chapters.ChapterError as error:
         raise InputError(error) from None
     except chapters.ChapterFailed as error:
@@ -248,25 +261,6 @@ def _show(value: Any) -> str:
 
 def _short(text: str, width: int) -> str:
     return textwrap.shorten(text, width, placeholder=" ...")
-
-
-def _scalar(text: str) -> Any:
-    """A value from the command line: a number, or else what YAML reads.
-
-    YAML's own numbers are left out: to it 1e-9 is text and 12:30 is 750. So are its dates.
-    """
-    import yaml
-
-    for number in (int, float):
-        try:
-            return number(text)
-        except ValueError:
-            continue
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
-    return value if isinstance(value, bool | str | list | dict | None) else text
 
 
 def _version() -> str:

@@ -133,7 +133,9 @@ def run(
     except DeadKernelError:
         _sign(draft, source, failed)
         os.replace(draft, failed)
-        raise ChapterFailed(f"{source.stem}: the kernel died; was memory short?") from None
+        raise ChapterFailed(
+            f"{source.stem}: the kernel died: memory was short, or a cell ended it"
+        ) from None
     finally:
         draft.unlink(missing_ok=True)
     return target
@@ -256,7 +258,13 @@ def checked(values: Mapping[str, Any], kinds: Mapping[str, Any], chapter: str) -
             raise ChapterError(f"chapter {chapter!r} has no parameter {name!r}; {exist}")
         kind = kinds[name]
         if kind is float and type(value) is int:
-            value = float(value)
+            try:
+                value = float(value)
+            except OverflowError:
+                raise ChapterError(
+                    f"parameter {name!r} of chapter {chapter!r} takes float, got an integer that "
+                    "is too large for one"
+                ) from None
         # Exact types: to Python True is an int, to a reader `-p seed yes` is a mistake.
         if kind is not None and type(value) is not (list if kind is tuple else kind):
             raise ChapterError(

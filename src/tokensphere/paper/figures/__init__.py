@@ -4,9 +4,8 @@ Here is what several chapters use; a module has the figures of one. The library 
 plots, outside its report on sinks.
 """
 
-from tokensphere.sinks.style import COLOURS, as_numpy, axes
-
 from .circle_portraits import circles
+from .drawing import COLOURS, NAMES, as_numpy, axes, legend, legend_below
 from .ledger import criteria, verdicts
 from .portraits import STABILITIES, portrait, static_portrait
 from .spheres import in_time, sphere, static_sphere, zeros_of_the_form
@@ -14,12 +13,15 @@ from .tables import table
 
 __all__ = [
     "COLOURS",
+    "NAMES",
     "STABILITIES",
     "as_numpy",
     "axes",
     "circles",
     "criteria",
     "in_time",
+    "legend",
+    "legend_below",
     "portrait",
     "sphere",
     "static_portrait",

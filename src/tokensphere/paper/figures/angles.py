@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from torch import Tensor
 
-from tokensphere.sinks.style import COLOURS, as_numpy, axes
-
 from . import drawing
+from .drawing import COLOURS, DARK_GREY, INK, as_numpy, axes
+
+CIRCLE_ENDS = ("both at $x_1$", "only the second", "only the third", "neither")
 
 
 def slacks(
@@ -23,13 +25,12 @@ def slacks(
         panels: for each title the bound, drawn as a dashed line, and the scale of the axis.
     """
     figure, array = axes(len(panels))
-    for group, colour, width in zip(groups, COLOURS, (0.6, 1.4), strict=False):
+    for group, colour, width in zip(groups, COLOURS, (drawing.THIN, drawing.LINE), strict=False):
         for ax, curves in zip(array[0], group, strict=True):
             ax.plot(as_numpy(times), as_numpy(curves), color=colour, lw=width)
     for ax, (title, (bound, scale)) in zip(array[0], panels.items(), strict=True):
-        ax.axhline(bound, color="#777777", lw=0.8, ls="--")
-        ax.set_title(title, fontsize=9)
-        ax.set(xlabel="t", yscale=scale)
+        ax.axhline(bound, color=DARK_GREY, lw=drawing.THIN, ls="--")
+        ax.set(title=title, xlabel="time $t$", yscale=scale)
     return figure
 
 
@@ -44,12 +45,14 @@ def ends_on_circle(
             third, neither; rows are angles of the second token.
         conditions: by the form's name the sets (n, n) to be outlined, by line style.
     """
-    figure, array = axes(len(kinds))
-    figure.set_size_inches(8, 4.2)
+    figure, array = axes(len(kinds), height=3.7)
     for ax, (name, kind) in zip(array[0], kinds.items(), strict=True):
         drawing.kinds(ax, side, side, kind.T, COLOURS[:4], alpha=0.75)
         for style, met in conditions[name].items():
             place = map(as_numpy, (side, side, met.T.double()))
-            ax.contour(*place, [0.5], colors="black", linestyles=style, linewidths=1.5)
-        ax.set(title=name, xlabel="angle of $x_2$", ylabel="angle of $x_3$", aspect="equal")
+            ax.contour(*place, [0.5], colors=INK, linestyles=style, linewidths=drawing.LINE)
+        ax.set(title=name, xlabel="angle of $x_2$", aspect="equal")
+    array[0, 0].set_ylabel("angle of $x_3$")
+    keys = [Patch(color=colour, alpha=0.75) for colour in COLOURS[:4]]
+    drawing.legend_below(figure, keys, CIRCLE_ENDS, 4)
     return figure

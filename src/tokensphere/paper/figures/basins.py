@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from tokensphere.flow import Trajectory
-from tokensphere.sinks.style import COLOURS, as_numpy
 
 from . import drawing
+from .drawing import COLOURS, DARK_GREY, INK, as_numpy
 from .spheres import static_curve, static_sphere
 
 _FIRST, _ANTIPODE = (COLOURS[1], "#f0c070"), (COLOURS[0], COLOURS[5])
@@ -38,7 +38,7 @@ def basins_in_the_plane(ax: Axes, angles: Tensor, positive: Tensor, form: Tensor
     kind = 2 * positive[..., 0].int() + positive[..., 1].int()
     colours = [*_ANTIPODE, *reversed(_FIRST)]
     _map(ax, angles, angles, kind, form, colours)
-    ax.set(xlabel="angle of $x_2(0)$", ylabel="angle of $x_3(0)$", title="D = 2")
+    ax.set(xlabel="angle of $x_2(0)$", ylabel="angle of $x_3(0)$", title="$D=2$")
 
 
 def basins_on_the_sphere(
@@ -60,7 +60,7 @@ def basins_on_the_sphere(
     _map(ax, *grid, positive.int(), form, [_ANTIPODE[0], _FIRST[1]])
     for symbol, point in marks.items():
         place = float(torch.atan2(point[1], point[0])), float(point[2])
-        ax.plot(*place, symbol, color="k", ms=8 if symbol == "*" else 5)
+        ax.plot(*place, symbol, color=INK, ms=8 if symbol == "*" else 5)
     ax.set(xlabel="longitude", ylabel="third coordinate", title=title)
 
 
@@ -70,7 +70,7 @@ def _map(
     """Kinds (n, n) from 0 on in these colours, and a dashed curve where the form is zero."""
     drawing.kinds(ax, across, up, kind, colours)
     place = map(as_numpy, (across, up, form))
-    ax.contour(*place, levels=[0], colors="k", linestyles="--", linewidths=1)
+    ax.contour(*place, levels=[0], colors=INK, linestyles="--", linewidths=1.0)
 
 
 def exceptional_curves(
@@ -88,9 +88,7 @@ def exceptional_curves(
         kernel: (points, 3), the curve <., S_BC x_1> = 0, drawn dashed.
         shares: by label, times and shares.
     """
-    import matplotlib.pyplot as plt
-
-    figure = plt.figure(figsize=(8.0, 3.2), layout="constrained")
+    figure = drawing.blank(3.2)
     columns, tone = len(curves) + 1, (COLOURS[1], COLOURS[0])
 
     def closed(line: Tensor) -> np.ndarray:
@@ -102,13 +100,12 @@ def exceptional_curves(
         # Seen nearly along the curves.
         static_sphere(ax, still, ["#000000", *tone], title=title, elev=20, azim=125)
         ax.plot(*(1.02 * as_numpy(first))[:, None], "*", color="k", ms=10)
-        static_curve(ax, closed(kernel), 0.3, color="#777777", lw=1, ls="--")
+        static_curve(ax, closed(kernel), 0.3, color=DARK_GREY, lw=1.0, ls="--")
         for line, colour in zip(lines, tone, strict=True):
-            static_curve(ax, closed(line), 0.3, color=colour, lw=2)
-    ax = figure.add_subplot(1, columns, columns)
+            static_curve(ax, closed(line), 0.3, color=colour, lw=drawing.THICK)
+    ax = drawing.dress(figure.add_subplot(1, columns, columns))
     for (label, (times, share)), colour in zip(shares.items(), COLOURS[2:], strict=False):
         ax.plot(as_numpy(times), as_numpy(share), color=colour, label=label)
-    ax.set(xlabel="t", title="share near g = 0")
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False)
+    ax.set(xlabel="time $t$", ylabel="share near $g=0$", ylim=(-0.03, 1.03))
+    drawing.legend(ax, 2)
     return figure

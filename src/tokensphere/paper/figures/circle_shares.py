@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from tokensphere.circle import KINDS
-from tokensphere.sinks.style import COLOURS
 
 from . import drawing
+from .drawing import COLOURS
 
 HUES = dict(zip(KINDS, (COLOURS[0], COLOURS[2], COLOURS[1]), strict=True))
 
@@ -35,7 +35,7 @@ def shares_by_kind(
                 ax.plot(x, arcs[law][kind], "o", mfc="none", mec="k", ms=9)
     ticks = [4 * column + 1 for column in range(len(proved))]
     ax.set(xticks=ticks, xticklabels=list(proved), ylabel="share", ylim=(0, 1))
-    ax.legend(fontsize=8)
+    drawing.legend(ax, 2, drop=24)
 
 
 def decays_by_order(
@@ -52,5 +52,5 @@ def decays_by_order(
         ax.loglog(*curve, color=colour, label=f"order {order}")
         if order in laws:
             ax.loglog(*laws[order], "--", color=colour)
-    ax.set(xlabel="t", ylabel="distance from $e_2$", ylim=(1e-7, 1))
-    ax.legend(fontsize=8)
+    ax.set(xlabel="time $t$", ylabel="distance from $e_2$", ylim=(1e-7, 1))
+    drawing.legend(ax)

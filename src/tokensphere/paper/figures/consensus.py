@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from tokensphere.other_tokens.approach import Approach
-from tokensphere.sinks.style import COLOURS, as_numpy
 
 from . import drawing
+from .drawing import COLOURS, DARK_GREY, INK, as_numpy
 
 
 def ways_to_first(
@@ -25,8 +25,8 @@ def ways_to_first(
         part = turned * sign > 0
         ax.scatter(theta[part], phi[part], s=7, marker="s", color=colour, lw=0)
     for sign in (1, -1):
-        ax.plot(sign * curve[0], sign * curve[1], "k")
-    ax.axhline(0, color="#555555", ls="--", lw=1)
+        ax.plot(sign * curve[0], sign * curve[1], color=INK)
+    ax.axhline(0, color=INK, ls="--", lw=1.0)
     ax.set(
         xlabel="angle of $x_2(0)$ from $x_1$",
         ylabel="angle of $x_3(0)$ from $-x_1$",
@@ -55,6 +55,7 @@ def slowest_runs(ax: Axes, runs: Sequence[Approach]) -> None:
         run = min(mine, key=lambda run: run.rate * run.unit)
         times, error = as_numpy(run.times), as_numpy(run.error)
         slope = np.exp(-run.rate * (times - times[-1])) * error[-1]
-        ax.plot(times / run.unit, error, color=colour, lw=1.5)
-        ax.plot(times / run.unit, slope, ":", color="#555555", lw=1)
-    ax.set(yscale="log", xlabel="t", xlim=(0, 60), ylim=(1e-25, 30), title="sum of distances")
+        ax.plot(times / run.unit, error, color=colour)
+        ax.plot(times / run.unit, slope, ":", color=DARK_GREY, lw=1.0)
+    ax.set(yscale="log", xlabel="time $t$", xlim=(0, 60), ylim=(1e-25, 30))
+    ax.set(ylabel="sum of distances")

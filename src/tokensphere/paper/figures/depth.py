@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from tokensphere.sinks.style import COLOURS, axes
+from . import drawing
+from .drawing import COLOURS, axes
 
 
 def errors_by_depth(
@@ -20,8 +21,7 @@ def errors_by_depth(
         curves: by label, depths and errors.
         first: slopes are fitted on depths from this one on, or on all of a curve that ends there.
     """
-    figure, [[ax]] = axes()
-    figure.set_figheight(5)
+    figure, [[ax]] = axes(height=4.0)
     slopes = {}
     for (label, values), colour, marker in zip(curves.items(), COLOURS, "os^Dv<>", strict=False):
         depth, error = map(np.asarray, values)
@@ -30,12 +30,12 @@ def errors_by_depth(
         slopes[label] = float(fit.slope)
         spread = f" ± {fit.stderr:.3f}" if np.isfinite(fit.stderr) else ""
         text = f"{label}: {fit.slope:.2f}{spread}"
-        ax.plot(depth, error, marker, color=colour, markersize=4, label=text)
+        ax.plot(depth, error, marker, ms=drawing.MARK, color=colour, label=text)
         line = np.exp(fit.intercept) * depth[late] ** fit.slope
-        ax.plot(depth[late], line, "--", color=colour, linewidth=1)
-    ax.set(xlabel="depth n", ylabel="largest error", yscale="log")
+        ax.plot(depth[late], line, "--", color=colour, linewidth=1.0)
+    ax.set(xlabel="depth $n$", ylabel="largest error", yscale="log")
     ax.set_xscale("log", base=2)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    drawing.legend_below(figure, *ax.get_legend_handles_labels(), 2)
     return figure, slopes
 
 
@@ -69,7 +69,7 @@ def decays(panels: Sequence[Decay], lowest: float = 1e-11) -> Figure:
             ax.plot(t, values, color=colour)
             law = values[at] * np.exp(-rate * (clock - clock[at]))
             ax.plot(t, law, "--", color=colour, linewidth=1)
-        ax.set(xlabel="t", title=panel.title, yscale="log", ylim=(lowest, 1))
+        ax.set(xlabel="time $t$", title=panel.title, yscale="log", ylim=(lowest, 1))
         if panel.power:
             ax.set(xscale="log")
         elif panel.until:

@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tokensphere.sinks.style import COLOURS, axes
-
 from . import drawing
+from .drawing import COLOURS, GREY, axes
 
 
 def equilibrium_counts(by_support: Mapping[int, Sequence[int]], exact: Mapping[int, int]) -> None:
@@ -20,14 +19,20 @@ def equilibrium_counts(by_support: Mapping[int, Sequence[int]], exact: Mapping[i
     _, array = axes(2)
     left, right = array.flat
     dims = np.array(list(by_support))
-    left.plot(dims, 2.0 * (2.0**dims - 1), color=COLOURS[0], lw=1, label="$2(2^D-1)$")
-    left.plot(dims, [sum(by_support[d]) for d in dims], ".", color=COLOURS[0], label="package")
+    left.plot(dims, 2.0 * (2.0**dims - 1), color=COLOURS[0], lw=1.0, label="$2(2^D-1)$")
+    left.plot(
+        dims,
+        [sum(by_support[d]) for d in dims],
+        ".",
+        color=COLOURS[0],
+        label="counted by the library",
+    )
     rings = {"marker": "o", "ms": 9, "mfc": "none", "ls": "none", "color": COLOURS[1]}
-    left.plot(list(exact), list(exact.values()), label="rational arithmetic", **rings)
-    left.plot(dims, 2 * dims, "--", color=COLOURS[2], label="$\\pm e_d$")
-    left.plot(dims, 0 * dims + 2, ":", color=COLOURS[3], lw=2, label="the paper's")
-    left.set(yscale="log", xlabel="$D$", ylabel="equilibria")
-    left.legend(fontsize=8)
+    left.plot(list(exact), list(exact.values()), label="in rational arithmetic", **rings)
+    left.plot(dims, 2 * dims, "--", color=COLOURS[2], label="only $\\pm e_d$")
+    left.plot(dims, 0 * dims + 2, ":", color=COLOURS[3], lw=2, label="the paper's two")
+    left.set(yscale="log", xlabel="dimension $D$", ylabel="equilibria")
+    drawing.legend(left, 1)
     last = int(dims[-1])
     right.bar(dims, by_support[last], color=COLOURS[5])
     right.plot(dims, [2 * math.comb(last, k) for k in dims], ".", color=COLOURS[1])
@@ -53,27 +58,32 @@ def stable_counts(
     shifts = np.linspace(-0.2, 0.2, len(vertices))
     for shift, (dim, shares), colour in zip(shifts, vertices.items(), COLOURS[::4], strict=False):
         numbers = np.arange(len(shares))
-        left.bar(numbers + shift, shares, 0.38, color=colour, label=f"D = {dim}")
+        left.bar(numbers + shift, shares, 0.38, color=colour, label=f"$D={dim}$")
         left.plot(numbers + shift, expected[dim], "k.", ms=5)
-    left.set(title="stable coordinate vectors", xlabel="number", ylabel="share of draws")
+    left.set(xlabel="stable coordinate vectors", ylabel="share of draws", xticks=range(0, 8, 2))
     for size in range(1, 6):
         columns = [table[:, size - 1] for table in by_support.values()]
         mean = [column.mean() for column in columns]
         error = [1.96 * column.std() / len(column) ** 0.5 for column in columns]
-        style = {"color": COLOURS[size - 1], "marker": "o", "ms": 3, "label": f"support {size}"}
+        style = {
+            "color": COLOURS[size - 1],
+            "marker": "o",
+            "ms": drawing.MARK,
+            "label": f"support {size}",
+        }
         middle.errorbar(list(by_support), mean, error, **style)
-    middle.set(title="stable equilibria", xlabel="D", ylabel="mean number", ylim=(0, 4.5))
+    middle.set(xlabel="dimension $D$", ylabel="stable equilibria, mean", ylim=(0, None))
     middle.set_xticks(list(by_support))
     colours = [COLOURS[index] for index in (0, 2, 1, 6)]
     for line, kinds in zip(("-", "--"), ends.values(), strict=True):
         for (kind, (shares, bounds)), colour in zip(kinds.items(), colours, strict=True):
             label = kind if line == "-" else None
-            style = {"color": colour, "ls": line, "marker": "o", "ms": 3, "label": label}
+            style = {"color": colour, "ls": line, "marker": "o", "ms": drawing.MARK, "label": label}
             right.errorbar(dims, shares, abs(bounds - np.array(shares)), **style)
-    right.set(title="limits", xlabel="D", ylim=(0, 1))
+    right.set(ylabel="share of first tokens", xlabel="dimension $D$", ylim=(0, 1))
     drawing.log_ticks(right, dims)
     for ax in array.flat:
-        ax.legend(fontsize=6, ncols=2 if ax is middle else 1, columnspacing=0.8)
+        drawing.legend(ax, 1 if ax is right else 2)
 
 
 def no_rest(
@@ -90,17 +100,19 @@ def no_rest(
     _, array = axes(3)
     left, middle, right = array.flat
     corners = np.array([[0, 0], [1, 0], [0.5, 0.75**0.5]])
-    left.plot(*corners[[0, 1, 2, 0]].T, color="#888888", lw=0.8)
+    left.plot(*corners[[0, 1, 2, 0]].T, color=GREY, lw=drawing.THIN)
     for path, colour in zip(paths, COLOURS, strict=False):
-        left.plot(*(path**2 @ corners).T, color=colour, lw=0.8)
+        left.plot(*(path**2 @ corners).T, color=colour, lw=drawing.THIN)
     for d, at in enumerate(corners):
         shift = (0, 4 if d == 2 else -11)
-        left.annotate(f"$e_{d + 1}$", at, shift, textcoords="offset points", ha="center")
+        left.annotate(
+            f"$e_{d + 1}$", at, shift, textcoords="offset points", ha="center", size=drawing.SMALL
+        )
     left.set(title="cycle and boundary", aspect="equal", ylim=(-0.12, 1))
     left.axis("off")
     numbers = np.arange(len(stays))
-    middle.semilogy(stays[-1] * factor ** (numbers - numbers[-1]), color="#888888", lw=0.8)
+    middle.semilogy(stays[-1] * factor ** (numbers - numbers[-1]), color=GREY, lw=drawing.THIN)
     middle.plot(stays, ".", color=COLOURS[1])
-    middle.set(title="stays near a vertex", xlabel="number of the stay", ylabel="time")
+    middle.set(title="stays near a vertex", xlabel="number of the stay", ylabel="length in time")
     right.plot(*orbit[:, :2].T, color=COLOURS[3], lw=0.25)
-    right.set(title="D = 4", xlabel="$y_1$", ylabel="$y_2$")
+    right.set(title="$D=4$", xlabel="$y_1$", ylabel="$y_2$")

@@ -7,9 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from torch import Tensor
 
-from tokensphere.sinks.style import COLOURS, GREY, as_numpy
-
 from . import drawing
+from .drawing import COLOURS, GREY, INK, as_numpy
 
 HUES = {
     "to zero": COLOURS[0],
@@ -36,12 +35,14 @@ def map_of_ends(
     size = float(grid[-1])
     x, y = np.meshgrid(*2 * [np.linspace(-size, size, 201)])
     a, b, c = float(S[0, 0]), float(S[0, 1] + S[1, 0]), float(S[1, 1])
-    ax.contour(x, y, a * x * x + b * x * y + c * y * y, levels=[0], colors="k", linewidths=1.4)
+    ax.contour(
+        x, y, a * x * x + b * x * y + c * y * y, levels=[0], colors=INK, linewidths=drawing.LINE
+    )
     for path in paths:
         points = as_numpy(path)
-        ax.plot(*points.T, color="white", lw=0.9)
+        ax.plot(*points.T, color="white", lw=1.0)
         middle = len(points) // 3
-        ahead = {"arrowstyle": "-|>", "color": "white", "lw": 0.9}
+        ahead = {"arrowstyle": "-|>", "color": "white", "lw": 1.0}
         ax.annotate("", points[middle + 1], points[middle], arrowprops=ahead)
     limits = (-size, size)
     ax.set(title=title, xlim=limits, ylim=limits, xlabel="$x_1$", aspect="equal")
@@ -57,10 +58,10 @@ def law(
 ) -> None:
     """Curves by name, full, and what is predicted for each, dashed and black."""
     for (name, curve), colour in zip(curves.items(), COLOURS, strict=False):
-        ax.plot(as_numpy(x), as_numpy(curve), color=colour, label=name, lw=2)
-        ax.plot(as_numpy(x), as_numpy(said[name]), "k--", lw=0.9)
+        ax.plot(as_numpy(x), as_numpy(curve), color=colour, label=name, lw=drawing.THICK)
+        ax.plot(as_numpy(x), as_numpy(said[name]), "k--", lw=drawing.THIN)
     ax.set(**texts)
-    ax.legend(fontsize=6.5)
+    drawing.legend(ax, 3)
 
 
 def shares(
@@ -79,18 +80,18 @@ def shares(
         ax.bar(at, np.array(found) / totals, width, color=colour, alpha=0.6, label=name)
         drawing.shares(ax, at, found, totals, colour, ls="none", capsize=2)
     ax.set(xticks=range(len(counts)), xticklabels=counts, title=title, ylabel="share", ylim=(0, 1))
-    ax.legend(fontsize=6.5, ncols=2, loc="upper center")
+    drawing.legend(ax, 2, drop=26)
 
 
 def side_by_side(axes: Sequence[Axes], runs: Mapping[str, Sequence[tuple[Tensor, str]]]) -> None:
     """Paths in the plane, (T, 2) each with its colour, a panel for each system, from the circle."""
     angle = np.linspace(0, 2 * np.pi, 200)
     for ax, (title, paths) in zip(axes, runs.items(), strict=True):
-        ax.plot(np.cos(angle), np.sin(angle), color=GREY, lw=0.8, ls=":")
+        ax.plot(np.cos(angle), np.sin(angle), color=GREY, lw=drawing.THIN, ls=":")
         for path, colour in paths:
             points = as_numpy(path)
-            ax.plot(*points.T, color=colour, lw=1.2)
-            ax.plot(*points[0], "o", color=colour, ms=3)
-            ax.plot(*points[-1], "s", color=colour, ms=4, mec="k", mew=0.5)
+            ax.plot(*points.T, color=colour)
+            ax.plot(*points[0], "o", color=colour, ms=drawing.MARK)
+            ax.plot(*points[-1], "s", color=colour, ms=drawing.MARK + 1, mec="k", mew=0.5)
         limits = (-2.6, 2.6)
         ax.set(title=title, xlim=limits, ylim=limits, xlabel="$x_1$", aspect="equal")

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from tokensphere import records
 from tokensphere.other_tokens.census import ENDS, shares_by_end
-from tokensphere.sinks.style import COLOURS, as_numpy
 
 from . import drawing, tables
+from .drawing import COLOURS, GREY, as_numpy
 
-HUES = dict(zip(ENDS, (*(COLOURS[i] for i in (0, 5, 1, 4)), "#999999"), strict=True))
+HUES = dict(zip(ENDS, (*(COLOURS[i] for i in (0, 5, 1, 4)), GREY), strict=True))
 
 
 SURVEY = {"draws": 2000, "dims": [2, 3, 10, 32], "horizon": 2560.0, "follow": 100.0, "seed": 0}
@@ -41,7 +41,7 @@ def stacked_ends(ax: Axes, rows: Sequence[tuple[str, Mapping[str, float]]], titl
             left += share
     ax.set(title=title, xlabel="share of later tokens", xlim=(0, 1))
     ax.set_yticks(range(len(rows)), [label for label, _ in rows])
-    ax.tick_params(axis="y", labelsize=6.5)
+    ax.grid(False)
     ax.invert_yaxis()
 
 
@@ -60,18 +60,20 @@ def joining_by_rate(
         hits = as_numpy(joins[..., token - 2].sum(-1))
         drawing.shares(ax, rates, hits, joins.shape[-2], colour, label=f"token {token}")
     for threshold, style in zip(thresholds, ("--", ":"), strict=True):
-        ax.axvline(threshold, color="k", lw=0.8, ls=style)
-    ax.set(title="share that joins", xlabel="a", ylim=(0, 1.02))
-    ax.legend(fontsize=6.5)
+        ax.axvline(threshold, color="k", lw=drawing.THIN, ls=style)
+    ax.set(xlabel="rate $a$", ylabel="share that joins", ylim=(0, 1.02))
+    drawing.legend(ax, 1)
 
 
 def clusters_by_length(ax: Axes, clusters: Mapping[str, Mapping[int, float]]) -> None:
     """Mean numbers of clusters among the first l tokens, a line for each name."""
     for (name, found), colour in zip(clusters.items(), COLOURS, strict=False):
-        ax.plot(list(found), list(found.values()), marker="o", ms=3, color=colour, label=name)
+        ax.plot(
+            list(found), list(found.values()), marker="o", ms=drawing.MARK, color=colour, label=name
+        )
         drawing.log_ticks(ax, list(found))
-    ax.set(title="clusters", xlabel="l")
-    ax.legend(fontsize=6.5)
+    ax.set(xlabel="number of tokens $l$", ylabel="clusters")
+    drawing.legend(ax)
 
 
 def fitted_rates(ax: Axes, predicted: Tensor, fitted: Tensor, equal: Tensor) -> None:

@@ -54,7 +54,7 @@ def criteria(*ids: str, seed: int = 0) -> Markdown:
         for role, evidence in confirmed(id, seed).evidence.items()
         for criterion in evidence.criteria
     ]
-    return table(["statement", "check", "what decides", "found", "must be", ""], rows)
+    return table(["statement", "check", "what decides", "found", "must be", "met"], rows)
 
 
 @cache
@@ -75,7 +75,7 @@ def evidence_table(evidence: ledger.Evidence) -> str:
     numbers = ledger.plain(evidence.numbers)
     rows += [(name, _short(value), "", "") for name, value in numbers.items()]
     literal = (map(_literal, row) for row in rows)
-    return table(["what decides", "found", "must be", ""], map(list, literal)).data
+    return table(["what decides", "found", "must be", "met"], map(list, literal)).data
 
 
 def _bound(criterion: ledger.Criterion) -> tuple[str, str]:

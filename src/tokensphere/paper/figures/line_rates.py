@@ -13,7 +13,9 @@ from torch import Tensor
 from tokensphere.one_dimension import decay as line_decay
 from tokensphere.one_dimension import simulate
 from tokensphere.one_dimension.last_growth import double_logarithm
-from tokensphere.sinks.style import COLOURS, GREY, axes
+
+from . import drawing
+from .drawing import COLOURS, GREY, axes
 
 Curves = Mapping[str, tuple[ArrayLike, ArrayLike | float | None]]
 """By label, a measured curve, (T,), and the law or the limit for it."""
@@ -24,8 +26,8 @@ def _curves(ax: Axes, x: ArrayLike, curves: Curves) -> None:
     for (label, (curve, law)), colour in zip(curves.items(), COLOURS, strict=False):
         ax.plot(x, curve, color=colour, label=label)
         if law is not None:
-            ax.plot(x, np.broadcast_to(law, np.shape(x)), "--", color=colour, lw=1)
-    ax.legend(fontsize=6.5)
+            ax.plot(x, np.broadcast_to(law, np.shape(x)), "--", color=colour, lw=1.0)
+    drawing.legend(ax)
 
 
 def decay(
@@ -42,9 +44,9 @@ def decay(
     shown = {name: (found[:, l], laws[:, l]) for l, name in enumerate(starts) if x0[l]}
     for ax, at, curves in ((left, early, shown), (right, late, errors)):
         _curves(ax, np.exp(np.asarray(at)), curves)
-        ax.set(xscale="log", yscale="log", xlabel="t")
-    left.set(title=r"$|x_l|$, and $\sqrt{c_l/t}$ dashed")
-    right.set(title=r"$|t\,x_l^2/c_l-1|$, and its law dashed")
+        ax.set(xscale="log", yscale="log", xlabel="time $t$")
+    left.set(ylabel=r"$|x_l|$, and $\sqrt{c_l/t}$ dashed")
+    right.set(ylabel=r"$|t\,x_l^2/c_l-1|$, and its law dashed")
     return figure
 
 
@@ -65,8 +67,8 @@ def without_damping(log_times: Tensor, shares: Mapping[float, Tensor], ratios: T
     laws = [log_times, log_times.log(), log_times.log().log()]
     names = ["second", "third", "fourth"]
     _curves(right, log_times, dict(zip(names, zip(ratios.mT, laws, strict=True), strict=True)))
-    left.set(title=r"$t\,x_2^2\,/\,\lim t\,x_1^2$", ylim=(1e-4, 2))
-    right.set(title=r"$a=0$: ratios $x_{l-1}^2/x_l^2$", ylim=(0.5, float(ratios.max())))
+    left.set(ylabel=r"$t\,x_2^2\,/\,\lim t\,x_1^2$", ylim=(1e-4, 2))
+    right.set(ylabel=r"$a=0$: ratios $x_{l-1}^2/x_l^2$", ylim=(0.5, float(ratios.max())))
     for ax in (left, right):
         ax.set(xscale="log", yscale="log", xlabel=r"$\ln t$")
     return figure
@@ -79,16 +81,16 @@ def slow_fan(log_times: Tensor, y: Tensor, laws: Tensor, reset: Curves) -> Figur
     """
     figure, [[left, right]] = axes(2)
     for power in (1, 2, 3):
-        left.plot(log_times, log_times**power, ":", color=GREY, lw=1.2)
+        left.plot(log_times, log_times**power, ":", color=GREY)
         if power > 1:  # below where the line leaves the panel
             at = 1e6 ** (1 / power) / 2
-            left.text(at, at**power, rf"$(\ln t)^{power}$ ", fontsize=7, ha="right")
-    left.text(20, 15, r"$\ln t$", fontsize=7, va="top")  # the tokens are above it
+            left.text(at, at**power, rf"$(\ln t)^{power}$ ", fontsize=drawing.SMALL, ha="right")
+    left.text(20, 15, r"$\ln t$", fontsize=drawing.SMALL, va="top")  # the tokens are above it
     names = ["first", "second", "third", "fourth"]
     _curves(left, log_times, dict(zip(names, zip(y.mT, laws.mT, strict=True), strict=False)))
     _curves(right, log_times, reset)
-    left.set(ylim=(1, 1e6), title=r"$|s\,x_l|$, expansion dashed")
-    right.set(title=r"behind zeros: $|s\,x_l|-|s\,x_1|$")
+    left.set(ylim=(1, 1e6), ylabel=r"$|s\,x_l|$, expansion dashed")
+    right.set(ylabel=r"behind zeros: $|s\,x_l|-|s\,x_1|$")
     for ax in (left, right):
         ax.set(xscale="log", yscale="log", xlabel=r"$\ln t$")
     return figure
@@ -115,10 +117,10 @@ def to_the_end(
     _curves(
         logarithms, level, {k: (rate * log_x[:, l].exp(), law.get(k)) for k, l in names.items()}
     )
-    ends.set(xscale="log", yscale="log", xlabel="(T - t) / T", title=r"$|x_{first}|$, law dashed")
+    ends.set(xscale="log", yscale="log", xlabel="$(T-t)/T$", ylabel=r"$|x_{first}|$, law dashed")
     ends.invert_xaxis()
-    shares.set(title=r"$\ln|x_l|\,/\,\ln|x_{first}|$", ylim=(-0.1, 1.1))
-    logarithms.set(title=r"$a\,s\,x_l$, law dashed")
+    shares.set(ylabel=r"$\ln|x_l|\,/\,\ln|x_{first}|$", ylim=(-0.1, 1.1))
+    logarithms.set(ylabel=r"$a\,s\,x_l$, law dashed")
     for ax in (shares, logarithms):
         ax.set(xlabel=r"$\ln\,\ln|x_{first}|$")
     return figure

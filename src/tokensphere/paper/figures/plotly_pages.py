@@ -1,19 +1,62 @@
-"""What figures that a reader turns or slides through share: curves, a scene, a slider, HTML.
+"""What figures that a reader turns or slides through share: curves, a scene, a slider, outputs.
 
 plotly is imported where a figure is made: whoever draws none on a page needs none.
 """
 
 from __future__ import annotations
 
+import io
+import json
+from base64 import b64encode
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from IPython.display import HTML
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+
+
+@dataclass(frozen=True)
+class Turnable:
+    """A plotly figure and a picture of the same data, as one output of a notebook.
+
+    The book shows and prints the picture and starts the plot when a reader asks; so does a notebook
+    that has plotly. Two builds give the same bytes.
+    """
+
+    plot: go.Figure
+    still: Figure
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        from PIL import Image
+
+        drawn, picture = io.BytesIO(), io.BytesIO()
+        self.still.savefig(drawn, format="png", bbox_inches="tight")
+        # 256 colours are enough for a globe and lines, and a third of the bytes.
+        Image.open(drawn).quantize(256).save(picture, format="png", optimize=True)
+        return {
+            "application/vnd.plotly.v1+json": json.loads(self.plot.to_json()),
+            "image/png": b64encode(picture.getvalue()).decode(),
+            "text/plain": "a figure to turn",
+        }
+
+
+def turnable(plot: go.Figure, name: str, still: Figure) -> Turnable:
+    """The two as an output; `name` is the id of the button that starts the plot.
+
+    The picture is then no figure of pyplot's any more: it would be shown twice.
+    """
+    import matplotlib.pyplot as plt
+
+    plt.close(still)
+    font = {"size": 14, "color": "#000000"}
+    clear = dict.fromkeys(("paper_bgcolor", "plot_bgcolor"), "rgba(0,0,0,0)")
+    plot.update_layout(template="none", font=font, meta={"id": name}, **clear)
+    return Turnable(plot, still)
 
 
 def trace(points: ArrayLike, **style: Any) -> go.Scatter3d:
@@ -39,18 +82,13 @@ def scene(**more: Any) -> dict[str, Any]:
 
 
 def slide(
-    figure: go.Figure,
-    frames: Sequence[Sequence[Any]],
-    labels: Sequence[str],
-    prefix: str,
-    **place: Any,
+    figure: go.Figure, frames: Sequence[Sequence[Any]], labels: Sequence[str], prefix: str
 ) -> None:
     """Puts a slider under a figure that shows the first of `frames`.
 
     Args:
         frames: at each step of the slider the figure's last traces, as many at each.
         labels: what it shows at each step, after `prefix`.
-        place: of the slider, as plotly takes it.
     """
     import plotly.graph_objects as go
 
@@ -67,14 +105,4 @@ def slide(
         {"method": "animate", "label": label, "args": [[name], show]}
         for name, label in zip(names, labels, strict=True)
     ]
-    figure.update_layout(sliders=[{"steps": steps, "currentvalue": {"prefix": prefix}, **place}])
-
-
-def page(figure: go.Figure, name: str) -> HTML:
-    """A figure as HTML for a notebook, all frames in it: the page needs no kernel.
-
-    It is without plotly's own script, which the page brings, and has a fixed `name` as its id, so
-    that two builds give the same page.
-    """
-    options = {"config": {"displayModeBar": False}, "auto_play": False} if figure.frames else {}
-    return HTML(figure.to_html(full_html=False, include_plotlyjs=False, div_id=name, **options))
+    figure.update_layout(sliders=[{"steps": steps, "currentvalue": {"prefix": prefix}}])

@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 
 import numpy as np
-from IPython.display import HTML
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from tokensphere.first_token.portrait import SpherePortrait, sphere_portrait
-from tokensphere.sinks.style import COLOURS, GREY, as_numpy
 
-from . import plotly_pages, spheres
+from . import drawing, plotly_pages, spheres
+from .drawing import COLOURS, DARK_GREY, GREY, as_numpy
 
 STABILITIES = {
     # word: colour, plotly's and matplotlib's mark
@@ -31,15 +30,15 @@ def static_portrait(
     Args: S_BC and S_Delta as for :func:`portrait`; elev and azim, degrees, as matplotlib's.
     """
     found = sphere_portrait(S_BC, S_Delta)
-    spheres.static_globe(ax, title, elev, azim, _globe_colour(found), reach=0.75, tips=1.22)
+    spheres.static_globe(ax, title, elev, azim, _globe_colour(found))
     arrows = as_numpy(found.arrows)
     for line in found.paths:
-        spheres.static_curve(ax, as_numpy(line), 0.25, color=GREY, linewidth=0.7)
+        spheres.static_curve(ax, as_numpy(line), 0.25, color=GREY, linewidth=drawing.THIN)
     near = spheres.is_near(ax, arrows[:, 0])
     heads = 0.09 * _directions(arrows[near])
-    style = {"color": "#666666", "linewidth": 1.1, "arrow_length_ratio": 0.8}
+    style = {"color": DARK_GREY, "linewidth": 1.1, "arrow_length_ratio": 0.8}
     ax.quiver(*arrows[near, 0].T, *heads.T, **style)
-    dashed = {"color": COLOURS[1], "linewidth": 1.5, "linestyle": "--"}
+    dashed = {"color": COLOURS[1], "linewidth": drawing.LINE, "linestyle": "--"}
     thick = {"color": STABILITIES["degenerate"][0], "linewidth": 2.5}
     zeros, circles = spheres.zeros_of_the_form(S_BC), list(map(as_numpy, found.circles))
     for rings, label, style in ((zeros, _ZEROS, dashed), (circles, "family", thick)):
@@ -57,13 +56,11 @@ def static_portrait(
             ax.plot(*(1.01 * position)[:, None], alpha=strength, **style)
         if here:
             ax.plot([], [], [], label=word, **style)
-    spaces = {"columnspacing": 1.0, "handletextpad": 0.4}
-    below = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "ncols": 5}
-    ax.legend(fontsize=7, frameon=False, **below, **spaces)
+    drawing.legend(ax, ncols=3, drop=4)
 
 
-def portrait(S_BC: Tensor, S_Delta: Tensor, name: str) -> HTML:
-    """The phase portrait of eq (9) on the unit sphere of R^3, to turn; see `plotly_pages.page`.
+def portrait(S_BC: Tensor, S_Delta: Tensor, name: str) -> plotly_pages.Turnable:
+    """The phase portrait of eq (9) on the unit sphere of R^3, to turn.
 
     Grey: trajectories with arrows, from a grid of starts. Marks: every type-1 equilibrium, by
     stability: stable a filled disc, saddle a diamond, unstable a ring, degenerate a cross; a family
@@ -71,7 +68,7 @@ def portrait(S_BC: Tensor, S_Delta: Tensor, name: str) -> HTML:
 
     Args:
         S_BC, S_Delta: (3, 3), float64.
-        name: id of the figure on its page.
+        name: id of the button on its page that starts it.
     Raises:
         ValueError: what :func:`tokensphere.first_token.equilibria` refuses, or D other than 3.
     """
@@ -108,7 +105,10 @@ def portrait(S_BC: Tensor, S_Delta: Tensor, name: str) -> HTML:
     legend = {"orientation": "h", "x": 0.5, "xanchor": "center", "y": 0, "yanchor": "top"}
     margin = dict.fromkeys("lrtb", 0)
     figure.update_layout(height=480, margin=margin, legend=legend, scene=plotly_pages.scene())
-    return plotly_pages.page(figure, name)
+    still, ((left, right),) = drawing.axes(2, height=3.5, subplot_kw={"projection": "3d"})
+    static_portrait(left, S_BC, S_Delta, "from one side")
+    static_portrait(right, S_BC, S_Delta, "from the other", azim=218)
+    return plotly_pages.turnable(figure, name, still)
 
 
 def _directions(arrows: np.ndarray) -> np.ndarray:

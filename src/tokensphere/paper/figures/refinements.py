@@ -12,9 +12,9 @@ from torch import Tensor
 
 from tokensphere.paper.experiments import refinement_outcomes as outcomes
 from tokensphere.reorder.comparison import Difference
-from tokensphere.sinks.style import COLOURS, GREY, as_numpy, axes
 
 from . import drawing, tables
+from .drawing import COLOURS, DARK_GREY, GREY, as_numpy, axes
 
 Runs = Sequence[Mapping[str, Any]]
 
@@ -72,14 +72,18 @@ def losses(runs: Runs, margin: float) -> Figure:
     for place, ((arm, _), (difference, _)) in enumerate(found.items()):
         colour, _ = STYLES[arm]
         points = np.array(values[arm]) - base
-        left.plot(points, np.full(len(points), place), "o", ms=3, color=colour, alpha=0.6)
+        left.plot(
+            points, np.full(len(points), place), "o", ms=drawing.MARK - 1, color=colour, alpha=0.6
+        )
         ends = [[difference.mean - difference.low], [difference.high - difference.mean]]
-        left.errorbar(difference.mean, place + 0.25, xerr=ends, fmt="D", ms=4, color=colour)
+        left.errorbar(
+            difference.mean, place + 0.25, xerr=ends, fmt="D", ms=drawing.MARK, color=colour
+        )
     left.axvspan(-margin, margin, color=GREY, alpha=0.15, lw=0)
-    left.axvline(0, color=GREY, lw=0.8)
+    left.axvline(0, color=DARK_GREY, lw=drawing.THIN)
     left.set(yticks=range(len(found)), yticklabels=[arm for arm, _ in found])
     left.invert_yaxis()
-    left.set(xlabel="nats a token", title="loss less unconstrained")
+    left.set(xlabel="nats a token", title="loss, less the unconstrained")
     arms = outcomes.arms(runs)
     curves = {
         arm: np.array([[loss for _, loss in run["heldout"]] for run in own]).mean(0)
@@ -88,10 +92,10 @@ def losses(runs: Runs, margin: float) -> Figure:
     steps = [step for step, _ in runs[0]["heldout"]]
     for arm, curve in curves.items():
         colour, line = STYLES[arm]
-        right.plot(steps, curve - curves[outcomes.BASE], line, color=colour, lw=1.2, label=arm)
-    right.set(xlabel="step", title="the same along the training")
-    right.set(ylim=(-0.001, 0.031))
-    right.legend(fontsize=6.5, ncols=2, loc="upper left")
+        right.plot(steps, curve - curves[outcomes.BASE], line, color=colour, label=arm)
+    right.set(xlabel="training step", ylabel="nats a token", title="the same in training")
+    right.set(ylim=(-0.001, 0.026))
+    drawing.legend_below(figure, *right.get_legend_handles_labels(), 4)
     return figure
 
 
@@ -110,20 +114,21 @@ def signs(runs: Runs, others: Mapping[str, Sequence[float]]) -> Figure:
     for when, style in {"before": (GREY, "--"), "after": (COLOURS[6], "-")}.items():
         values = outcomes.layers(runs, when, "positive_share")[outcomes.BASE]
         for row in values:
-            left.plot(_depth(len(row)), row, style[1], color=style[0], lw=0.8)
-        left.plot([], style[1], color=style[0], label=f"unconstrained, {when} training")
+            left.plot(_depth(len(row)), row, style[1], color=style[0], lw=drawing.THIN)
+        left.plot([], style[1], color=style[0], label=f"unconstrained, {when}")
     for (name, row), colour in zip(others.items(), (COLOURS[3], COLOURS[5]), strict=False):
-        left.plot(_depth(len(row)), row, "o-", ms=3, color=colour, label=name)
-    left.axhline(0.5, color=GREY, lw=0.6)
-    left.set(xlabel="depth", ylim=(0, 0.7), title="share of positive eigenvalues")
-    left.legend(fontsize=6.5)
+        left.plot(_depth(len(row)), row, "o-", ms=drawing.MARK, color=colour, label=name)
+    left.axhline(0.5, color=GREY, lw=drawing.THIN)
+    left.set(xlabel="relative depth", ylim=(0, 0.7), ylabel="positive eigenvalues, share")
+    drawing.legend(left)
     found = outcomes.supplies(runs, "after")
     for arm in ("unconstrained", "positive", "negative", "mixed"):
         colour, line = STYLES[arm]
         row = found[arm].mean(0)
-        right.plot(_depth(len(row)), row, f"o{line}", ms=3, color=colour, label=arm)
-    right.set(xlabel="depth", ylim=(-0.03, 1.03), title="share of channels with positive supply")
-    right.legend(fontsize=6.5)
+        right.plot(_depth(len(row)), row, f"o{line}", ms=drawing.MARK, color=colour, label=arm)
+    right.set(xlabel="relative depth", ylim=(-0.03, 1.03))
+    right.set(ylabel="channels with positive supply")
+    drawing.legend(right)
     return figure
 
 
@@ -135,15 +140,15 @@ def norms(runs: Runs) -> Figure:
         before, after = (
             outcomes.streams(runs, when, "log_norm")[arm].mean(0) for when in ("before", "after")
         )
-        left.plot(np.exp(after), line, color=colour, lw=1.2, label=arm)
-        left.plot(np.exp(before), line, color=colour, lw=0.6, alpha=0.6)
+        left.plot(np.exp(after), line, color=colour, label=arm)
+        left.plot(np.exp(before), line, color=colour, lw=drawing.THIN, alpha=0.6)
         cosine = outcomes.streams(runs, "after", "cosine")[arm].mean(0)
-        right.plot(range(1, len(cosine) + 1), cosine, line, color=colour, lw=1.2)
-    left.text(7, 0.45, "before training", fontsize=6.5, color=GREY)
-    left.set(yscale="log", xlabel="blocks", title="norm of a token, geometric mean")
-    right.axhline(0, color=GREY, lw=0.6)
-    right.set(xlabel="block", title="cosine with what the block adds")
-    left.legend(fontsize=6.5)
+        right.plot(range(1, len(cosine) + 1), cosine, line, color=colour)
+    left.text(7, 0.45, "before training", fontsize=drawing.SMALL, color=DARK_GREY)
+    left.set(yscale="log", xlabel="blocks", ylabel="norm of a token")
+    right.axhline(0, color=GREY, lw=drawing.THIN)
+    right.set(xlabel="block", ylabel="cosine with what it adds")
+    drawing.legend_below(figure, *left.get_legend_handles_labels(), 5)
     return figure
 
 
@@ -155,11 +160,11 @@ def averaging(spreads: Sequence[float], effective: Tensor, shown: Mapping[float,
     """
     figure, array = axes(1 + len(shown))
     left, *others = array.flat
-    left.plot(spreads, as_numpy(effective), "o-", ms=3, color=COLOURS[0])
-    left.axhline(1, color=GREY, lw=0.6)
+    left.plot(spreads, as_numpy(effective), "o-", ms=drawing.MARK, color=COLOURS[0])
+    left.axhline(1, color=GREY, lw=drawing.THIN)
     ticks = [0.1, 1, 10, 100, 1000]
     drawing.log_ticks(left, ticks)
-    left.set(yscale="log", xlabel="sd of the scores / temperature", title="tokens averaged")
+    left.set(yscale="log", xlabel="sd of the scores / temperature", ylabel="tokens averaged")
     left.set(yticks=[1, 10, 100, 196], yticklabels=[1, 10, 100, 196])
     for ax, (spread, P) in zip(others, shown.items(), strict=True):
         _matrix(ax, P, f"weights, sd {spread:g}")

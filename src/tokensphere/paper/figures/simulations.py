@@ -11,14 +11,14 @@ from matplotlib.figure import Figure
 from tokensphere.first_token import KINDS
 from tokensphere.other_tokens.following import FORMS, TURNED, Dials, mean_and_error
 from tokensphere.paper import survey
-from tokensphere.sinks.style import COLOURS, axes
 
 from . import drawing
+from .drawing import COLOURS, GREY, axes
 from .tables import percent, table
 
 COLUMNS = (*KINDS, "still moving")
 
-HUES = dict(zip(COLUMNS, [*(COLOURS[k] for k in (0, 2, 1)), "#777777", "#000000"], strict=True))
+HUES = dict(zip(COLUMNS, [*(COLOURS[k] for k in (0, 2, 1)), GREY, "#000000"], strict=True))
 """Colours by what a first token ends at."""
 
 
@@ -77,19 +77,20 @@ def survey_curves(data: Mapping[str, Any], dims: Sequence[int]) -> Figure:
             counts = [data["first"][f"{law}, D={d}"] for d in dims]
             totals = [sum(c.values()) for c in counts]
             drawing.shares(ax, dims, [c[kind] for c in counts], totals, colour, label=kind)
-        ax.set(title=f"first tokens, $S_{{BC}}$ {law}", ylim=(0, 1))
-    array[0, 1].legend(fontsize=6.5, loc="upper right")
+        ax.set(title=f"$S_{{BC}}$ {law}", ylim=(0, 1))
+    array[0, 0].set_ylabel("share of first tokens")
+    drawing.legend(array[0, 0], 1)
     right = array[0, 2]
     for law, colour in zip(survey.LAWS, COLOURS, strict=False):
         for decays, line in zip(survey.DECAYS, ("-", "--"), strict=True):
             found = [joined(data["later"], f"{law}, D={d}, {decays}") for d in dims]
             mean, error, _ = np.array(found).T
-            style = {"color": colour, "ls": line, "marker": "o", "ms": 3}
+            style = {"color": colour, "ls": line, "marker": "o", "ms": drawing.MARK}
             right.errorbar(dims, mean, 2 * error, label=f"{law}, a {decays}", **style)
-    right.set(title="later tokens that join", ylim=(0, 1))
-    right.legend(fontsize=6.5)
+    right.set(ylabel="later tokens that join", ylim=(0, 1))
+    drawing.legend(right, 1)
     for ax in array.flat:
-        ax.set(xlabel="D")
+        ax.set(xlabel="dimension $D$")
         drawing.log_ticks(ax, dims)
     return figure
 
@@ -109,11 +110,15 @@ def dial_curves(data: Mapping[str, Any], dims: Sequence[int]) -> Figure:
             for dim, colour in zip(dims, COLOURS, strict=False):
                 found = [mean_and_error(shares(data, f"{form}, D={dim}", d)) for d in series]
                 mean, error = np.array(found).T
-                style = {"color": colour, "ls": line, "marker": "o", "ms": 3}
-                ax.errorbar(range(len(series)), mean, 2 * error, label=f"{form}, {dim}", **style)
+                style = {"color": colour, "ls": line, "marker": "o", "ms": drawing.MARK}
+                ax.errorbar(
+                    range(len(series)), mean, 2 * error, label=f"{form}, $D={dim}$", **style
+                )
         ax.set(ylim=(-0.03, 1.03), xlabel=labels[turned], title=title)
         ax.set_xticks(range(len(series)), [f"{getattr(d, turned):g}" for d in series])
-    array[0, 0].legend(fontsize=6.5, ncols=2)
+    for ax in array[:, 0]:
+        ax.set_ylabel("share that joins")
+    drawing.legend_below(figure, *array[0, 0].get_legend_handles_labels(), 3)
     return figure
 
 

@@ -32,7 +32,7 @@ def records_command(arguments: argparse.Namespace) -> int:
         raise Refused("--json is for a list; --renew prints what its commands print")
     failures = run.renew(run.chosen(arguments.renew), Path(arguments.data or "data"))
     for failure in failures:
-        print(f"tokensphere: {failure}", file=sys.stderr)
+        print(f"tokensphere: {' '.join(failure.split())}", file=sys.stderr)
     return 1 if failures else 0
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from tokensphere import records
-from tokensphere.paper import chapters
+from tokensphere.paper import chapters, signals
 from tokensphere.paper.renewal import run
 from tokensphere.paper.renewal.state import FRESH, State, states
 
@@ -152,10 +152,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         _print(steps, left)
         return 0
     try:
-        return _run(steps, left)
-    except KeyboardInterrupt:
-        print("make gpu: interrupted", file=sys.stderr)
-        return 130
+        with signals.ending():
+            return _run(steps, left)
+    except signals.Ended as ended:
+        print(f"make gpu: {ended}", file=sys.stderr)
+        return 128 + ended.number
 
 
 def _refusal(dry: bool, asked: int | None, there: int) -> str | None:

@@ -21,6 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from tokensphere import records
+from tokensphere.paper import signals
 from tokensphere.paper.renewal import Refused
 from tokensphere.paper.renewal.table import DRAFTS, Renewal, data_names, renewals
 
@@ -54,6 +55,10 @@ def refusal(
     if devices < renewal.gpus:
         plural = "s" * (renewal.gpus > 1)
         return f"needs {renewal.gpus} CUDA device{plural}, here is {devices or 'none'}"
+    given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    numbers = [name.strip() for name in given.split(",") if name.strip()]
+    if renewal.counts_gpus and numbers != [str(n) for n in range(len(numbers))]:
+        return f"takes GPUs from 0 on, and CUDA_VISIBLE_DEVICES is {given}"
     for package in renewal.packages:
         if not installed(package):
             return f"needs {package}, of requirements-gpu.txt"
@@ -191,26 +196,22 @@ def call(arguments: Sequence[str]) -> int:
     """Run this Python with `arguments` in the checkout, its output shown; its exit code.
 
     It finds this package before others of its name. Ctrl-C reaches it from the terminal, SIGTERM
-    is handed on to it; then it is waited for, and KeyboardInterrupt raised.
+    is handed on to it; then it is waited for, and signals.Ended raised.
     """
     places = [str(records.ROOT.parent), os.environ.get("PYTHONPATH", "")]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places))}
-    received = []
+    received: list[int] = []
 
     def note(number: int, _: Any) -> None:
         received.append(number)
-        if number == signal.SIGTERM:
+        if number != signal.SIGINT:
             process.terminate()
 
     process = subprocess.Popen([sys.executable, *arguments], cwd=checkout(), env=env)
     # Not subprocess.run: on Ctrl-C it kills after a quarter of a second, in the middle of whatever
     # the command does to end well.
-    former = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with signals.handled((signal.SIGINT, *signals.FROM_OUTSIDE), note):
         code = process.wait()
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
     if received:
-        raise KeyboardInterrupt
+        raise signals.Ended(received[0])
     return code

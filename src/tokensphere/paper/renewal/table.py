@@ -36,6 +36,7 @@ class Renewal:
     reads: tuple[str, ...] = ()
     asked: Mapping[str, Any] | tuple[str, ...] | None = None
     each_run: bool = False
+    counts_gpus: bool = False
 
     @property
     def path(self) -> Path:

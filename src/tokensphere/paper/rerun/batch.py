@@ -107,15 +107,19 @@ class _Batch:
         from tqdm import tqdm
 
         self.store, self.timeout, self.gpu, self.most = store, timeout, gpu, most
-        self.name = uuid.uuid4().hex
-        self.marker = store.folder / ".locks" / self.name
-        self.marker.touch()
+        self.name, self.token = uuid.uuid4().hex, store.token()
         self.versions: dict[str, list[Entry]] = {}
+        known: dict[str, Entry] = {}
         for entry in store.entries():
             self.versions.setdefault(entry.same, []).append(entry)
+            known[entry.digest] = entry
+        # What is tried from now on, by whomever, is tried for this batch too.
+        self.attempts = {
+            cell.digest: known[cell.digest].run if cell.digest in known else None for cell in wanted
+        }
         self.waiting: deque[Cell] = deque()
         for cell in wanted:
-            if store.passed(cell.chapter.name, cell.digest):
+            if cell.digest in known and known[cell.digest].state == PASSED:
                 self._forget_older(cell)
             else:
                 self.waiting.append(cell)
@@ -125,7 +129,6 @@ class _Batch:
         self.running: dict[Future, tuple[Cell, str, str]] = {}
         self.losses: Counter[str] = Counter()
         self.sent: Counter[str] = Counter()
-        self.attempts: dict[str, str | None] = {}
         self.events: queue.SimpleQueue[Future] = queue.SimpleQueue()
         self.refused: dict[str, str] = {}
         self.begun = False
@@ -153,7 +156,7 @@ class _Batch:
                 if now - written > REFRESH:
                     written = now
                     with contextlib.suppress(OSError):  # which the last writing tells
-                        page.write(self.store)
+                        self._write_page()
                 while self.later and self.later[0][0] <= now:
                     self.waiting.append(self.later.popleft()[1])
                 self._hand_out(client, usable)
@@ -165,11 +168,14 @@ class _Batch:
 
     def close(self) -> None:
         self.bar.close()
-        self.marker.unlink(missing_ok=True)
         try:
-            page.write(self.store)
+            self._write_page()
         except OSError as error:  # which must not hide how the batch ended
             print(f"tokensphere: {error}", file=sys.stderr)
+
+    def _write_page(self) -> None:
+        if self.store.has(self.token):  # else somebody moved the folder: no other must appear
+            page.write(self.store)
 
     def _usable(self, client: Client) -> dict[str, str]:
         """Address -> identity of the workers that can be given cells."""
@@ -218,15 +224,15 @@ class _Batch:
 
     def _task(self, cell: Cell) -> dict[str, Any]:
         chapter = cell.chapter
-        earlier = self.store.entry(chapter.name, cell.digest)
-        self.attempts.setdefault(cell.digest, earlier.run if earlier else None)
         return asdict(
             Task(
                 folder=str(self.store.folder),
+                token=self.token,
                 batch=self.name,
                 chapter=chapter.name,
                 digest=cell.digest,
                 source=str(chapter.source),
+                outside=chapter.outside,
                 parameters=cell.parameters,
                 values=cell.values,
                 code=chapter.code,
@@ -310,13 +316,14 @@ class _Batch:
                     run=uuid.uuid4().hex,
                     versions=cells.environment(),
                     code=cell.chapter.code,
+                    source=cell.source,
                 )
             )
         self._settle(cell, "", FAILED, error)
 
     def _forget_older(self, cell: Cell) -> None:
-        for entry in self.versions.get(_same(cell), ()):
-            if entry.digest != cell.digest:
+        for entry in self.versions.get(cell.same, ()):
+            if entry.digest not in self.attempts:  # one that is wanted itself is no older version
                 self.store.remove(entry)
 
     def _stop(self, client: Client) -> None:
@@ -333,10 +340,6 @@ class _Batch:
 
     def _show(self) -> None:
         self.bar.set_postfix_str(", ".join(cell.label for cell, _, _ in self.running.values()))
-
-
-def _same(cell: Cell) -> str:
-    return Entry(cell.chapter.name, cell.digest, RUNNING, cell.parameters).same
 
 
 def _killed(error: BaseException | None) -> bool:

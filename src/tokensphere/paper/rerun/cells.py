@@ -9,9 +9,8 @@ they do not count either.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
-import platform
+import re
 import tokenize
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,6 +38,7 @@ class Chapter:
     kinds, defaults: of its parameters; None and absent where its cell does not tell.
     code: what it runs -> digest: itself under its name, modules, statements that it shows.
     stamps: the files of that code -> time of change, ns, and size, bytes.
+    outside: whether it is in no book, so that another file may have its name.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Chapter:
     defaults: Mapping[str, Any]
     code: Mapping[str, str]
     stamps: Mapping[str, tuple[int, int]]
+    outside: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,24 @@ class Cell:
     def label(self) -> str:
         return label(self.chapter.name, self.parameters)
 
+    @property
+    def source(self) -> str | None:
+        """The chapter's file where that is in no book."""
+        return str(self.chapter.source) if self.chapter.outside else None
+
+    @property
+    def same(self) -> str:
+        return same(self.chapter.name, self.source, self.values)
+
 
 def label(chapter: str, parameters: Mapping[str, Any]) -> str:
     """A cell in one line: its chapter and what is not as the chapter has it."""
-    return " ".join([chapter, *(f"{key}={value}" for key, value in parameters.items())])
+    return " ".join([chapter, *(f"{key}={_canonical(v)}" for key, v in parameters.items())])
+
+
+def same(chapter: str, source: str | None, values: Mapping[str, Any]) -> str:
+    """Equal for the versions of one cell, whatever code they were made by."""
+    return _canonical([chapter, source, dict(values)])
 
 
 def make(chapter: Chapter, parameters: Mapping[str, Any]) -> Cell:
@@ -87,13 +102,11 @@ def make(chapter: Chapter, parameters: Mapping[str, Any]) -> Cell:
     """
     values = chapters.checked(parameters, chapter.kinds, chapter.name)
     for name, value in values.items():
-        try:
-            json.dumps(value, allow_nan=False)
-        except (TypeError, ValueError):
+        if not _plain(value):
             raise chapters.ChapterError(
                 f"parameter {name!r} of chapter {chapter.name!r} takes finite numbers, text and "
                 f"lists, got {value!r}"
-            ) from None
+            )
     # As text: to Python True, 1 and 1.0 are equal, to a chapter they are not.
     default = {name: _canonical(value) for name, value in chapter.defaults.items()}
     return Cell(chapter, {k: v for k, v in values.items() if _canonical(v) != default.get(k)})
@@ -107,7 +120,7 @@ def read(name: str | Path) -> Chapter:
     source = chapters.find(name)
     before = stamp(source)
     notebook = chapters.read(source)
-    name = _name(source)
+    name, outside = _name(source)
     scripts = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     modules = {module for script in scripts for module in _modules(script)}
     statements: dict[str, Path] = {}
@@ -128,22 +141,18 @@ def read(name: str | Path) -> Chapter:
         name=name,
         source=source,
         kinds=chapters.declared(notebook),
-        defaults=chapters.defaults(notebook),
+        # Of another one, a set say, its text in the chapter's code tells.
+        defaults={k: v for k, v in chapters.defaults(notebook).items() if _plain(v)},
         code=code,
         stamps={str(source): before, **{str(files[module]): stamps[module] for module in files}},
+        outside=outside,
     )
 
 
 @cache
 def environment() -> dict[str, str | None]:
     """Version of Python and of what chapters compute with, None for what is not installed."""
-    versions: dict[str, str | None] = {"python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = None
-    return versions
+    return records.versions(LIBRARIES)
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -151,21 +160,26 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return sorted(key for key in {*then, *now} if then.get(key) != now.get(key))
 
 
-def _name(source: Path) -> str:
+def _name(source: Path) -> tuple[str, bool]:
+    """The name of a chapter, and whether it is in no book."""
     for folder in source.parents:
         if (folder / "_toc.yml").is_file():
-            return source.relative_to(folder).with_suffix("").as_posix()
-    return source.stem
+            return source.relative_to(folder).with_suffix("").as_posix(), False
+    return source.stem, True
 
 
 def _modules(script: str) -> list[str]:
     try:
         return records.imports(script, "")
-    except SyntaxError:  # of IPython: a magic, a question mark
-        kept = [line for line in script.splitlines() if not line.lstrip().startswith(("%", "!"))]
+    except SyntaxError:  # of IPython: a magic, a question mark, x = !ls
+        from IPython.core.inputtransformer2 import TransformerManager
+
+        # What a magic is given may be an import, or with two signs the whole cell.
+        script = re.sub(r"\A\s*%%.*", "", script)
+        script = re.sub(r"^(\s*)%\w+ +(?=(from|import)\b)", r"\1", script, flags=re.MULTILINE)
         try:
-            return records.imports("\n".join(kept), "")
-        except SyntaxError:
+            return records.imports(TransformerManager().transform_cell(script), "")
+        except SyntaxError:  # another language's
             return []
 
 
@@ -206,3 +220,13 @@ def _of_file(path: Path, *stamp: int) -> str:
 
 def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def _plain(value: Any) -> bool:
+    """Whether JSON can hold it, as UTF-8."""
+    try:
+        json.dumps(value, allow_nan=False)
+        _canonical(value).encode()
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True

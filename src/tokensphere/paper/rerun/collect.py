@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import hashlib
 import io
@@ -10,11 +9,11 @@ import json
 import os
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from tokensphere.paper import chapters
+from tokensphere import records
 from tokensphere.paper.rerun import BadInput
 from tokensphere.paper.rerun.kept import kept
 from tokensphere.paper.rerun.store import PASSED, Entry, Store, write_whole
@@ -63,7 +62,7 @@ def write(rows: Sequence[dict[str, Any]], out: TextIO | str | os.PathLike[str]) 
 
     In CSV lists and other containers are JSON, and what a chapter does not have is empty.
 
-    Raises BadInput for another ending, or Parquet without pyarrow.
+    Raises BadInput for another ending, a folder that is not there, or Parquet without pyarrow.
     """
     columns = _columns(rows)
     if not isinstance(out, str | os.PathLike):
@@ -71,7 +70,7 @@ def write(rows: Sequence[dict[str, Any]], out: TextIO | str | os.PathLike[str]) 
         writer.writeheader()
         writer.writerows({key: _text(value) for key, value in row.items()} for row in rows)
         return
-    path = Path(out)
+    path = _place("--out", out)
     if path.suffix == ".csv":
         text = io.StringIO()
         write(rows, text)
@@ -87,10 +86,12 @@ def figure(
 ) -> None:
     """Draw a kept number against a parameter: a point a cell, and a line through the medians.
 
-    Raises BadInput where a cell has no such number, or none has such a parameter.
+    Raises BadInput where a cell has no such number, none has such a parameter, or the file cannot
+    be.
     """
-    if Path(path).suffix not in FIGURES:
-        raise BadInput(f"--figure: got {Path(path).name!r}, takes a name in {', '.join(FIGURES)}")
+    path = _place("--figure", path)
+    if path.suffix not in FIGURES:
+        raise BadInput(f"--figure: got {path.name!r}, takes a name in {', '.join(FIGURES)}")
     used = [row for row in rows if parameter in row and row[name] is not None]
     if not used or parameter in OF_CELL:
         raise BadInput(f"--against: no cell that kept {name!r} has a parameter {parameter!r}")
@@ -114,26 +115,25 @@ def figure(
         axes.plot(*zip(*points, strict=True), ".", color=line.get_color())
     axes.set(xlabel=parameter, ylabel=name)
     axes.legend(title="medians of cells", frameon=False)
-    with _whole(Path(path)) as draft:
-        drawing.savefig(draft)
+    with records.write_whole(path) as stream:
+        drawing.savefig(stream, format=path.suffix[1:])
 
 
-@contextlib.contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """Where a file is written that then takes its name."""
-    draft = chapters.draft_of(path)
-    try:
-        yield draft
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+def _place(option: str, path: str | os.PathLike[str]) -> Path:
+    """A file's path, whose folder is there: a mistyped one is not made."""
+    if not Path(path).parent.is_dir():
+        raise BadInput(f"{option}: there is no folder {Path(path).parent}")
+    return Path(path)
 
 
 def _kept(store: Store, entry: Entry) -> dict[str, Any]:
     if entry.kept is not None:
         return dict(entry.kept)
     path = store.file(entry.chapter, entry.digest, ".ipynb")
-    return kept(json.loads(path.read_text("utf-8")))
+    try:
+        return kept(json.loads(path.read_text("utf-8")))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise BadInput(f"{path} is no notebook: run its cell again") from None
 
 
 def _version(entry: Entry) -> str:
@@ -163,5 +163,5 @@ def _write_parquet(rows: Sequence[dict[str, Any]], columns: list[str], path: Pat
         arrays = {key: pyarrow.array([row.get(key) for row in rows]) for key in columns}
     except pyarrow.ArrowException as error:
         raise BadInput(f"--out: cells keep values of several types: {error}") from None
-    with _whole(path) as draft:
-        pyarrow.parquet.write_table(pyarrow.table(arrays), draft)
+    with records.write_whole(path) as stream:
+        pyarrow.parquet.write_table(pyarrow.table(arrays), stream)

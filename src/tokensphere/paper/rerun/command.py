@@ -1,22 +1,17 @@
 """The commands `tokensphere rerun` and `tokensphere collect`.
 
 Exit codes of `rerun`: 0 every cell passed; 1 some failed, a line each, or the batch could not go
-on; 2 bad input; 130 and 143 after SIGINT and SIGTERM.
+on; 2 bad input; 128 and its number after a signal: 130 of Ctrl-C, 143 of SIGTERM.
 """
 
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
-from typing import Any, NoReturn
 
+from tokensphere.paper import signals
 from tokensphere.paper.rerun import BadInput, cells, grid, page
 from tokensphere.paper.rerun.store import FAILED, INTERRUPTED, PASSED, RUNNING, Entry, Store
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends a batch as Ctrl-C does."""
 
 
 def rerun(arguments: argparse.Namespace) -> int:
@@ -25,14 +20,12 @@ def rerun(arguments: argparse.Namespace) -> int:
         return _status(arguments)
     if arguments.out is None:
         raise BadInput("the following arguments are required: --out")
+    if not arguments.out:
+        raise BadInput("--out: got '', takes the name of a folder")
     _check(arguments)
-    given = [name for name, _ in arguments.parameters]
-    twice = sorted({name for name in given if given.count(name) > 1})
-    if twice:
-        raise BadInput(f"-p: {twice[0]} is given twice; several values are for --grid")
     wanted = grid.build(
         arguments.chapters,
-        {name: grid.value(value) for name, value in arguments.parameters},
+        grid.parameters(arguments.parameters),
         arguments.grid,
         arguments.scale,
     )
@@ -82,25 +75,21 @@ def _check(arguments: argparse.Namespace) -> None:
 def _run(store: Store, wanted: list[cells.Cell], arguments: argparse.Namespace) -> int:
     from tokensphere.paper.rerun import batch
 
-    former = signal.signal(signal.SIGTERM, _terminate)
     try:
-        summary = batch.run(
-            store,
-            wanted,
-            workers=arguments.workers,
-            gpus=arguments.gpus,
-            scheduler=arguments.scheduler,
-            timeout=arguments.timeout,
-        )
+        with signals.ending():
+            summary = batch.run(
+                store,
+                wanted,
+                workers=arguments.workers,
+                gpus=arguments.gpus,
+                scheduler=arguments.scheduler,
+                timeout=arguments.timeout,
+            )
     except batch.BatchError as error:
         return _complain(str(error), 1)
-    except KeyboardInterrupt as interrupt:
-        terminated = isinstance(interrupt, _Terminated)
-        said = "terminated" if terminated else "interrupted"
-        code = 143 if terminated else 130
-        return _complain(f"{said}; what is done is kept: the same command goes on from there", code)
-    finally:
-        signal.signal(signal.SIGTERM, former)
+    except signals.Ended as ended:
+        said = f"{ended}; what is done is kept: the same command goes on from there"
+        return _complain(said, 128 + ended.number)
     for cell, error in summary.failed:
         _complain(f"failed: {cell.label}: {error}", 1)
     before = f" ({summary.before} before)" if summary.before else ""
@@ -111,20 +100,16 @@ def _run(store: Store, wanted: list[cells.Cell], arguments: argparse.Namespace) 
     return 1 if summary.failed else 0
 
 
-def _terminate(*_: Any) -> NoReturn:
-    raise _Terminated
-
-
 def _dry_run(store: Store, wanted: list[cells.Cell]) -> int:
     """What a batch would do, a line a cell, and for how long by what cells took before."""
     known: dict[str, list[Entry]] = {}
-    for entry in store.entries() if store.folder.is_dir() else ():
+    entries = store.entries() if store.folder.is_dir() else []
+    for entry in entries:
         known.setdefault(entry.same, []).append(entry)
     waiting, seconds, unknown = 0, 0.0, 0
     for cell in wanted:
-        name = cell.chapter.name
-        versions = known.get(Entry(name, cell.digest, RUNNING, cell.parameters).same, [])
-        mine = [entry for entry in versions if entry.digest == cell.digest]
+        versions = known.get(cell.same, [])
+        mine = [entry for entry in entries if entry.digest == cell.digest]
         if mine and mine[0].state == PASSED:
             print(f"done     {cell.label}")
             continue
@@ -152,6 +137,10 @@ def _why(cell: cells.Cell, mine: list[Entry], versions: list[Entry]) -> str:
 
 
 def _status(arguments: argparse.Namespace) -> int:
+    others = ("chapters", "parameters", "dry_run", "gpus", "grid", "out", "scale", "scheduler")
+    for name in (*others, "timeout", "workers"):
+        if getattr(arguments, name):
+            raise BadInput("--status says what is in its folder, and takes nothing else")
     store = _existing(arguments.status)
     entries = store.entries()
     for entry in entries:

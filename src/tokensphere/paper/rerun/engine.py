@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tokensphere.paper import signals
 from tokensphere.paper.rerun import BadInput, worker
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def devices() -> list[str]:
     import torch
 
     count = torch.cuda.device_count()
-    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    given = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    named = [name.strip() for name in given if name.strip()]
     return (named or [str(i) for i in range(count)])[:count]
 
 
@@ -79,16 +80,15 @@ def local(workers: int, gpus: bool = False) -> Iterator[Client]:
     # never see it; we do, once they have started, and then end them. This process of Python's own
     # comes first, because whoever starts it lets the signal in again.
     resource_tracker.ensure_running()
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     # Read by Dask's workers as they start, before they can be told to be quiet.
     os.environ["DASK_LOGGING__DISTRIBUTED"] = "critical"
     try:
-        with SpecCluster(specification, scheduler, silence_logs=False) as cluster:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-            with Client(cluster, set_as_default=False) as client:
-                yield client
+        with contextlib.ExitStack() as stack:
+            with signals.delayed():
+                started = SpecCluster(specification, scheduler, silence_logs=False)
+                cluster = stack.enter_context(started)
+            yield stack.enter_context(Client(cluster, set_as_default=False))
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         # Nannies set variables for the processes that they start in their own environment, ours.
         for name in os.environ.keys() - before.keys():
             del os.environ[name]

@@ -43,6 +43,12 @@ def build(
     """
     made = {}
     points = list(_points(names, grid))
+    sources: dict[str, Path] = {}
+    for chapter, _ in points:
+        if (other := sources.setdefault(chapter.name, chapter.source)) != chapter.source:
+            raise BadInput(
+                f"{other} and {chapter.source} are both {chapter.name!r}: a batch has one of them"
+            )
     if scale is not None and not any("scale" in chapter.kinds for chapter, _ in points):
         raise BadInput("--scale: none of the chapters has a scale")
     for chapter, point in points:
@@ -59,12 +65,31 @@ def build(
     return list(made.values())
 
 
+def parameters(pairs: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """Names and values as one writes them on a command line; BadInput for a name given twice."""
+    names = [name for name, _ in pairs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise BadInput(f"-p: {twice[0]} is given twice; several values are for rerun --grid")
+    return {name: value(text) for name, text in pairs}
+
+
 def value(text: str) -> Any:
-    """A parameter's value as one writes it on a command line: as in a grid, or else plain text."""
+    """A parameter's value as one writes it on a command line: as in a grid, or else plain text.
+
+    All of the text is the value: what YAML takes for a comment is no less of it.
+    """
     try:
-        return yaml.load(text, _Loader)
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None or text[node.end_mark.index :].strip():
+            return text
+        found = loader.construct_document(node)
+        plain = isinstance(node, yaml.ScalarNode) and node.style is None
+        return text if plain and isinstance(found, str) else found
     except yaml.YAMLError:
         return text
+    except RecursionError:
+        raise BadInput("-p: lists are nested too deeply") from None
 
 
 def _points(
@@ -120,6 +145,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise BadInput(f"{path}{line}: {error.problem or error.context}") from None
     except yaml.YAMLError as error:
         raise BadInput(f"{path}: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise BadInput(f"{path}: lists are nested too deeply") from None
     if not isinstance(content, dict) or not content:
         raise BadInput(f"{path}: takes chapters with their parameters, got {content!r:.80}")
     return content
@@ -130,6 +157,13 @@ class _Loader(yaml.SafeLoader):
 
     To YAML 1.1, which PyYAML reads, 1e-9 is text, 12:30 is 750 and 2026-01-01 a date.
     """
+
+    def get_event(self) -> yaml.Event:
+        event = super().get_event()
+        if getattr(event, "tag", None) is not None:
+            where = event.start_mark
+            raise yaml.constructor.ConstructorError(None, None, f"has the tag {event.tag}", where)
+        return event
 
     def scalar(self, node: yaml.ScalarNode) -> Any:
         if node.style is None:

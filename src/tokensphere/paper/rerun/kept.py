@@ -41,9 +41,13 @@ def keep(name: str, value: Any) -> None:
 def kept(notebook: Mapping[str, Any]) -> dict[str, Any]:
     """Name -> value of all that an executed notebook keeps; of a name kept twice, the last."""
     scraps = (
-        output["data"][MIMETYPE]
+        output.get("data", {}).get(MIMETYPE)
         for cell in notebook["cells"]
         for output in cell.get("outputs", ())
-        if MIMETYPE in output.get("data", {})
     )
-    return {scrap["name"]: scrap["data"] for scrap in scraps}
+    # Others that a chapter displays by hand, without a name or value, are none of ours.
+    return {
+        scrap["name"]: scrap["data"]
+        for scrap in scraps
+        if isinstance(scrap, dict) and isinstance(scrap.get("name"), str) and "data" in scrap
+    }

@@ -44,10 +44,12 @@ class Task:
     """A cell to run.
 
     source: the chapter's file. known: the attempt that was known when the batch was planned.
+    token: of the folder. outside: whether the chapter is in no book.
     timeout: seconds. stamps: of the files of its code, as in `cells.Chapter`.
     """
 
     folder: str
+    token: str
     batch: str
     chapter: str
     digest: str
@@ -56,6 +58,7 @@ class Task:
     values: Mapping[str, Any]
     code: Mapping[str, str]
     versions: Mapping[str, str | None]
+    outside: bool = False
     known: str | None = None
     timeout: float | None = None
     machine: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -111,10 +114,11 @@ class _Run:
             machine=task.machine,
             versions=task.versions,
             code=task.code,
+            source=task.source if task.outside else None,
         )
 
     def execute(self) -> dict[str, Any]:
-        state, error, values = FAILED, None, None
+        state, error, values, size = FAILED, None, None, None
         try:
             # Of an owner that died: what it left running, and half-written.
             sweep(self.task.mark)
@@ -129,7 +133,8 @@ class _Run:
                 confirm=self._unchanged,
             )
             state = PASSED
-            values = kept(json.loads(notebook.read_text("utf-8")))
+            content = notebook.read_bytes()
+            size, values = len(content), kept(json.loads(content))
         except (chapters.ChapterFailed, chapters.ChapterError) as failed:
             error = str(failed)
         except Exception as failed:  # a full disk, say: this cell fails, and says why
@@ -138,15 +143,15 @@ class _Run:
         sweep(self.task.mark)
         if state == FAILED and self.cut:
             return self._broken_off()
-        return self.end(state, error, values)
+        return self.end(state, error, kept=values, size=size)
 
-    def end(self, state: str, error: str | None, values: Any = None) -> dict[str, Any]:
+    def end(self, state: str, error: str | None, **found: Any) -> dict[str, Any]:
         entry = dataclasses.replace(
             self.entry,
             state=state,
             error=error,
             seconds=round(time.monotonic() - self.start, 3),
-            kept=values,
+            **found,
         )
         try:
             self.store.write(entry)
@@ -196,12 +201,17 @@ class _Run:
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s", force=True)
 
     def _unchanged(self) -> None:
-        """Refuse what was computed while its code was edited."""
-        if all(cells.stamp(path) == tuple(then) for path, then in self.task.stamps.items()):
-            return
-        changed = cells.differences(self.task.code, cells.read(self.task.source).code)
-        if changed:
-            raise chapters.ChapterFailed(f"{', '.join(changed)} was edited while the cell ran")
+        """Refuse what was computed while its code was edited, and be it back to what it was.
+
+        Of files that are the same again nobody knows what was read in between.
+        """
+        for path, then in self.task.stamps.items():
+            try:
+                same = cells.stamp(path) == tuple(then)
+            except OSError:
+                same = False
+            if not same:
+                raise chapters.ChapterFailed(f"{path} was written to while the cell ran")
 
 
 def _line(error: BaseException) -> str:

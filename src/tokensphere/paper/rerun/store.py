@@ -17,9 +17,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import re
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +29,7 @@ from typing import Any
 
 import filelock
 
+from tokensphere import records
 from tokensphere.paper import chapters
 from tokensphere.paper.rerun import cells
 
@@ -47,6 +50,8 @@ class Entry:
     machine: host, processor, GPUs.
     versions, code: as in `cells`.
     kept: name -> value that the chapter kept for `collect`; None where the file is lost.
+    size: of the notebook of a cell that passed, bytes: another one is not whole.
+    source: the chapter's file where that is in no book.
     """
 
     chapter: str
@@ -62,6 +67,8 @@ class Entry:
     versions: Mapping[str, str | None] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
     kept: Mapping[str, Any] | None = None
+    size: int | None = None
+    source: str | None = None
 
     @property
     def label(self) -> str:
@@ -69,8 +76,17 @@ class Entry:
 
     @property
     def same(self) -> str:
-        """Equal for the versions of one cell, whatever code they were made by."""
-        return json.dumps([self.chapter, dict(self.parameters)], sort_keys=True)
+        return cells.same(self.chapter, self.source, self.values)
+
+
+KINDS = {
+    **dict.fromkeys(("parameters", "values", "machine", "versions", "code"), dict),
+    **dict.fromkeys(("error", "started", "run", "source"), str | None),
+    "seconds": int | float | None,
+    "kept": dict | None,
+    "size": int | None,
+}
+"""Of an entry's values; a file with others is lost as one that is no JSON."""
 
 
 class Store:
@@ -87,13 +103,28 @@ class Store:
             probe.write_text("x")
         finally:
             probe.unlink(missing_ok=True)
+        if not self._tokens():
+            (self.folder / ".locks" / f"{uuid.uuid4().hex}.folder").touch()
+
+    def token(self) -> str:
+        """A name in a prepared folder that no other folder has."""
+        return self._tokens()[0]
+
+    def has(self, token: str) -> bool:
+        """Whether this is the folder that has a `token`."""
+        return token in self._tokens()
+
+    def _tokens(self) -> list[str]:
+        # Several, where the first batches began at once.
+        return sorted(path.name for path in (self.folder / ".locks").glob("*.folder"))
 
     def file(self, chapter: str, digest: str, suffix: str) -> Path:
         return self.folder / chapter / f"{digest}{suffix}"
 
     def passed(self, chapter: str, digest: str) -> bool:
         """Whether this version of the cell is done."""
-        return self.file(chapter, digest, ".ipynb").is_file()
+        entry = self.entry(chapter, digest)
+        return entry is not None and entry.state == PASSED
 
     def lock(self, digest: str) -> filelock.FileLock:
         """The lock of a cell; `acquire(blocking=False)` raises filelock.Timeout if it is held."""
@@ -102,13 +133,17 @@ class Store:
         return filelock.FileLock(folder / f"{digest}.lock")
 
     def held(self, digest: str) -> bool:
-        """Whether a process that lives runs the cell now."""
-        lock = self.lock(digest)
+        """Whether a process that lives runs the cell now; looks, and writes nothing."""
         try:
-            lock.acquire(blocking=False)
-        except filelock.Timeout:
+            descriptor = os.open(self.folder / ".locks" / f"{digest}.lock", os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
             return True
-        lock.release()
+        finally:
+            os.close(descriptor)
         return False
 
     def write(self, entry: Entry) -> None:
@@ -162,9 +197,11 @@ class Store:
     def _entry(self, chapter: str, digest: str, there: set[str]) -> Entry:
         entry = self._described(chapter, digest)
         if ".ipynb" in there:
-            if entry is None or entry.state != PASSED:
+            if entry is None or entry.state != PASSED or entry.size is None:
                 # Its process died between the notebook and the file that describes it.
                 entry = self._from_notebook(chapter, digest, ".ipynb", PASSED, entry)
+            elif entry.size != _size(self.file(chapter, digest, ".ipynb")):
+                entry = _damaged(entry)
         elif entry is None and ".failed.ipynb" in there:
             entry = self._from_notebook(chapter, digest, ".failed.ipynb", FAILED, entry)
         elif entry is None or entry.state == PASSED:  # a notebook that somebody removed
@@ -179,26 +216,35 @@ class Store:
             entry = Entry(**content)
         except (OSError, ValueError, TypeError):
             return None
-        return entry if (entry.chapter, entry.digest) == (chapter, digest) else None
+        fitting = all(isinstance(getattr(entry, name), kind) for name, kind in KINDS.items())
+        mine = (entry.chapter, entry.digest) == (chapter, digest)
+        return entry if fitting and mine and entry.state in STATES else None
 
     def _from_notebook(
         self, chapter: str, digest: str, suffix: str, state: str, entry: Entry | None
     ) -> Entry:
         try:
-            path = self.file(chapter, digest, suffix)
-            papermill = json.loads(path.read_text("utf-8"))["metadata"]["papermill"]
-        except (OSError, ValueError, LookupError):
-            papermill = {}
-        if entry is None:
-            given = papermill.get("parameters", {})
-            entry = Entry(chapter, digest, state, parameters=given, values=given)
-        return dataclasses.replace(
-            entry,
-            state=state,
-            error=None,
-            seconds=papermill.get("duration"),
-            started=papermill.get("start_time"),
-        )
+            content = json.loads(self.file(chapter, digest, suffix).read_text("utf-8"))
+            papermill = content["metadata"].get("papermill", {})
+            given, seconds = papermill.get("parameters", {}), papermill.get("duration")
+            started = papermill.get("start_time")
+            content["cells"], given.items()
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            entry = entry or Entry(chapter, digest, state)
+            return _damaged(entry) if state == PASSED else entry
+        entry = entry or Entry(chapter, digest, state, parameters=given, values=given)
+        return dataclasses.replace(entry, state=state, error=None, seconds=seconds, started=started)
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _damaged(entry: Entry) -> Entry:
+    return dataclasses.replace(entry, state=INTERRUPTED, error="its notebook is damaged")
 
 
 def _natural(label: str) -> list[str | int]:
@@ -207,14 +253,6 @@ def _natural(label: str) -> list[str | int]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file so that nobody ever sees half of it, and two writers do not meet."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = chapters.draft_of(path)
-    try:
-        with draft.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    """Write a text file so that nobody ever sees half of it, and two writers do not meet."""
+    with records.write_whole(path) as stream:
+        stream.write(text.encode())

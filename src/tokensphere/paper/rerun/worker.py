@@ -45,8 +45,8 @@ def run_cell(content: dict[str, Any]) -> dict[str, Any]:
     """Run the cell of a `one.Task`, unless that is settled on disk, and return its outcome."""
     task = Task(**content)
     store = Store(task.folder)
-    if not (store.folder / ".locks" / task.batch).is_file():
-        return _refused(f"does not see {store.folder}, which must be on a disk that all share")
+    if not store.has(task.token):
+        return _refused(f"does not see {store.folder}: it was moved, or not all share its disk")
     try:
         chapter = cells.read(task.source)
     except chapters.ChapterError as error:

@@ -1,0 +1,73 @@
+"""The first page: three headlines, and questions with their answers, out of ``findings.toml``.
+
+`headlines` writes the headlines as cards, `questions` with the option `reader` a table for that
+reader. {verdict}`thm-3.5` is an entry's verdict, which links to the ledger.
+"""
+
+import ledger_pages
+from docutils import nodes
+from docutils.parsers.rst import directives
+
+from tokensphere.paper import findings
+
+
+class VerdictRole(ledger_pages.Lookup):
+    """{verdict}`id, id`: the verdicts of these entries, each a link to the ledger."""
+
+    def run(self):
+        shown: list[nodes.Node] = []
+        for claim in self.claims():
+            verdict = nodes.inline(classes=[ledger_pages.slug(claim.verdict)])
+            verdict += ledger_pages.entry_link(self.env, claim, claim.verdict)
+            shown += [nodes.Text(" ")] if shown else []
+            shown.append(verdict)
+        return shown, []
+
+
+class Headlines(ledger_pages.Pages):
+    """The headlines, a card each."""
+
+    has_content = False
+
+    def run(self):
+        self.env.note_dependency(str(findings.FILE))
+        cards = [
+            f"````{{grid-item-card}} {one.title}\n\n{one.text}\n\n```{{card-footer}}\n"
+            f"{{verdict}}`{', '.join(one.ids)}` {{doc}}`/{one.page}`\n```\n````\n"
+            for one in findings.headlines()
+        ]
+        grid = [
+            "`````{grid} 1 1 3 3",
+            ":gutter: 2",
+            ":class-container: landing",
+            "",
+            *cards,
+            "`````",
+        ]
+        return self.markdown("\n".join(grid))
+
+
+class Questions(ledger_pages.Pages):
+    """Questions of a reader: the answer, its verdict, and the page that has it."""
+
+    has_content = False
+    option_spec = {  # noqa: RUF012 (docutils asks for it)
+        "reader": lambda value: directives.choice(value, findings.READERS)
+    }
+
+    def run(self):
+        self.env.note_dependency(str(findings.FILE))
+        rows = ["| you ask | answer |", "| --- | --- |"]
+        rows += [
+            f"| {one.question} | {one.answer} {{verdict}}`{one.ids[0]}` {{doc}}`/{one.page}` |"
+            for one in findings.findings()
+            if one.reader == self.options["reader"]
+        ]
+        return self.markdown("\n".join(rows))
+
+
+def setup(app):
+    app.add_role("verdict", VerdictRole())
+    app.add_directive("headlines", Headlines)
+    app.add_directive("questions", Questions)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,77 @@
+"""The first page and the page of symbols: what they promise is there."""
+
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
+import landing
+import notebooks
+import prose
+
+from tokensphere.paper import findings, ledger
+
+INTRO = notebooks.source("intro").read_text("utf-8")
+NOTATION = notebooks.source("notation").read_text("utf-8")
+
+
+def written(directive, **options):
+    """The Markdown that a directive of the first page makes."""
+    kept = []
+    environment = SimpleNamespace(note_dependency=lambda _: None)
+    page = SimpleNamespace(options=options, env=environment, markdown=kept.append)
+    directive.run(page)
+    return kept[0]
+
+
+def test_three_headlines_each_with_its_verdicts():
+    text = written(landing.Headlines)
+    assert text.count("{grid-item-card}") == len(findings.headlines()) == 3
+    for one in findings.headlines():
+        assert f"{{verdict}}`{', '.join(one.ids)}`" in text and one.text in text
+
+
+@pytest.mark.parametrize("reader", findings.READERS)
+def test_each_reader_has_the_own_questions(reader):
+    rows = written(landing.Questions, reader=reader).splitlines()[2:]
+    asked = [one.question for one in findings.findings() if one.reader == reader]
+    assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == asked
+    assert all(row.count("|") == 3 for row in rows)
+    assert f"```{{questions}}\n:reader: {reader}\n" in INTRO
+
+
+def test_three_doors():
+    doors = re.findall(r"\{grid-item-card\} (.+)", INTRO)
+    assert doors == ["Use it on my model", "Read the theory", "Check a claim"]
+
+
+def test_a_reading_path_has_the_time_of_its_own_pages():
+    rows = [line for line in INTRO.splitlines() if "{minutes}`" in line]
+    assert len(rows) > 3
+    for row in rows:
+        timed = re.search(r"\{minutes\}`([^`]+)`", row)[1].split(", ")
+        named = re.findall(r"\{doc\}`([^`]+)`", row)
+        assert timed == ["all"] or timed[: len(named)] == named
+        assert timed == ["all"] or set(timed) <= set(notebooks.chapters())
+
+
+def test_minutes_of_no_page_are_refused():
+    role = prose.MinutesRole()
+    role.text = "setting/nowhere"
+    with pytest.raises(ValueError, match="no chapter 'setting/nowhere'"):
+        role.run()
+
+
+def test_equations_that_are_cited_everywhere():
+    shown = {int(number) for number in re.findall(r"(?:&&|\\qquad)\((\d+)\)", NOTATION)}
+    assert shown == {*range(1, 14), *range(33, 37)}
+
+
+def test_rows_of_theorems_name_their_own_entry():
+    rows = re.findall(r"^\| (\w+ [\w.]+(?: \(i+\))?) \| .*\{verdict\}`(\S+)` \|", NOTATION, re.M)
+    assert len(rows) == 9
+    for number, id in rows:
+        assert number in re.split(r"; ", ledger.ledger()[id].number)

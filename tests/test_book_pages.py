@@ -6,7 +6,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-import yaml
 from docutils import nodes
 from docutils.utils import new_document
 from sphinx.application import Sphinx
@@ -17,7 +16,7 @@ import notebooks
 import page_metadata
 import unique_ids
 
-CONFIG = yaml.safe_load((notebooks.ROOT / "_config.yml").read_text("utf-8"))
+CONFIG = notebooks.config()
 BASE = CONFIG["html"]["baseurl"]
 
 

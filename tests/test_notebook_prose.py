@@ -7,7 +7,6 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
-import yaml
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
@@ -273,8 +272,7 @@ def book():
 def test_no_source_of_the_book_is_left(book, page):
     shown = re.sub(r"(?ms)^[> ]*```.*?^[> ]*```$|`[^`\n]+`", "", text(book[page]))
     assert not re.findall(r"(?m)`{3,}\{|:{3,}|\{[a-z:]+\}`|^\(\S+\)=|^\+\+\+", shown)
-    config = yaml.safe_load((notebooks.ROOT / "_config.yml").read_text("utf-8"))
-    macros = config["sphinx"]["config"]["mathjax3_config"]["tex"]["macros"]
+    macros = notebooks.config()["sphinx"]["config"]["mathjax3_config"]["tex"]["macros"]
     assert not set(macros) & set(re.findall(r"\\([A-Za-z]+)", shown))
 
 

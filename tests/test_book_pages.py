@@ -55,6 +55,8 @@ def test_a_label_is_left_out_only_where_the_box_has_it():
 
 
 CONF = f"""
+# Of its own: else Sphinx writes ".md" into a default that later builds in the process share.
+source_suffix = {{".md": "markdown"}}
 extensions = [
     "myst_parser", "sphinx_proof", "sphinx_book_theme", "page_metadata", "unique_ids",
     "proofs", "notfound.extension", "sphinx_last_updated_by_git",

@@ -183,6 +183,7 @@ def cells(request, tmp_path_factory):
     (folder / "other.md").write_text("# Another page\n")
     settings = {
         "extensions": ["myst_nb", "sphinx_design", "sphinx_proof"],
+        "source_suffix": {".md": "myst-nb"},
         "myst_enable_extensions": ["amsmath", "colon_fence", "deflist", "dollarmath"],
         "nb_execution_mode": "force",
         "nb_execution_raise_on_error": True,

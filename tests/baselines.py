@@ -10,7 +10,6 @@ import base64
 import json
 import math
 import multiprocessing
-import os
 import sys
 import tempfile
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
+from tokensphere import records
 from tokensphere.paper.kernels import AsyncSocketKernelManager
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
@@ -75,11 +75,8 @@ def renew_prose(page: str, prose: notebook_prose.Prose) -> str:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Writes a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("wb", dir=path.parent, delete=False) as file:
-        file.write(content)
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+    with records.write_whole(path) as stream:
+        stream.write(content)
 
 
 def keep_seconds(page: str, taken: float) -> None:

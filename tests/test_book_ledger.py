@@ -25,6 +25,8 @@ CLAIMS = list(ledger.ledger().values())
 BY_ID = {claim.id: claim for claim in CLAIMS}
 SHOWN = ("eq-1", "thm-3.3", "lem-B.3-definite")
 CONF = """
+# Of its own: else Sphinx writes ".md" into a default that later builds in the process share.
+source_suffix = {".md": "markdown"}
 extensions = ["myst_parser", "sphinx_proof", "ledger_pages", "ledger_entries"]
 myst_enable_extensions = ["dollarmath", "amsmath"]
 html_theme = "basic"

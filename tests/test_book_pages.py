@@ -6,7 +6,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-import yaml
 from docutils import nodes
 from docutils.utils import new_document
 from sphinx.application import Sphinx
@@ -17,7 +16,7 @@ import notebooks
 import page_metadata
 import unique_ids
 
-CONFIG = yaml.safe_load((notebooks.ROOT / "_config.yml").read_text("utf-8"))
+CONFIG = notebooks.config()
 BASE = CONFIG["html"]["baseurl"]
 
 
@@ -56,6 +55,8 @@ def test_a_label_is_left_out_only_where_the_box_has_it():
 
 
 CONF = f"""
+# Of its own: else Sphinx writes ".md" into a default that later builds in the process share.
+source_suffix = {{".md": "markdown"}}
 extensions = [
     "myst_parser", "sphinx_proof", "sphinx_book_theme", "page_metadata", "unique_ids",
     "proofs", "notfound.extension", "sphinx_last_updated_by_git",

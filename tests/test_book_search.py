@@ -17,6 +17,8 @@ import search_entries
 from tokensphere.paper import ledger
 
 CONF = """
+# Of its own: else Sphinx writes ".md" into a default that later builds in the process share.
+source_suffix = {".md": "markdown"}
 extensions = ["myst_parser", "ledger_pages", "search_entries"]
 html_theme = "basic"
 """

@@ -7,7 +7,6 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
-import yaml
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
@@ -184,6 +183,7 @@ def cells(request, tmp_path_factory):
     (folder / "other.md").write_text("# Another page\n")
     settings = {
         "extensions": ["myst_nb", "sphinx_design", "sphinx_proof"],
+        "source_suffix": {".md": "myst-nb"},
         "myst_enable_extensions": ["amsmath", "colon_fence", "deflist", "dollarmath"],
         "nb_execution_mode": "force",
         "nb_execution_raise_on_error": True,
@@ -273,8 +273,7 @@ def book():
 def test_no_source_of_the_book_is_left(book, page):
     shown = re.sub(r"(?ms)^[> ]*```.*?^[> ]*```$|`[^`\n]+`", "", text(book[page]))
     assert not re.findall(r"(?m)`{3,}\{|:{3,}|\{[a-z:]+\}`|^\(\S+\)=|^\+\+\+", shown)
-    config = yaml.safe_load((notebooks.ROOT / "_config.yml").read_text("utf-8"))
-    macros = config["sphinx"]["config"]["mathjax3_config"]["tex"]["macros"]
+    macros = notebooks.config()["sphinx"]["config"]["mathjax3_config"]["tex"]["macros"]
     assert not set(macros) & set(re.findall(r"\\([A-Za-z]+)", shown))
 
 

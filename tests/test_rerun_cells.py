@@ -141,10 +141,9 @@ def test_a_module_that_is_not_there_or_no_python_is_named(package):
 
 def test_the_book_s_chapters_show_verdicts_of_their_own_statements_only():
     # What `cells.read` takes for granted.
-    for file in BOOK.rglob("*.md"):
+    for chapter, file in chapters.pages(BOOK).items():
         shown = re.findall(r"figures\.(?:verdicts|criteria)\(([^)]*)\)", file.read_text("utf-8"))
         ids = {id for call in shown for id in re.findall(r'"([^"]+)"', call)}
-        chapter = file.relative_to(BOOK).with_suffix("").as_posix()
         assert {ledger.ledger()[id].chapter for id in ids} <= {chapter}, chapter
 
 

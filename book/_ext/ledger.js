@@ -16,8 +16,7 @@
   chapters.at(-1).after(sorted);
 
   const plain = (text) => text.toLowerCase().replace(/\s+/g, " ");
-  // What each entry says, and its place in the book; not the words that all of them have. Taken
-  // now, while formulas are still the LaTeX that they were written in.
+  // What each entry says, and its place in the book; not the words that all of them have.
   const texts = new Map(
     entries.map((entry) => {
       const parts = entry.querySelectorAll(":scope > :not(.claim-links), .claim-place");
@@ -143,25 +142,6 @@
     });
   }
   window.addEventListener("hashchange", reveal);
-
-  // A formula that is wider than the page scrolls (ledger.css), also by keys.
-  const sizes = new ResizeObserver((changed) => {
-    // Than its paragraph, that is: the text for screen readers makes every formula overflow.
-    const room = (formula) => formula.closest("p, li, td, h4").clientWidth;
-    const wide = changed.map(({ target }) => [target, target.scrollWidth > room(target) + 1]);
-    for (const [formula, scrolls] of wide) {
-      if (scrolls) {
-        formula.tabIndex = 0;
-        formula.setAttribute("role", "group");
-        formula.setAttribute("aria-label", "formula, wider than the page: scrolls");
-      } else {
-        ["tabindex", "role", "aria-label"].forEach((name) => formula.removeAttribute(name));
-      }
-    }
-  });
-  for (const formula of document.querySelectorAll(".claim-entry span.math")) {
-    sizes.observe(formula);
-  }
 
   form.hidden = false;
   read(location.search);

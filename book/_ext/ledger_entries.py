@@ -5,11 +5,11 @@ An entry is an article that names its verdict, paper, chapter and place in the p
 page is the whole ledger, in the order of the book.
 """
 
-import shutil
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
+import page_scripts
 from docutils import nodes
 from ledger_pages import (
     LEDGER,
@@ -207,17 +207,6 @@ def _select(name: str, options: dict[str, str]) -> str:
     return f'<select name="{name}">{inner}</select>'
 
 
-def add_script(app, pagename, templatename, context, doctree):
-    if pagename == LEDGER:
-        # Before MathJax, so that formulas are still the text that one may search for.
-        app.add_js_file(SCRIPT.name, priority=100, loading_method="defer")
-
-
-def copy_script(app, exception):
-    if exception is None and app.builder.format == "html":
-        shutil.copy2(SCRIPT, Path(app.outdir) / "_static")
-
-
 def setup(app):
     other = dict.fromkeys(("text", "man", "texinfo"), (ignore, ignore))
     app.add_node(Entry, html=(visit_entry, depart_entry), latex=(ignore, ignore), **other)
@@ -229,6 +218,6 @@ def setup(app):
     )
     app.add_directive("ledger", Ledger)
     app.add_directive("ledger-filter", Filter)
-    app.connect("html-page-context", add_script)
-    app.connect("build-finished", copy_script)
+    # Before MathJax, where a page runs it: formulas are then the text that one may search for.
+    page_scripts.add(app, SCRIPT, lambda page: page == LEDGER, priority=100)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

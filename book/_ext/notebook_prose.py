@@ -5,8 +5,9 @@ built it has; elsewhere `of_all` has it read all pages, without executing a chap
 """
 
 import json
+import subprocess
+import sys
 import tempfile
-import warnings
 from pathlib import Path
 
 import nbformat
@@ -40,27 +41,37 @@ def of_page(env, page: str, document: nodes.document) -> Prose:
 
 
 def of_all() -> dict[str, Prose]:
-    """The prose of every chapter. Raises RuntimeError where Sphinx cannot read the book."""
+    """The prose of every chapter. Raises RuntimeError where Sphinx cannot read the book.
+
+    In a process of its own: sphinx-external-toc looks at every object that there is, and some that
+    other libraries make cannot bear to be looked at.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / NAME
+        read = subprocess.run([sys.executable, __file__, out], capture_output=True, text=True)
+        if read.returncode:
+            said = read.stderr.strip() or read.stdout.strip()
+            raise RuntimeError(f"Sphinx does not read the book; `make book` says why\n{said}")
+        return {page: _load(out / f"{page}.json") for page in notebooks.chapters()}
+
+
+def build(out: Path) -> int:
+    """Has Sphinx read the book and write its prose to a folder; the exit code, 0 if it could."""
     from jupyter_book.sphinx import build_sphinx
 
-    # Sphinx looks into modules that others have loaded, some of which warn of what is looked at.
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
-        out = Path(folder) / NAME
-        status = build_sphinx(
-            notebooks.BOOK,
-            out,
-            noconfig=True,
-            path_config=notebooks.ROOT / "_config.yml",
-            confoverrides={
-                "external_toc_path": str(notebooks.ROOT / "_toc.yml"),
-                "latex_individualpages": False,
-            },
-            builder=NAME,
-            really_quiet=True,
-        )
-        if status:
-            raise RuntimeError(f"Sphinx does not read the book: {status}; `make book` says why")
-        return {page: _load(out / f"{page}.json") for page in notebooks.chapters()}
+    status = build_sphinx(
+        notebooks.BOOK,
+        out,
+        noconfig=True,
+        path_config=notebooks.ROOT / "_config.yml",
+        confoverrides={
+            "external_toc_path": str(notebooks.ROOT / "_toc.yml"),
+            "latex_individualpages": False,
+        },
+        builder=NAME,
+        really_quiet=True,
+    )
+    return int(bool(status))
 
 
 class ProseBuilder(Builder):
@@ -116,3 +127,7 @@ def setup(app):
     # Before those are executed that the cache does not have.
     app.connect("env-before-read-docs", execute_nothing, priority=100)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+if __name__ == "__main__":
+    sys.exit(build(Path(sys.argv[1])))

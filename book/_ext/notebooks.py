@@ -5,6 +5,7 @@ Shared by the Sphinx extensions beside it, by `tests/baselines.py` and by the te
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Iterable
@@ -36,9 +37,15 @@ if importlib.util.find_spec("tokensphere") is None:
 """
 
 
+@functools.cache
+def config() -> dict:
+    """What `_config.yml` says. Read once: every link to a check asks for the repository."""
+    return yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+
+
 def repository() -> dict[str, str]:
     """The book's repository: `url`, `branch`, and `path_to_book` in it."""
-    return yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]
+    return config()["repository"]
 
 
 def repository_url() -> str:
@@ -51,9 +58,8 @@ def site_url() -> str:
 
     `html.baseurl` of _config.yml says otherwise.
     """
-    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
-    owner, name = config["repository"]["url"].rstrip("/").split("/")[-2:]
-    address = config["html"].get("baseurl") or f"https://{owner}.github.io/{name}"
+    owner, name = repository_url().rstrip("/").split("/")[-2:]
+    address = config()["html"].get("baseurl") or f"https://{owner}.github.io/{name}"
     return address.rstrip("/") + "/"
 
 

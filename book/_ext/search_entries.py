@@ -6,10 +6,10 @@ Sphinx's search puts entries of the index first. Here they are the papers' numbe
 """
 
 import functools
-import shutil
 import tomllib
 from pathlib import Path
 
+import page_scripts
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.transforms import SphinxTransform
@@ -42,18 +42,7 @@ class EnterWords(SphinxTransform):
             section.insert(1, addnodes.index(entries=entries))
 
 
-def add_script(app, pagename, templatename, context, doctree):
-    if pagename == "search":
-        app.add_js_file(SCRIPT.name, loading_method="defer")
-
-
-def copy_script(app, exception):
-    if exception is None and app.builder.format == "html":
-        shutil.copy2(SCRIPT, Path(app.outdir) / "_static")
-
-
 def setup(app):
     app.add_transform(EnterWords)
-    app.connect("html-page-context", add_script)
-    app.connect("build-finished", copy_script)
+    page_scripts.add(app, SCRIPT, lambda page: page == "search")
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -76,7 +76,7 @@ def parts() -> list[one_page.Part]:
 
 def about() -> dict[str, str]:
     """What the cover says. The commit, not the day: the same book gives the same cover."""
-    config = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))
+    config = notebooks.config()
     site = notebooks.site_url()
     command = ["git", "-C", str(ROOT), "log", "-1", "--format=%cs, commit %h"]
     git = subprocess.run(command, capture_output=True, text=True)

@@ -16,16 +16,15 @@
   }
 
   // Only what does scroll is a stop of the tab key, and a region with a name.
-  function name(element) {
-    const scrolls = element.scrollWidth > element.clientWidth + 1;
-    if (!scrolls || getComputedStyle(element).overflowX === "visible") {
+  function mark(element, scrolls) {
+    if (!scrolls) {
       if (element.dataset.scrolls) {
         ["tabindex", "role", "aria-label"].forEach((key) => element.removeAttribute(key));
         delete element.dataset.scrolls;
       }
       return;
     }
-    const kinds = {FIGURE: "figure", PRE: "code", "MJX-CONTAINER": "formula"};
+    const kinds = {FIGURE: "figure", PRE: "code", "MJX-CONTAINER": "formula", SPAN: "formula"};
     const kind = kinds[element.tagName] ?? "table";
     element.dataset.scrolls = "yes";
     element.tabIndex = 0;
@@ -34,6 +33,20 @@
     }
     element.setAttribute("aria-label", `${kind}, wider than the page: scrolls`);
   }
+
+  function name(element) {
+    const wide = element.scrollWidth > element.clientWidth + 1;
+    mark(element, wide && getComputedStyle(element).overflowX !== "visible");
+  }
+
+  // Formulas in the ledger's lines, which come and go with its filter.
+  const lines = new ResizeObserver((changed) => {
+    // Than its paragraph: the text for screen readers makes every formula overflow itself.
+    const room = (formula) => formula.closest("p, li, td, h4").clientWidth;
+    changed
+      .map(({target}) => [target, target.scrollWidth > room(target) + 1])
+      .forEach(([formula, scrolls]) => mark(formula, scrolls));
+  });
 
   function measure() {
     const content = document.querySelector(".bd-article");
@@ -87,6 +100,7 @@
     rename();
     measure();
     document.fonts.ready.then(measure);
+    document.querySelectorAll(".claim-entry span.math").forEach((formula) => lines.observe(formula));
     let width = window.innerWidth;
     window.addEventListener("resize", () => {
       if (width !== window.innerWidth) {

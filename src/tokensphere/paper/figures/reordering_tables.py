@@ -43,7 +43,8 @@ def markdown(head: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
 
 def folded(title: str, text: str) -> str:
     """Markdown that a reader opens by its title; a print shows it open."""
-    return f"<details>\n<summary>{title}</summary>\n\n{text.strip()}\n\n</details>\n\n"
+    head = f'<details class="folded-proof">\n<summary>{title}</summary>'
+    return f"{head}\n\n{text.strip()}\n\n</details>\n\n"
 
 
 def interval(d: Difference | significance.Unpaired, form: str = "+.2f") -> str:

@@ -209,7 +209,7 @@ def test_factors_are_drawn_forward_layers_first():
 
 def test_effects_are_drawn_by_whether_a_layer_has_a_sink():
     figure = ablations.effects(EFFECTS, 64)
-    orange, grey = drawing.COLOURS[1], drawing.GREY
+    blue, orange = drawing.COLOURS[:2]
     points = [
         {
             tuple(point): to_hex(line.get_color())
@@ -219,9 +219,9 @@ def test_effects_are_drawn_by_whether_a_layer_has_a_sink():
         }
         for ax in figure.axes
     ]
-    assert points[0] == {(0.25, 1): grey, (0.3, -2): orange, (0.1, 0): grey}
-    assert set(points[1].values()) == {grey}
-    assert [points[2][key] for key in ((0.25, 1), (0.3, -2))] == [orange, grey]
+    assert points[0] == {(0.25, 1): blue, (0.3, -2): orange, (0.1, 0): blue}
+    assert set(points[1].values()) == {blue}
+    assert [points[2][key] for key in ((0.25, 1), (0.3, -2))] == [orange, blue]
     assert [ax.get_title() for ax in figure.axes] == [*map(sink_tables.called, EFFECTS)]
     # A model without labels has no loss.
     loss = ablations.effects(EFFECTS, 64, "loss")

@@ -11,11 +11,6 @@ import notebooks
 import prose
 from prose import FORMULA, Paragraph
 
-LATER = {"experiments/attention_sink"}
-"""Chapters still in their old form: new runs change what they say, and they follow with those."""
-
-CHAPTERS = [page for page in notebooks.chapters() if page not in LATER]
-
 WORDS = 80
 """At most in a paragraph, a bullet or a table's cell."""
 
@@ -135,14 +130,10 @@ def dense(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("wrong", [opening, closing, long_paragraphs, long_lines, dense])
-@pytest.mark.parametrize("page", CHAPTERS)
+@pytest.mark.parametrize("page", notebooks.chapters())
 def test_chapter(page, wrong):
     found = wrong(notebooks.source(page).read_text("utf-8"))
     assert not found, "\n" + "\n".join(f"book/{page}.md:{complaint}" for complaint in found)
-
-
-def test_chapters_that_follow_later_exist():
-    assert set(notebooks.chapters()) > LATER
 
 
 # The rules themselves, on a made chapter.

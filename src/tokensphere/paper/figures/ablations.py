@@ -3,6 +3,7 @@
 Drawn from the record of `experiments.ablation`.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,7 +30,8 @@ def effects(found: Found, length: int, measure: str = "kl") -> Figure:
 
     The effect is the change by ablating the layer's first token less that by a later one; 95%
     intervals over prompts for the scores, corrected for the number of layers for the effects. These
-    differ by orders of magnitude: the axis is linear up to the median size, logarithmic beyond.
+    differ by orders of magnitude: the axis is linear up to the power of ten above the median
+    size, logarithmic beyond.
 
     Args:
         length: of the prompts. measure: "kl" or "loss", which a model without labels lacks.
@@ -38,8 +40,10 @@ def effects(found: Found, length: int, measure: str = "kl") -> Figure:
     shown = {name: run for name, run in shown.items() if measure in run["measures"]}
     figure, (array,) = axes(len(shown))
     for ax, (name, run) in zip(array, shown.items(), strict=True):
+        ax.axvline(run["uniform"], color="k", lw=drawing.THIN, label="uniform attention")
+        ax.axhline(0, color=GREY, lw=drawing.THIN)
         sinks = (run["sinks"] or NO_SINKS)["layers"]
-        groups = {"other layers": GREY, "layers with a sink": COLOURS[1]}
+        groups = {"other layers": COLOURS[0], "layers with a sink": COLOURS[1]}
         for has, (label, colour) in enumerate(groups.items()):
             places = [p for p in range(len(run["layers"])) if (p in sinks) == bool(has)]
             x = estimates(run["scores"][place] for place in places)
@@ -48,20 +52,11 @@ def effects(found: Found, length: int, measure: str = "kl") -> Figure:
                 [np.subtract(v["mean"], v["low"]), np.subtract(v["high"], v["mean"])]
                 for v in (y, x)
             ]
-            ax.errorbar(
-                x["mean"],
-                y["mean"],
-                *errors,
-                fmt="o",
-                ms=drawing.MARK,
-                lw=drawing.THIN,
-                color=colour,
-                label=label,
-            )
-        ax.axvline(run["uniform"], color=GREY, linewidth=1.0, label="uniform attention")
-        ax.axhline(0, color=GREY, linewidth=drawing.THIN)
+            style = {"fmt": "o", "ms": drawing.MARK, "elinewidth": drawing.THIN, "color": colour}
+            ax.errorbar(x["mean"], y["mean"], *errors, label=label, **style)
         sizes = [abs(layer["excess"][measure]["mean"]) for layer in run["layers"]]
-        ax.set_yscale("symlog", linthresh=max(float(np.median(sizes)), TINY))
+        middle = max(float(np.median(sizes)), TINY)
+        ax.set_yscale("symlog", linthresh=10 ** math.ceil(math.log10(middle)))
         ax.set(title=called(name), xlabel="share of the first token")
     array[0].set_ylabel("effect of ablating it, nats a\ntoken, less that of a later one")
     drawing.legend_below(figure, *array[0].get_legend_handles_labels(), 3)

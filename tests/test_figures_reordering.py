@@ -7,6 +7,7 @@ from reordered_runs import JITTER, OTHER, SHIFT, made
 
 from tokensphere.paper import figures
 from tokensphere.paper.figures import reordering
+from tokensphere.paper.figures.drawing import DARK_GREY
 from tokensphere.reorder import comparison
 from tokensphere.reorder.comparison import Difference
 
@@ -36,6 +37,14 @@ def bands(ax):
         reach = [points[points[:, 0] == place, 1] for place in places]
         found.append(np.array([[each.min(), each.max()] for each in reach]).T)
     return found
+
+
+def levels(ax):
+    """Where straight grey lines stand, by their direction."""
+    grey = [item for item in ax.get_lines() if item.get_color() == DARK_GREY]
+    across = [y[0] for y in (item.get_ydata() for item in grey) if y[0] == y[1]]
+    up = [x[0] for x in (item.get_xdata() for item in grey) if x[0] == x[1]]
+    return {"across": across, "up": up}
 
 
 def random_minus_own():
@@ -105,6 +114,9 @@ def test_differences_show_each_seed_and_what_was_detectable(found):
     assert [bar.get_width() for bar in bars] == pytest.approx([2 * reach] * 4)
     assert bars[0].get_x() == pytest.approx(-reach)
     assert [0.19, 0.19] in [list(item.get_xdata()) for item in left.get_lines()]
+    low, high = left.get_ylim()
+    assert low > 3 and high < 0  # the first arm on top
+    assert levels(left) == {"across": [], "up": [0]}
     assert "paper, +0.19" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
@@ -121,6 +133,10 @@ def test_the_mechanism_breaks_between_stages_and_leaves_out_what_is_not_there(fo
     np.testing.assert_allclose(own[1].get_ydata(), [0.201, 0.301])
     random = lines(array[1, 1], "random")
     np.testing.assert_allclose(random[0].get_ydata(), [0.021, 0.121, 0.221])
+    fixed = lines(array[0, 1], "fixed")
+    np.testing.assert_allclose(fixed[0].get_ydata(), [0.001, 0.101, 0.201])
+    # All tokens are one; they are no closer to the first than to each other.
+    assert [levels(ax)["across"] for ax in array[:, 0]] == [[1], [0]]
     # By importance no token is the first.
     assert lines(array[0, 1], "importance") and not lines(array[1, 1], "importance")
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
@@ -164,6 +180,8 @@ def test_power_curves_are_of_the_tests_they_name():
     assert y[50] == pytest.approx(comparison.power(x[50], 0.15, 5))
     x, y = lines["one run each, seeds' sd 0.2"]
     assert y[50] == pytest.approx(comparison.power_once(x[50], 0.2))
+    assert levels(ax) == {"across": [0.8], "up": [0.19]}
+    assert {text.get_text() for text in ax.texts} == {" paper, +0.19", "four times in five"}
     assert y[-1] > 0.8  # drawn as far as the least sure of them
 
 
@@ -186,10 +204,18 @@ def test_the_flow_and_the_gpus_are_drawn_as_given():
     assert [one.get_color(), each.get_color()] == list(figures.COLOURS[:2])
     np.testing.assert_allclose(drawn(right)["3 tokens"][1], rate["found"])
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "3 tokens"]
+    # The right panel is of neither way to choose orders.
+    assert right.get_lines()[0].get_color() not in (
+        one.get_color(),
+        left.get_lines()[0].get_color(),
+    )
+    assert levels(right)["across"] == [0.5]
     assert [list(item.get_ydata()) for item in right.get_lines()[1:3]] == [[0.7, 0.7], [3, 2, 1]]
 
     curves = {"1 GPU": [2.0, 1.0], "again": [2.0, 1.0], "2 GPUs": [2.5, 0.75]}
-    left, right = reordering.curves_by_gpus(curves, 5).axes
+    figure = reordering.curves_by_gpus(curves, 5)
+    left, right = figure.axes
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(curves)
     assert list(drawn(left)) == list(curves)
     assert list(drawn(right)) == ["again", "2 GPUs"]
     np.testing.assert_allclose(drawn(right)["2 GPUs"], [[5, 10], [0.5, 0.25]])

@@ -262,16 +262,14 @@ def _by_depth(ax: Axes, runs: Runs, arm: str, measure: str, names: Sequence[str]
     if not lists:
         return
     table = np.array(lists, dtype=float)  # None becomes NaN
-    label = ARMS[arm]
     # A line of its own for each stage: between stages the tokens are merged.
     for places in _stages(names).values():
         part = table[:, places]
         if arm in ("baseline", "random"):
-            _over_seeds(ax, places, part, arm, label, linewidth=drawing.LINE)
+            _over_seeds(ax, places, part, arm, ARMS[arm], linewidth=drawing.LINE)
         else:
-            style = {"color": _SIDE_BY_SIDE[arm], "linewidth": drawing.LINE, "label": label}
+            style = {"color": _SIDE_BY_SIDE[arm], "linewidth": drawing.LINE, "label": ARMS[arm]}
             ax.plot(places, part.mean(0), **style)
-        label = "_nolegend_"
 
 
 def _mixers(ax: Axes, names: Sequence[str]) -> None:

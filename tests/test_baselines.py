@@ -36,7 +36,7 @@ def test_code_is_the_chapters(page):
 def test_setup_cell_is_first_and_silent(page):
     first = read(page).cells[0]
     assert first.metadata["tags"] == ["setup"] and not first.outputs, RENEW
-    assert notebooks.repository_url() in first.source, RENEW
+    assert first.source == notebooks.setup_cell().source, RENEW
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -11,7 +11,6 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
 import fresh_outputs
-import notebook_buttons
 import notebooks
 import offline_assets
 import parallel_execution
@@ -52,16 +51,6 @@ def test_digest_ignores_byte_code_and_other_files(tree):
     (tree / "src/tokensphere/__pycache__/cpu.scan-1.py311.nbi").write_bytes(b"1")
     (tree / "README.md").write_text("# tokensphere\n")
     assert fresh_outputs.digest(tree) == before
-
-
-def test_launch_buttons_open_the_baseline():
-    binder = "https://mybinder.org/v2/gh/o/r/main?urlpath=lab/tree/"
-    colab = "https://colab.research.google.com/github/o/r/blob/main/"
-    for service in (binder, colab):
-        url = notebook_buttons.at_baseline(f"{service}book/setting/flow.md", "setting/flow", "book")
-        assert url == f"{service}tests/baselines/setting/flow.ipynb"
-    with pytest.raises(ValueError, match="setting/flow"):
-        notebook_buttons.at_baseline(f"{binder}book/intro.md", "setting/flow", "book")
 
 
 def test_vendored_scripts_are_installed():

@@ -184,7 +184,7 @@ def test_without_a_history_sources_are_those_of_the_book_s_branch(monkeypatch):
         raise FileNotFoundError("git")
 
     monkeypatch.setattr(subprocess, "run", none)
-    assert ledger_pages.commit.__wrapped__() == notebooks.repository()["branch"]
+    assert notebooks.ref.__wrapped__() == notebooks.repository()["branch"]
 
 
 def test_a_chapter_is_called_by_its_heading():

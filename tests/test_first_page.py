@@ -75,3 +75,24 @@ def test_rows_of_theorems_name_their_own_entry():
     assert len(rows) == 9
     for number, id in rows:
         assert number in re.split(r"; ", ledger.ledger()[id].number)
+
+
+def test_the_entry_for_bibtex_is_that_of_the_citation():
+    import yaml
+    from pybtex.database import parse_string
+
+    citation = yaml.safe_load(landing.CITATION.read_text("utf-8"))
+    (entry,) = parse_string(landing.bibtex(citation), "bibtex").entries.values()
+    assert entry.fields["version"] == str(citation["version"])
+    assert entry.fields["year"] == str(citation["date-released"])[:4]
+    assert entry.fields["title"] == f"{{{citation['title']}}}"
+    # A group's name stays one word, as its braces say; a person's has its parts.
+    (group,) = entry.persons["author"]
+    assert group.last_names == ["{The tokensphere developers}"]
+    person = {"family-names": "Vo", "given-names": "Thieu N."}
+    (entry,) = parse_string(
+        landing.bibtex({**citation, "authors": [person]}), "bibtex"
+    ).entries.values()
+    assert entry.persons["author"][0].last_names == ["Vo"]
+    assert "```{bibtex}\n```" in INTRO
+    assert landing.bibtex(citation) in written(landing.Bibtex)

@@ -1,10 +1,13 @@
 """The first page: three headlines, and questions with their answers, out of ``findings.toml``.
 
 `headlines` writes the headlines as cards, `questions` with the option `reader` a table for that
-reader. {verdict}`thm-3.5` is an entry's verdict, which links to the ledger.
+reader. {verdict}`thm-3.5` is an entry's verdict, which links to the ledger. `bibtex` is a button that
+opens the book's entry for BibTeX, out of CITATION.cff, with a button to copy it.
 """
 
 import ledger_pages
+import notebooks
+import yaml
 from docutils import nodes
 from docutils.parsers.rst import directives
 
@@ -66,8 +69,45 @@ class Questions(ledger_pages.Pages):
         return self.markdown("\n".join(rows))
 
 
+CITATION = notebooks.ROOT / "CITATION.cff"
+
+
+def bibtex(citation: dict) -> str:
+    """A citation, as CITATION.cff has it, as an entry for BibTeX."""
+    names = [
+        one.get("name") or f"{one['family-names']}, {one['given-names']}"
+        for one in citation["authors"]
+    ]
+    # In braces twice: no part of a group's name is a family's, and titles keep their capitals.
+    authors = " and ".join(name if ", " in name else f"{{{name}}}" for name in names)
+    year, month, _ = str(citation["date-released"]).split("-")
+    fields = {
+        "title": f"{{{citation['title']}}}",
+        "author": authors,
+        "version": citation["version"],
+        "year": year,
+        "month": str(int(month)),
+        "url": citation["repository-code"],
+    }
+    lines = [f"  {name} = {{{value}}}," for name, value in fields.items()]
+    # @software is biblatex's own; BibTeX takes it for @misc, with every style.
+    return "\n".join(["@software{tokensphere,", *lines, "}"])
+
+
+class Bibtex(ledger_pages.Pages):
+    """The button, and the entry that it opens."""
+
+    has_content = False
+
+    def run(self):
+        self.env.note_dependency(str(CITATION))
+        entry = bibtex(yaml.safe_load(CITATION.read_text("utf-8")))
+        return self.markdown(f"````{{dropdown}} BibTeX\n```bibtex\n{entry}\n```\n````")
+
+
 def setup(app):
     app.add_role("verdict", VerdictRole())
     app.add_directive("headlines", Headlines)
     app.add_directive("questions", Questions)
+    app.add_directive("bibtex", Bibtex)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

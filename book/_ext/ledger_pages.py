@@ -10,7 +10,6 @@ numbers to the book's boxes, verdicts and checks; the entries themselves are in 
 import functools
 import itertools
 import re
-import subprocess
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -78,20 +77,6 @@ def anchor(id: str) -> str:
     return "claim-" + re.sub(r"[^a-z0-9]+", "-", id.lower())
 
 
-@functools.cache
-def commit() -> str:
-    """What links to sources name: the commit that is built, or the book's branch without one."""
-    try:
-        return subprocess.run(
-            ["git", "-C", str(notebooks.ROOT), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return notebooks.repository()["branch"]
-
-
 def with_math(text: str) -> list[nodes.Node]:
     """Text as nodes, what stands between dollars as formulas: a role cannot parse Markdown."""
     parts = text.split("$")
@@ -107,7 +92,7 @@ def source_links(claim: ledger.Claim) -> list[nodes.Node]:
     links: list[nodes.Node] = []
     for role, check in claim.checks.items():
         file, line = ledger.source(check)
-        url = f"{notebooks.repository_url()}/blob/{commit()}/{file}#L{line}"
+        url = f"{notebooks.repository_url()}/blob/{notebooks.ref()}/{file}#L{line}"
         arguments = ", ".join(f"{name}={value!r}" for name, value in check.arguments.items())
         title = f"{ledger.ROLES[role]}: {check.name}({arguments})"
         links += [
@@ -122,7 +107,7 @@ def report_url(claim: ledger.Claim) -> str:
     body = (
         f"Statement: `{claim.id}` ({claim.where or claim.chapter})\n"
         f"Verdict: {claim.verdict}\n"
-        f"Chapter: {claim.chapter}, at {commit()}\n\n"
+        f"Chapter: {claim.chapter}, at {notebooks.ref()}\n\n"
         "What is wrong or missing, and how it can be seen:\n\n"
     )
     query = urlencode({"title": f"Statement {claim.id}: ", "body": body})

@@ -1,8 +1,11 @@
 """Every notebook chapter: a download as `.ipynb`, and Binder and Colab buttons that open it.
 
-The theme's buttons open the chapter's source. Colab cannot open Markdown, so here they open the
-executed notebook that the repository keeps of each chapter, `tests/baselines/<chapter>.ipynb`,
-and the download is that same file, with the prose of the page.
+The theme's buttons open the chapter's source on the default branch. Colab cannot open Markdown, and
+what is opened must be the version that is read. So Binder opens the executed notebook that the
+repository keeps of each chapter, `tests/baselines/<chapter>.ipynb`, at the book's commit, with the
+environment of `binder/`. Colab opens the download, from the branch `notebooks`: its set-up cell
+names that commit, which a committed file cannot. The download is the same notebook, with the prose
+of the page.
 """
 
 from pathlib import Path
@@ -11,12 +14,19 @@ import notebook_prose
 import notebooks
 
 
-def at_baseline(url: str, page: str, book: str) -> str:
-    """A launch URL of the chapter's source, turned to its baseline."""
-    source = f"{book}/{page}.md"
-    if source not in url:
-        raise ValueError(f"launch button of {page}: no {source} in {url}")
-    return url.replace(source, notebooks.baseline(page).relative_to(notebooks.ROOT).as_posix())
+def launched(url: str, page: str, book: str) -> str:
+    """A launch URL of the chapter's source, turned to the executed notebook of this version."""
+    branch, source = notebooks.repository()["branch"], f"{book}/{page}.md"
+    kept = notebooks.baseline(page).relative_to(notebooks.ROOT).as_posix()
+    for old, new in {
+        f"/{branch}?urlpath=lab/tree/{source}": f"/{notebooks.ref()}?urlpath=lab/tree/{kept}",
+        f"/blob/{branch}/{source}": (
+            f"/blob/{notebooks.LAUNCHED}/{notebooks.folder()}/{page}.ipynb"
+        ),
+    }.items():
+        if url.endswith(old):
+            return url.removesuffix(old) + new
+    raise ValueError(f"launch button of {page}: neither Binder's nor Colab's of {source}: {url}")
 
 
 def retarget(app, pagename, templatename, context, doctree):
@@ -25,7 +35,7 @@ def retarget(app, pagename, templatename, context, doctree):
     for group in context["header_buttons"]:
         if group.get("label") == "launch-buttons":
             for button in group["buttons"]:
-                button["url"] = at_baseline(button["url"], pagename, book)
+                button["url"] = launched(button["url"], pagename, book)
 
 
 def write_downloads(app, exception):

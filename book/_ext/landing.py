@@ -1,8 +1,8 @@
 """The first page: three headlines, and questions with their answers, out of ``findings.toml``.
 
 `headlines` writes the headlines as cards, `questions` with the option `reader` a table for that
-reader. {verdict}`thm-3.5` is an entry's verdict, which links to the ledger. `bibtex` is a button that
-opens the book's entry for BibTeX, out of CITATION.cff, with a button to copy it.
+reader. {verdict}`thm-3.5` is an entry's verdict, which links to the ledger. `bibtex` is a button
+that opens the book's entry for BibTeX, out of CITATION.cff, with a button to copy it.
 """
 
 import ledger_pages

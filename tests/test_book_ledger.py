@@ -174,9 +174,9 @@ def test_a_report_names_the_statement():
     assert f"{url.scheme}://{url.netloc}{url.path}" == f"{notebooks.repository_url()}/issues/new"
     query = parse_qs(url.query)
     assert query["title"] == ["Statement thm-3.3: "]
-    (body,) = query["body"]
-    for part in ("`thm-3.3`", BY_ID["thm-3.3"].number, BY_ID["thm-3.3"].verdict):
-        assert part in body
+    for part in ("thm-3.3", BY_ID["thm-3.3"].number, BY_ID["thm-3.3"].verdict):
+        assert part in query["statement"][0]
+    assert query["version"] == [notebooks.ref()]
 
 
 def test_without_a_history_sources_are_those_of_the_book_s_branch(monkeypatch):

@@ -172,3 +172,35 @@ def test_weekly_runs_are_weekly():
     for name in ("links.yml", "gpu.yml"):
         (one,) = on(parsed(ROOT / ".github" / "workflows" / name))["schedule"]
         assert re.fullmatch(r"\d+ \d+ \* \* [0-6]", one["cron"])
+
+
+# Templates, as far as GitHub's own rules can be told: it says of a wrong one only that there is none.
+
+
+@pytest.mark.parametrize("path", sorted(FORMS.glob("*.yml")), ids=lambda path: path.stem)
+def test_a_form_has_what_github_asks_for(path):
+    content = parsed(path)
+    if path.stem == "config":
+        assert all(set(one) == {"name", "url", "about"} for one in content["contact_links"])
+        return
+    assert content["name"] and content["description"]
+    fields = [field for field in content["body"] if field["type"] != "markdown"]
+    ids = [field["id"] for field in fields]
+    assert len(ids) == len(set(ids)) > 0
+    assert all(re.fullmatch(r"[\w-]+", id) for id in ids)
+    for field in fields:
+        assert field["type"] in ("input", "textarea", "dropdown", "checkboxes")
+        assert field["attributes"]["label"]
+        assert set(field) <= {"type", "id", "attributes", "validations"}
+
+
+def test_a_report_about_a_statement_says_id_what_and_how():
+    fields = {field.get("id"): field for field in parsed(FORMS / "statement.yml")["body"]}
+    for id in ("statement", "what", "how"):
+        assert fields[id]["validations"]["required"] is True
+    # What the ledger's links fill in.
+    source = (ROOT / "book" / "_ext" / "ledger_pages.py").read_text("utf-8")
+    body = source.partition("def report_url")[2].partition("return")[0]
+    filled = set(re.findall(r'^\s+"(\w+)": ', body, re.MULTILINE)) - {"template", "title"}
+    assert filled and filled <= fields.keys()
+    assert '"template": "statement.yml"' in body

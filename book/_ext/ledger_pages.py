@@ -103,14 +103,18 @@ def source_links(claim: ledger.Claim) -> list[nodes.Node]:
 
 
 def report_url(claim: ledger.Claim) -> str:
-    """A new issue about a claim, with what names it filled in."""
-    body = (
-        f"Statement: `{claim.id}` ({claim.where or claim.chapter})\n"
-        f"Verdict: {claim.verdict}\n"
-        f"Chapter: {claim.chapter}, at {notebooks.ref()}\n\n"
-        "What is wrong or missing, and how it can be seen:\n\n"
+    """A new issue about a claim, with what names it filled in.
+
+    The form is .github/ISSUE_TEMPLATE/statement.yml; its fields are filled by their ids.
+    """
+    query = urlencode(
+        {
+            "template": "statement.yml",
+            "title": f"Statement {claim.id}: ",
+            "statement": f"{claim.id} ({claim.where or claim.chapter}): {claim.verdict}",
+            "version": notebooks.ref(),
+        }
     )
-    query = urlencode({"title": f"Statement {claim.id}: ", "body": body})
     return f"{notebooks.repository_url()}/issues/new?{query}"
 
 

@@ -171,7 +171,8 @@ def executed(monkeypatch):
             if isinstance(error, Exception):
                 run.set_exception(error)
             else:
-                run.set_result((nbformat.writes(nbformat.v4.new_notebook()), 1.5, error))
+                empty = nbformat.writes(nbformat.v4.new_notebook())
+                run.set_result((empty, error, {"execution_seconds": 1.5}))
             return run
 
     for name, value in {

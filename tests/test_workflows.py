@@ -174,7 +174,7 @@ def test_weekly_runs_are_weekly():
         assert re.fullmatch(r"\d+ \d+ \* \* [0-6]", one["cron"])
 
 
-# Templates, as far as GitHub's own rules can be told: it says of a wrong one only that there is none.
+# Templates, by GitHub's rules: of a wrong one it says no more than that there is none.
 
 
 @pytest.mark.parametrize("path", sorted(FORMS.glob("*.yml")), ids=lambda path: path.stem)

@@ -18,9 +18,32 @@ from jupyter_cache.executors.utils import single_nb_execution
 from myst_nb.core.read import myst_nb_reader_plugin
 from sphinx.util import logging
 
+from tokensphere import records
 from tokensphere.paper.kernels import AsyncSocketKernelManager
 
 LOG = logging.getLogger(__name__)
+
+
+class Measured(AsyncSocketKernelManager):
+    """Looks how much memory its kernel had at most, before it ends it."""
+
+    peak: int | None = None
+    """Bytes, of the last kernel in this process; None where the system does not tell."""
+
+    async def shutdown_kernel(self, *args, **kwargs):
+        status = Path(f"/proc/{getattr(self.provisioner, 'pid', None)}/status")
+        lines = status.read_text().splitlines() if status.is_file() else []
+        found = [line.split() for line in lines if line.startswith("VmHWM:")]
+        Measured.peak = int(found[0][1]) * 1024 if found else None  # it is told in KiB
+        await super().shutdown_kernel(*args, **kwargs)
+
+
+def where() -> str:
+    """This machine and the versions that a chapter's numbers may depend on, in words."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    found = records.versions(("numpy", "scipy", "torch", "sympy", "transformers"))
+    versions = ", ".join(f"{name} {version}" for name, version in found.items() if version)
+    return f"{records.cpu_name()}, {cores} cores; {versions}"
 
 
 def fill_cache(app, env, docnames):
@@ -62,24 +85,27 @@ def fill_cache(app, env, docnames):
 
 
 def execute(path: str, timeout: int):
-    """An executed chapter as JSON, its seconds, and its error in one line or None."""
+    """An executed chapter as JSON, its error in one line or None, and of its run what is kept."""
     import nbformat
 
+    Measured.peak = None
     notebook = myst_nb_reader_plugin(path)
     result = single_nb_execution(
         notebook,
         cwd=str(Path(path).parent),
         timeout=timeout,
         allow_errors=False,
-        kernel_manager_class=AsyncSocketKernelManager,
+        kernel_manager_class=Measured,
     )
     error = None if result.err is None else str(result.err).strip().splitlines()[-1]
-    return nbformat.writes(notebook), result.time, error
+    run = {"execution_seconds": result.time, "peak": Measured.peak, "where": where()}
+    return nbformat.writes(notebook), error, run
 
 
-def _keep(cache, page: str, text: str, seconds: float, error: str | None) -> None:
+def _keep(cache, page: str, text: str, error: str | None, run: dict) -> None:
     import nbformat
 
+    seconds = run["execution_seconds"]
     if error is not None:
         LOG.info("%s failed after %.0f s: %s", page, seconds, error)
         return
@@ -87,7 +113,7 @@ def _keep(cache, page: str, text: str, seconds: float, error: str | None) -> Non
     bundle = CacheBundleIn(
         nbformat.reads(text, as_version=4),
         str(notebooks.source(page)),
-        data={"execution_seconds": seconds},
+        data=run,
     )
     cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
 

@@ -22,12 +22,16 @@ _ROLES = {
 def verdicts(*ids: str, seed: int = 0) -> Markdown:
     """Runs the checks of the named claims and shows statement, verdict and evidence of each.
 
+    The seconds of each are noted beside the text, in the output's metadata: the book's page of its
+    own state tells which take longest.
+
     Raises:
         AssertionError: a verdict that its evidence does not confirm, which fails the chapter.
     """
-    blocks = []
+    blocks, seconds = [], {}
     for id in ids:
         outcome = confirmed(id, seed)
+        seconds[id] = round(outcome.seconds, 2)
         claim = outcome.claim
         lines = [
             f"**{claim.where}: {claim.verdict}.** {claim.statement}",
@@ -42,7 +46,7 @@ def verdicts(*ids: str, seed: int = 0) -> Markdown:
         if claim.remains:
             lines.append(f"*Remains:* {claim.remains}")
         blocks.append("\n\n".join(lines))
-    return Markdown("\n\n---\n\n".join(blocks))
+    return Markdown("\n\n---\n\n".join(blocks), metadata={"seconds": seconds})
 
 
 def criteria(*ids: str, seed: int = 0) -> Markdown:

@@ -23,7 +23,7 @@ def layer(index, raw, shuffled, share, rate, outcome="sink", kind=None, reverse=
 
 
 LAYERS = [
-    layer(0, 0.1, 0.2, 0.3, 0.5, "undecided"),
+    layer(0, 0.1, 0.2, 0.3, 0.5, "uniform"),
     layer(1, 0.2, 0.1, 0.2, 0.6, kind="position"),
     layer(2, 0.3, 0.3, 0.1, 0.4, "uniform"),
     layer(0, 9.0, 9.0, 0.9, 0.9, kind="token", reverse=True),
@@ -40,7 +40,7 @@ def cells(shown, row=2):
 def test_sinks_are_listed_with_both_orders():
     shown = cells(tables.found_sinks(FOUND))
     which = "1 (position, 0.20); 0 backward (token, 0.90)"
-    assert shown == ["one", "2", "1", "1", which, "0.25 / 0.75"]
+    assert shown == ["one", "2", "2", "0", which, "0.25 / 0.75"]
 
 
 def test_models_are_called_as_the_chapter_calls_them():

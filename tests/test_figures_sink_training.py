@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tokensphere.paper.experiments import language_model_outcomes as outcomes
+from tokensphere.paper.figures import drawing
 from tokensphere.paper.figures import sink_training as figures
 
 
@@ -86,6 +87,9 @@ def test_shares_are_drawn_over_layers_by_moment(data):
         np.testing.assert_allclose(null, uniform)
         # No line leaves the axes.
         assert ax.get_ylim()[1] > end.max()
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["training", "held out", "step 0", "step 2,000", "uniform attention"]
+    assert figure.get_figwidth() == drawing.WIDTH and figure.patch.get_alpha() == 0
     plt.close(figure)
 
 

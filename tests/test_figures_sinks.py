@@ -226,3 +226,5 @@ def test_effects_are_drawn_by_whether_a_layer_has_a_sink():
     # A model without labels has no loss.
     loss = ablations.effects(EFFECTS, 64, "loss")
     assert [ax.get_title() for ax in loss.axes] == ["model 2, after BOS", "model 2, without BOS"]
+    (line,) = [line for line in loss.axes[0].lines if len(line.get_xdata()) == 3]
+    assert line.get_ydata().tolist() == [-1.0, 2.0, 0.0]

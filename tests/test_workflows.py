@@ -99,6 +99,26 @@ def test_zizmor_finds_nothing():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+SCHEMAS = {
+    "vendor.github-workflows": FILES,
+    "vendor.dependabot": [ROOT / ".github" / "dependabot.yml"],
+    "vendor.github-issue-forms": sorted(FORMS.glob("[!c]*.yml")),
+    "vendor.github-issue-config": [FORMS / "config.yml"],
+    "vendor.citation-file-format": [ROOT / "CITATION.cff"],
+}
+
+
+@pytest.mark.skipif(
+    shutil.which("check-jsonschema") is None, reason=f"check-jsonschema is {NO_LINTER}"
+)
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_files_have_the_form_that_github_reads(schema):
+    assert SCHEMAS[schema]
+    command = ["check-jsonschema", "--builtin-schema", schema, *map(str, SCHEMAS[schema])]
+    done = subprocess.run(command, text=True, capture_output=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_workflow_has_no_right_but_what_a_job_takes(path):
     content = parsed(path)
@@ -174,7 +194,7 @@ def test_weekly_runs_are_weekly():
         assert re.fullmatch(r"\d+ \d+ \* \* [0-6]", one["cron"])
 
 
-# Templates, by GitHub's rules: of a wrong one it says no more than that there is none.
+# Templates, by GitHub's rules: a wrong one it leaves out, and says nothing.
 
 
 @pytest.mark.parametrize("path", sorted(FORMS.glob("*.yml")), ids=lambda path: path.stem)

@@ -119,7 +119,8 @@ def test_the_longest_checks_come_first():
     shown = rows(text)
     assert len(shown) == project_pages.LONGEST
     chapter = ledger.ledger()[known[-1]].chapter
-    assert shown[0] == [f"{{entry}}`{known[-1]}`", f"{{doc}}`/{chapter}`", "19.0"]
+    last = known[-1]
+    assert shown[0] == [f"`{last}`", f"{{verdict}}`{last}`", f"{{doc}}`/{chapter}`", "19.0"]
     assert f"checks of 20 of {len(ledger.ledger())} statements took 3 min" in text
     assert "None was timed" in project_pages.check_status({})
 

@@ -131,13 +131,18 @@ def check_status(seconds: dict[str, float]) -> str:
         return "None was timed: chapters note it when they are executed."
     longest = sorted(seconds, key=lambda id: (-seconds[id], id))[:LONGEST]
     rows = [
-        [f"{{entry}}`{id}`", f"{{doc}}`/{known[id].chapter}`", f"{seconds[id]:.1f}"]
+        [
+            f"`{id}`",
+            f"{{verdict}}`{id}`",
+            f"{{doc}}`/{known[id].chapter}`",
+            f"{seconds[id]:.1f}",
+        ]
         for id in longest
     ]
     total = records.duration(sum(seconds.values()))
     return (
         f"The checks of {len(seconds)} of {len(known)} statements took {total} in all.\n\n"
-        + table(["statement", "chapter", "seconds"], rows).data
+        + table(["statement", "verdict", "chapter", "seconds"], rows).data
     )
 
 

@@ -5,11 +5,12 @@ python tests/readme.py           # writes them
 python tests/readme.py --check   # exit code 1 if README says something else
 """
 
+import re
 import sys
 from pathlib import Path
 
 from tokensphere.paper import ledger
-from tokensphere.paper.findings import findings, headlines
+from tokensphere.paper.findings import MARK, findings, headlines
 from tokensphere.sinks.mixers import FAMILIES
 
 README = Path(__file__).resolve().parents[1] / "README.md"
@@ -20,12 +21,16 @@ BEGIN_FAMILIES, END_FAMILIES = "<!-- families -->\n", "<!-- /families -->\n"
 def with_findings(text: str) -> str:
     """README's text with the headlines and the table of findings in their place."""
     lines = [""]
-    for one in headlines():
-        verdicts = " and ".join(ledger.ledger()[id].verdict for id in one.ids)
-        lines += [f"- **{one.title}** ([{verdicts}](book/{one.page}.md)). {one.text}"]
+    lines += [f"- **{one.title}.** {MARK.sub(_verdict, one.text)}" for one in headlines()]
     lines += ["", "| the papers say | verdict |", "| --- | --- |"]
     lines += [f"| [{one.claim}](book/{one.page}.md) | {one.verdict} |" for one in findings()]
     return _between(text, BEGIN, [*lines, ""], END)
+
+
+def _verdict(mark: re.Match) -> str:
+    """The verdict, which links to the page."""
+    claim = ledger.ledger()[mark[1]]
+    return f"[{claim.verdict}](book/{claim.chapter}.md)"
 
 
 def with_families(text: str) -> str:

@@ -63,6 +63,8 @@ def test_curves_are_means_over_seeds_with_their_range(found):
     assert len(lines) == 4
     width = {item.get_label(): item.get_linewidth() for item in ax.get_lines()}
     assert width["own order, training"] < width["own order, test"]
+    dashed = {item.get_label() for item in ax.get_lines() if item.get_linestyle() == "--"}
+    assert dashed == {"random order, training", "random order, test"}
     assert [text.get_text() for text in figure.legends[0].get_texts()] == list(lines)
 
 
@@ -108,6 +110,8 @@ def test_differences_show_each_seed_and_what_was_detectable(found):
     np.testing.assert_allclose(points[0].get_xdata(), random_minus_own(), atol=1e-9)
     means = [item for item in left.get_lines() if item.get_marker() == "D"]
     assert means[0].get_xdata()[0] == pytest.approx(random_minus_own().mean())
+    # Below its seeds, which would hide it: the axis points down.
+    assert means[0].get_ydata()[0] > max(points[0].get_ydata()) + 0.2
     arms = comparison.differences(comparison.outcomes(found["s6-small"], "top1"))
     reach = comparison.detectable(comparison.pooled_sd(arms.values()), 3)
     bars = left.patches
@@ -210,6 +214,8 @@ def test_the_flow_and_the_gpus_are_drawn_as_given():
         left.get_lines()[0].get_color(),
     )
     assert levels(right)["across"] == [0.5]
+    names = ["diameter, over the start's", "deviation of the end", "rate of collapse"]
+    assert [ax.get_ylabel() for ax in figure.axes] == names
     assert [list(item.get_ydata()) for item in right.get_lines()[1:3]] == [[0.7, 0.7], [3, 2, 1]]
 
     curves = {"1 GPU": [2.0, 1.0], "again": [2.0, 1.0], "2 GPUs": [2.5, 0.75]}
@@ -217,6 +223,9 @@ def test_the_flow_and_the_gpus_are_drawn_as_given():
     left, right = figure.axes
     assert [text.get_text() for text in figure.legends[0].get_texts()] == list(curves)
     assert list(drawn(left)) == list(curves)
+    # Seen through one another.
+    assert [item.get_linestyle() for item in left.get_lines()] == ["-", "-", ":"]
+    assert left.get_lines()[0].get_linewidth() > 2 * left.get_lines()[1].get_linewidth()
     assert list(drawn(right)) == ["again", "2 GPUs"]
     np.testing.assert_allclose(drawn(right)["2 GPUs"], [[5, 10], [0.5, 0.25]])
     assert np.isnan(drawn(right)["again"][1]).all()

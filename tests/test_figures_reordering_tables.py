@@ -52,7 +52,7 @@ def test_what_was_run_is_told_from_the_record(found):
     assert text.startswith(
         "**S6 classifier, CIFAR-10**, 12,345 weights. Seeds: own order 3, random"
     )
-    assert text.endswith("Runs of 7.5 hours. From here.\n\n")
+    assert text.endswith("15 runs, 7.5 hours in all. From here.\n\n")
 
 
 def test_the_accuracy_table_has_each_arm_with_its_difference(found):
@@ -64,7 +64,7 @@ def test_the_accuracy_table_has_each_arm_with_its_difference(found):
     assert rows[1][:6] == [
         "own order",
         "3",
-        "20",
+        "20 (20 to 20)",
         f"{each.mean():.2f}",
         f"{each.std(ddof=1):.2f}",
         "90.97",
@@ -76,12 +76,12 @@ def test_the_accuracy_table_has_each_arm_with_its_difference(found):
 
     alone = Accuracy({0: 80.0}, {0: 90.0}, None, None, 1.0)
     row = cells(tables.accuracy_table(found["s6-small"], {"baseline": alone}))[1]
-    assert row[:5] == ["own order", "1", "20", "80.00", ""]
+    assert row[:5] == ["own order", "1", "20 (20 to 20)", "80.00", ""]
 
 
 def test_contrasts_and_the_control_in_tables(found):
     d = Difference(-0.5, -0.6, -0.4, 0.01, 0.1, 3, 0.5)
-    each = {"top-1, one": d, "loss in training (nats)": d}
+    each = {"top-1, one": d, "top-1, from one fixed order": d, "loss in training (nats)": d}
     rows = cells(tables.contrast_table({"s6-small": each, "s6-tiny": {"top-1, one": d}}))
     assert rows[1] == ["top-1, one", *["-0.50 [-0.60, -0.40]"] * 2]
     assert rows[2] == ["loss in training (nats)", "-0.500 [-0.600, -0.400]"]  # and an empty cell
@@ -187,14 +187,17 @@ def test_overheads_are_ratios_within_a_round():
     def took(*seconds):
         return {"seconds_a_step": list(seconds)}
 
+    none = "+0.0% (+0.0% to +0.0%)"
+
     steps = {"imagenet_baseline": took(0.1, 0.2, 0.4), "imagenet": took(0.101, 0.204, 0.4)}
     steps |= {f"cifar10_mambavision_{arm}": took(0.1, 0.1, 0.1) for arm in SHIFT}
     rows = cells(tables.overhead_table(steps))
-    assert rows[1][1:] == ["100.0", "+0.0%", "+0.0%", "+0.0%", "+0.0%"]
-    assert rows[2][:3] == ["MambaVision-T, 224 pixels", "200.0", "+1.0%"]
+    assert rows[1][1:] == ["100.0 (100.0 to 100.0)", *[none] * 4]
+    assert rows[2][1:3] == ["200.0 (100.0 to 400.0)", "+1.0% (+0.0% to +2.0%)"]
+    assert rows[2][0] == "MambaVision-T, 224 pixels"
     # What was not measured stays empty.
     del steps["cifar10_mambavision_fixed"]
-    assert "| +0.0% | +0.0% | +0.0% |  |" in tables.overhead_table(steps)
+    assert f"| {none} | {none} | {none} |  |" in tables.overhead_table(steps)
 
 
 def test_scaling_is_in_units_of_one_gpu_at_the_same_batch():

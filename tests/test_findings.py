@@ -61,14 +61,32 @@ def test_both_readers_have_questions():
 def test_headlines():
     gathers, ends, trained = headlines()
     for one in (gathers, ends, trained):
-        assert one.page in {ledger.ledger()[id].chapter for id in one.ids}
+        assert one.ids and one.pages
         assert not re.search(r"[$^_=<>|]", one.text)  # plain words
     zeros = data("survey.json")["first"]["Gaussian, D=10"]["zero of the form"]
     assert "two thirds of 2,000" in ends.text and abs(zeros / 2000 - 2 / 3) < 0.02
-    # 2 of 12 and 1 of 84, as test_sinks has it.
-    assert "two of its twelve layers" in trained.text
-    assert "single layer of 84" in trained.text
-    assert "rarely" in trained.text and max(powers()) < 0.25
+    sinks, layers = labelling_model_at(16)
+    others, all_layers, _ = language_models_at(16)
+    assert f"at 16 tokens {sinks} of {layers} layers of a labelling model" in trained.text
+    assert f"and {others} of {all_layers} of three language models" in trained.text
+    sinks, layers = labelling_model_at(64)
+    others, all_layers, _ = language_models_at(64)
+    assert f"at 64 tokens {sinks} of {layers} and {others} of {all_layers}" in trained.text
+
+
+def test_a_verdict_stands_beside_its_own_statement():
+    marks = {mark: one.text for one in headlines() for mark in one.ids}
+    said = {
+        "thm-3.5": "go to the first one or to the opposite point",
+        "obs-2.3-i": "go to coordinate vectors",
+        "limit-points-characterised": "limits are points of rest",
+        "claim-4.1-flow": "along the flow the first token's score comes to dominate",
+        "claim-4.2-improves": "random token orders help",
+    }
+    assert marks.keys() == said.keys()
+    for mark, words in said.items():
+        before = marks[mark].partition(f"{{verdict}}`{mark}`")[0]
+        assert words in re.split(r"[.:] ", before)[-1]
 
 
 def test_shares_of_first_tokens():
@@ -116,29 +134,38 @@ def test_shares_on_the_circle():
 
 
 def test_sinks():
-    scores = {name: found["scores"] for name, found in data("attention_sinks.json").items()}
-    sinks = {
-        name: sum(layer["verdict"]["outcome"] == "sink" for layer in found["layers"])
-        for name, found in scores.items()
-    }
-    assert sinks == {"typeseg": 2, "without BOS": 0, "with BOS": 0}
-    assert len(scores["typeseg"]["layers"]) == 12
-    assert "a sink in 2 of 12 layers" in text("section 4.1")
-    models, said = data("language_model.json"), " ".join(text("section 4.1").split())
+    said = text("section 4.1")
+    scores = data("attention_sinks.json")["typeseg"]["scores"]["layers"]
+    at_16, layers = labelling_model_at(16)
+    assert at_16 == sum(layer["verdict"]["outcome"] == "sink" for layer in scores)
+    at_64, _ = labelling_model_at(64)
+    assert f"a sink in {at_16} of {layers} layers at 16 tokens" in said
+    assert f"and in {at_64} of {layers} at 64." in said
+    models = data("language_model.json")
     weights = max(history["parameters"] for history in models["models"].values())
     assert len(models["models"]) == 3
     assert f"Three language models, the largest of {weights / 1e6:.0f} million weights" in said
-    found = {length: language_models_at(models, length) for length in (16, 64)}
-    layers, sinks, largest = found[64]
-    assert f"in {sinks} of {layers} layers at 64 tokens, {largest - 1:.0%} above uniform" in said
-    assert (sinks, layers) == (1, 84)
-    _, sinks, largest = found[16]
-    assert f"at 16 tokens in {sinks} layers, at most {largest - 1:.0%} above" in said
+    (few, layers, most), (one, _, barely) = map(language_models_at, (16, 64))
+    assert f"in {few} of {layers} layers at 16 tokens, at most {most - 1:.0%} above" in said
+    assert f"in {one} of {layers} at 64, {barely - 1:.0%} above" in said
+    # How far later tokens go with one that is changed.
+    for name in ("typeseg", "with BOS"):
+        found = data("attention_sinks.json")[name]["theory"]["response"]
+        first, later = (found[key]["mean"][-1] for key in ("first", "later"))
+        assert first < later + 0.01
 
 
-def language_models_at(models, length):
-    """After their last steps and BOS: layers of all, those with a sink, the largest share over
+def labelling_model_at(length):
+    """Layers with a sink, and all of them."""
+    found = data("ablation.json")["typeseg"][str(length)]
+    return len(found["sinks"]["layers"]), len(found["layers"])
+
+
+@functools.cache
+def language_models_at(length):
+    """After their last steps and BOS: layers with a sink, all of them, the largest share over
     uniform attention's."""
+    models = data("language_model.json")
     cells = [
         (name, language_model_outcomes.steps(models, name)[-1], length, "bos")
         for name in models["models"]
@@ -147,24 +174,41 @@ def language_models_at(models, length):
         outcome for cell in cells for outcome in language_model_outcomes.outcomes(models, *cell)
     ]
     largest = max(language_model_outcomes.largest(models, *cell)[0] for cell in cells)
-    return len(layers), layers.count("sink"), largest
+    return layers.count("sink"), len(layers), largest
 
 
 def test_power_of_the_reordered_runs():
     said = text("Table 1")
     low, high = re.search(r"is (\d\.\d+) to (\d\.\d+)", said).groups()
     assert (f"{min(powers()):.2f}", f"{max(powers()):.2f}") == (low, high)
+    assert "rarely" in said and max(powers()) < 0.25
+
+
+def test_losses_of_the_reordered_runs():
+    said = text("Table 1")
+    found = [reordered(model) for model in REORDERED]
+    means = [np.mean(list(runs["baseline"].values())) for runs, _ in found]
+    assert "{:.0f}% (MambaVision-T) and {:.0f}% (an S6 classifier)".format(*means) in said
+    assert f"{means[-1]:.0f}% on digits" in said
+    estimates = [difference for _, difference in found]
+    assert "are {:.1f}, {:.1f} and {:.1f} points".format(*(d.mean for d in estimates)) in said
+    assert all(d.mean < 0 and d.high < 0.19 for d in estimates)
+
+
+REORDERED = ("mambavision_tiny", "s6-small", "s6-tiny")
+
+
+def reordered(model):
+    """Accuracies by arm, and the random arm's difference from the baseline."""
+    runs = comparison.outcomes(data(f"reordered_training/{model}.json")["runs"], "top1")
+    return runs, comparison.differences(runs)["random"]
 
 
 @functools.cache
 def powers():
     """Of each model's runs against the gain that the paper reports."""
-    found = []
-    for model in ("mambavision_tiny", "s6-small", "s6-tiny"):
-        runs = comparison.outcomes(data(f"reordered_training/{model}.json")["runs"], "top1")
-        d = comparison.differences(runs)["random"]
-        found.append(comparison.power(0.19, d.sd, d.n))
-    return found
+    found = [reordered(model)[1] for model in REORDERED]
+    return [comparison.power(0.19, d.sd, d.n) for d in found]
 
 
 def test_shares_on_the_cone():

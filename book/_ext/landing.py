@@ -1,8 +1,9 @@
 """The first page: three headlines, and questions with their answers, out of ``findings.toml``.
 
 `headlines` writes the headlines as cards, `questions` with the option `reader` a table for that
-reader. {verdict}`thm-3.5` is an entry's verdict, which links to the ledger. `bibtex` is a button
-that opens the book's entry for BibTeX, out of CITATION.cff, with a button to copy it.
+reader, after rows of the page's own. {verdict}`thm-3.5` is an entry's verdict, which links to the
+ledger. `bibtex` is a button that opens the book's entry for BibTeX, out of CITATION.cff, with a
+button to copy it.
 """
 
 import ledger_pages
@@ -36,7 +37,7 @@ class Headlines(ledger_pages.Pages):
         self.env.note_dependency(str(findings.FILE))
         cards = [
             f"````{{grid-item-card}} {one.title}\n\n{one.text}\n\n```{{card-footer}}\n"
-            f"{{verdict}}`{', '.join(one.ids)}` {{doc}}`/{one.page}`\n```\n````\n"
+            f"{' · '.join(f'{{doc}}`/{page}`' for page in one.pages)}\n```\n````\n"
             for one in findings.headlines()
         ]
         grid = [
@@ -53,14 +54,14 @@ class Headlines(ledger_pages.Pages):
 class Questions(ledger_pages.Pages):
     """Questions of a reader: the answer, its verdict, and the page that has it."""
 
-    has_content = False
+    has_content = True
     option_spec = {  # noqa: RUF012 (docutils asks for it)
         "reader": lambda value: directives.choice(value, findings.READERS)
     }
 
     def run(self):
         self.env.note_dependency(str(findings.FILE))
-        rows = ["| you ask | answer |", "| --- | --- |"]
+        rows = ["| you ask | answer |", "| --- | --- |", *self.content]
         rows += [
             f"| {one.question} | {one.answer} {{verdict}}`{one.ids[0]}` {{doc}}`/{one.page}` |"
             for one in findings.findings()

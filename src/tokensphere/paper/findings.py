@@ -1,5 +1,6 @@
 """What README and the first page report, from one place: ``findings.toml``."""
 
+import re
 import tomllib
 from dataclasses import dataclass, fields
 
@@ -8,6 +9,9 @@ from tokensphere.paper import ledger
 FILE = ledger.FOLDER / "findings.toml"
 
 READERS = ("practitioner", "mathematician")
+
+MARK = re.compile(r"\{verdict\}`([^`]+)`")
+"""In a headline: the verdict of the ledger's entry with this id."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +45,21 @@ class Headline:
     """One of the few findings that the first page begins with, in plain words.
 
     Args:
-        title: a few words. text: two or three sentences.
-        page: the book's page that has it.
-        ids: of the ledger, whose verdicts are shown beside it.
+        title: a few words. text: two or three sentences, with a MARK where a verdict is said.
     """
 
     title: str
     text: str
-    page: str
-    ids: tuple[str, ...]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ledger's entries whose verdicts it says."""
+        return tuple(MARK.findall(self.text))
+
+    @property
+    def pages(self) -> tuple[str, ...]:
+        """The book's pages that have them."""
+        return tuple(dict.fromkeys(ledger.ledger()[id].chapter for id in self.ids))
 
 
 def findings() -> list[Finding]:
@@ -78,8 +88,10 @@ def _read(kind: str, make: type) -> list:
     for entry in tomllib.loads(FILE.read_text("utf-8")).get(kind, []):
         if entry.keys() != keys:
             raise ValueError(f"{FILE.name}: a {kind} with the keys {', '.join(sorted(entry))}")
-        if missing := set(entry["ids"]) - ledger.ledger().keys():
-            raise ValueError(f"{FILE.name}: no claim {', '.join(sorted(missing))} in the ledger")
         texts = {key: " ".join(entry[key].split()) for key in keys - {"ids"}}
-        found.append(make(**texts, ids=tuple(entry["ids"])))
+        ids = {"ids": tuple(entry["ids"])} if "ids" in keys else {}
+        one = make(**texts, **ids)
+        if missing := set(one.ids) - ledger.ledger().keys():
+            raise ValueError(f"{FILE.name}: no claim {', '.join(sorted(missing))} in the ledger")
+        found.append(one)
     return found

@@ -58,12 +58,12 @@ def collapse_by_order(
         shown = np.where(shares > 1e-12, shares, np.nan)
         left.plot(shown, color=colour, linewidth=drawing.THIN, alpha=0.7)
         keys += left.plot([], color=colour, label=name)
-    left.set(yscale="log", xlabel="layer", title="diameter, over the start's")
+    left.set(yscale="log", xlabel="layer", ylabel="diameter, over the start's")
     style = {"marker": "o", "markersize": drawing.MARK}
     # In the colours that the left panel gives to one order a pass and to one for each layer.
     middle.axhline(ends["pass"][0], color=COLOURS[0])
     middle.plot(ends["depths"], ends["layer"], color=COLOURS[1], **style)
-    middle.set(yscale="log", xlabel="layers", title="deviation of the end")
+    middle.set(yscale="log", xlabel="layers", ylabel="deviation of the end")
     drawing.log_ticks(middle, ends["depths"])
     middle.set_yticks(ticks := [0.02, 0.05, 0.1, 0.2, 0.5], map(str, ticks))
     for colour, (length, rate) in zip(COLOURS[len(keys) :], rates.items(), strict=False):
@@ -73,7 +73,7 @@ def collapse_by_order(
         right.plot(periods[:2], [rate["fast"]] * 2, ":", color=colour)
         right.plot(periods[-3:], rate["slow"][-3:], ":", color=colour)
     right.axhline(0.5, color=DARK_GREY, linewidth=drawing.THIN)
-    right.set(xscale="log", xlabel="time that an order lasts", title="rate of collapse")
+    right.set(xscale="log", xlabel="time that an order lasts", ylabel="rate of collapse")
     drawing.legend_below(figure, keys, [key.get_label() for key in keys], 2)
     return figure
 
@@ -81,9 +81,9 @@ def collapse_by_order(
 def accuracy_curves(found: Mapping[str, Runs]) -> Figure:
     """Accuracy against epoch, after the paper's Figure 4: own order and random order.
 
-    Top-1 in training (thin) and of the averaged weights in tests (full), means over seeds with
-    their whole range; below, random minus own order in tests, paired by seed, with the 95%
-    interval of each epoch for itself.
+    Top-1 in training (thin) and of the averaged weights in tests (thick), means over seeds with
+    their whole range, random order dashed, as it may lie on the other; below, random minus own
+    order in tests, paired by seed, with the 95% interval of each epoch for itself.
     """
     figure, array = axes(len(found), 2, height=2.7, sharex="col")
     splits = (("train", drawing.THIN, "training"), ("test", drawing.THICK, "test"))
@@ -92,7 +92,8 @@ def accuracy_curves(found: Mapping[str, Runs]) -> Figure:
         for arm, (split, width, word) in itertools.product(("baseline", "random"), splits):
             lines = np.array(list(_epochs(runs, arm, split, "top1").values()))
             epochs = range(1, lines.shape[1] + 1)
-            _over_seeds(upper, epochs, lines, arm, f"{ARMS[arm]}, {word}", linewidth=width)
+            style = {"linewidth": width, "linestyle": "--" if arm == "random" else "-"}
+            _over_seeds(upper, epochs, lines, arm, f"{ARMS[arm]}, {word}", **style)
         _paired_by_epoch(lower, runs)
         lower.set_xlabel("epoch")
     array[0, 0].set_ylabel("top-1 (%)")
@@ -103,6 +104,8 @@ def accuracy_curves(found: Mapping[str, Runs]) -> Figure:
 
 def differences(found: Mapping[str, Runs], effect: float = EFFECT) -> Figure:
     """Each arm's top-1 at the end minus the baseline's, in points: seeds, mean, 95% interval.
+
+    Means stand below their seeds, which would hide them. Each model has a scale of its own.
 
     Grey bars reach as far as true differences that the arm's paired test misses more than once in
     five times, given the sd of differences pooled over the model's arms.
@@ -121,9 +124,11 @@ def differences(found: Mapping[str, Runs], effect: float = EFFECT) -> Figure:
             reach = comparison.detectable(sd, difference.n)
             bar = ax.barh(place, 2 * reach, left=-reach, height=0.62, color=GREY, alpha=0.25)
             bar.set_label("too small to find four times in five" if place == 0 else "_nolegend_")
-            ax.plot(each, [place] * len(each), "o", color=COLOURS[5], markersize=drawing.MARK)
+            high = [place - 0.14] * len(each)
+            ax.plot(each, high, "o", color=COLOURS[5], markersize=drawing.MARK)
             style = {"fmt": "D", "color": COLOURS[0], "markersize": drawing.MARK, "capsize": 3}
-            ax.errorbar(difference.mean, place, xerr=difference.high - difference.mean, **style)
+            half = difference.high - difference.mean
+            ax.errorbar(difference.mean, place + 0.14, xerr=half, **style)
         ax.axvline(0, color=DARK_GREY, linewidth=drawing.THIN)
         ax.axvline(effect, color=COLOURS[1], linestyle="--", label=f"paper, {effect:+.2f}")
         ax.set_yticks(range(len(arms)), [f"{ARMS[arm]} ({d.n})" for arm, d in arms.items()])
@@ -203,15 +208,20 @@ def power_curves(
 def curves_by_gpus(curves: Mapping[str, Sequence[float]], every: int) -> Figure:
     """Training loss on several GPUs beside one, and how far from one GPU's each curve is.
 
+    Curves that agree lie on one another: the first is broad and the last dotted, so that both are
+    seen.
+
     curves: of the record of `reorder.scaling`, a value every so many steps.
     """
     figure, ((left, right),) = axes(2)
-    first, *others = curves
+    first, *others, last = curves
     for colour, (name, losses) in zip(COLOURS, curves.items(), strict=False):
         steps = every * np.arange(1, len(losses) + 1)
         style = {"color": colour, "label": name, "linewidth": drawing.LINE}
+        style |= {"linewidth": 3 * drawing.LINE} if name == first else {}
+        style |= {"linestyle": ":"} if name == last else {}
         left.plot(steps, losses, **style)
-        if name in others:
+        if name in (*others, last):
             apart = np.abs(np.subtract(losses, curves[first]))
             # Curves that are equal have no place on a scale of logarithms.
             right.plot(steps, np.where(apart > 0, apart, np.nan), **style)

@@ -79,7 +79,7 @@ def runs_made(record: Record, model: str) -> str:
     hours = sum(run["seconds"] for run in runs) / 3600
     return (
         f"**{MODELS[model]}**, {runs[0]['parameters']:,} weights. Seeds: {seeds}. "
-        f"Runs of {hours:.1f} hours. {record.provenance()}\n\n"
+        f"{len(runs)} runs, {hours:.1f} hours in all. {record.provenance()}\n\n"
     )
 
 
@@ -95,7 +95,7 @@ def published_table() -> str:
             "Table 1, random order": f"{pair[1]:.2f}",
             "MambaVision-T as published": printed.PUBLISHED[top],
             "$z$ on two samples of images": f"{gain / error:.1f}",
-            "significant on the same images for $b+c$ below": f"{most:.1%}",
+            "significant on the same images if $b+c$ is below": f"{most:.1%}",
         }
         for s in printed.FLUCTUATION:
             runs = significance.runs_needed(gain, s)
@@ -104,7 +104,7 @@ def published_table() -> str:
                 f"runs of each kind for power 0.8, $s={s}$": runs,
             }
         least = significance.largest_spread(gain)
-        columns[top]["significant for $s$ below"] = f"{least:.3f}"
+        columns[top]["significant if $s$ is below"] = f"{least:.3f}"
     return tables.columns(columns).data + "\n\n"
 
 
@@ -130,7 +130,8 @@ def power_table(
 def accuracy_table(runs: Runs, arms: Mapping[str, contrasts.Accuracy]) -> str:
     """One model's accuracy by arm and what the arms' differences from the baseline are.
 
-    runs: of the model, for the time of a step: the median over epochs and seeds.
+    runs: of the model, for the time of a step: the median over epochs and seeds, and the range of
+        the seeds' own medians.
     arms: of `contrasts.accuracies`.
     """
     head = ["order", "seeds", "ms a step", "top-1", "its sd", "top-5"]
@@ -138,14 +139,16 @@ def accuracy_table(runs: Runs, arms: Mapping[str, contrasts.Accuracy]) -> str:
     rows = []
     for arm, each in arms.items():
         top1, top5 = (list(top.values()) for top in (each.top1, each.top5))
-        epochs = [line for run in runs if run["arm"] == arm for line in run["epochs"]]
-        step = 1000 * np.median([line["seconds_a_step"] for line in epochs])
+        epochs = [run["epochs"] for run in runs if run["arm"] == arm]
+        steps = [[1000 * line["seconds_a_step"] for line in lines] for lines in epochs]
+        seeds = [np.median(each) for each in steps]
+        step = f"{np.median(np.concatenate(steps)):.0f} ({min(seeds):.0f} to {max(seeds):.0f})"
         spread = f"{np.std(top1, ddof=1):.2f}" if len(top1) > 1 else ""
         means = [f"{np.mean(top1):.2f}", spread, f"{np.mean(top5):.2f}"]
         changes = ["", "", ""]
         if each.difference and each.difference5:
             changes = [interval(each.difference), _chance(each.p), interval(each.difference5)]
-        rows.append([ARMS[arm], len(top1), f"{step:.0f}", *means, *changes])
+        rows.append([ARMS[arm], len(top1), step, *means, *changes])
     return markdown(head, rows)
 
 
@@ -159,9 +162,16 @@ def accuracy_tables(
 
 
 def contrast_table(found: Mapping[str, Mapping[str, Difference]]) -> str:
-    """`contrasts.contrasts` by model, with intervals."""
+    """`contrasts.contrasts` of random with own order by model, with intervals.
+
+    That with one fixed order is in `control_table`.
+    """
     columns = {
-        MODELS[model]: {n: interval(d, "+.3f" if "loss" in n else "+.2f") for n, d in each.items()}
+        MODELS[model]: {
+            name: interval(d, "+.3f" if "loss" in name else "+.2f")
+            for name, d in each.items()
+            if "fixed order" not in name
+        }
         for model, each in found.items()
     }
     return tables.columns(columns, "random order, difference from own order").data + "\n\n"
@@ -176,7 +186,8 @@ def control_table(found: Mapping[str, contrasts.Control]) -> str:
         means = [interval(each.paired), each.paired.n, interval(each.unpaired), runs]
         spreads = [f"{each.paired.sd:.2f}", f"{each.unpaired.sd:.2f}", f"{each.chance:.3f}"]
         rows.append([MODELS[model], *means, *spreads])
-    return markdown([*head, "sd of the pairs", "if independent", "chance of so small a one"], rows)
+    head += ["sd of the pairs' differences", "the sd if runs of a pair were independent"]
+    return markdown([*head, "chance that theirs is then so small"], rows)
 
 
 def followers_table(found: Mapping[str, Mapping[str, contrasts.Follower]]) -> str:
@@ -300,7 +311,7 @@ def overhead_table(steps: Mapping[str, Mapping[str, Any]]) -> str:
     """Milliseconds of a step in own order, and by how much other arms exceed them.
 
     steps: of the record of `reorder.scaling`. Shown is the median over rounds, in which the arms
-    take turns, of the ratio within a round.
+    take turns, of the ratio within a round, and its range.
     """
     others = [arm for arm in ARMS if arm != "baseline"]
     rows = []
@@ -311,9 +322,9 @@ def overhead_table(steps: Mapping[str, Mapping[str, Any]]) -> str:
             if file in steps
         }
         own = seconds.pop("baseline")
-        more = {arm: np.median(each / own) - 1 for arm, each in seconds.items()}
-        cells = [f"{more[arm]:+.1%}" if arm in more else "" for arm in others]
-        rows.append([title, f"{1000 * np.median(own):.1f}", *cells])
+        more = {arm: each / own - 1 for arm, each in seconds.items()}
+        cells = [_median_and_range(more[arm], "+.1%") if arm in more else "" for arm in others]
+        rows.append([title, _median_and_range(1000 * own, ".1f"), *cells])
     return markdown(["", "own order (ms a step)", *(ARMS[arm] for arm in others)], rows)
 
 
@@ -377,6 +388,11 @@ def curves_apart(curves: Mapping[str, Sequence[float]]) -> str:
         f"{apart['2 GPUs']:.4f} apart on average; of two runs on one GPU, "
         f"{apart['1 GPU again']:.4f}; with another seed, {apart['1 GPU, another seed']:.3f}."
     )
+
+
+def _median_and_range(values: np.ndarray, form: str) -> str:
+    low, middle, high = np.quantile(values, [0, 0.5, 1])
+    return f"{middle:{form}} ({low:{form}} to {high:{form}})"
 
 
 def _chance(p: float) -> str:

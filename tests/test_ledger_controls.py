@@ -15,6 +15,7 @@ from tokensphere.paper.checks.one_dimension import higher_dimension, regimes
 from tokensphere.paper.checks.one_dimension.rates import decay
 from tokensphere.paper.checks.other_tokens import attraction
 from tokensphere.paper.checks.other_tokens.positive_angles import displays
+from tokensphere.reorder import collapse
 
 LEDGER = ledger.ledger()
 SEED = 1  # as in test_ledger.py, so that the checks as they are pass
@@ -115,12 +116,21 @@ def times(factor):
         ("hd-time", "stated", higher_dimension, "blow_up_bounds", (1.0, 0.1)),
         # Each of twelve tokens supplies a half of its own square besides, and decay more.
         ("refine-bound", "stated", refine, "least_supply", 2.0),
+        # A product of worst cases, as p of Proposition 3.6.
+        ("claim-4.2-collapse", "corrected", collapse, "contraction", 50.0),
     ],
 )
 def test_a_bound_that_is_off_is_refuted(monkeypatch, id, role, where, name, factor):
     scale, right = times(factor), getattr(where, name)
     monkeypatch.setattr(where, name, lambda *arguments: scale(right, *arguments))
     assert not given(id, role).passed
+
+
+def test_half_the_share_of_tokens_that_diverge_together_is_refuted(monkeypatch):
+    """Of 40 sequences a share of 0.6 is known to 0.08: nothing nearer can be told so surely."""
+    test = regimes.binomtest
+    monkeypatch.setattr(regimes, "binomtest", lambda k, n, p, sides: test(k, n, p / 2, sides))
+    assert "L = 2, a drawn: p-value of the count" in unmet(given("line-share", "stated"))
 
 
 def test_the_constant_of_the_decay_of_tokens_is_sharp(monkeypatch):

@@ -237,6 +237,16 @@ def test_bad_input_is_named(name, call):
         call(*GOOD[:3])
 
 
+def test_an_exponent_leaves_room_for_what_it_multiplies():
+    """Rates that add up to 693 in a chunk: e^693 is a float64, but not a million times it."""
+    g = torch.Generator().manual_seed(11)
+    queries, keys, values = (1e4 * normal(g, causal_sum.CHUNK, 2) for _ in range(3))
+    rates = torch.full((causal_sum.CHUNK, 1), 11.0, dtype=torch.float64)
+    found = causal_sum.causal_sum(queries, keys, rates, values)
+    expected = causal_sum.masked_attention(queries, keys, rates, torch.ones_like(rates))[0] @ values
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-3)  # entries of 1e12
+
+
 def test_chunks_are_cut_before_their_exponents_overflow():
     """Rates that add up to 756 in a chunk: e^756 is no float64, and a gradient squares it."""
     g = torch.Generator().manual_seed(9)

@@ -218,6 +218,20 @@ def test_a_stream_that_reaches_the_origin_is_an_error():
             simulate_residual_stream(field, z0, t64(0.0, 5.0), rtol=rtol, atol=atol)
 
 
+def test_a_crossing_in_the_last_step_is_an_error_by_the_differentiable_solver_too():
+    """It tells of the state before each step: that after the last one is looked at by itself."""
+
+    class Through(OnSphere):
+        def layer(self, x, t=0.0):  # at one speed to the left, whatever the direction
+            return torch.stack([-torch.ones_like(x[..., 0]), 0 * x[..., 1]], -1)
+
+    z0 = t64([1.0, 0.1]).requires_grad_()
+    before = simulate_residual_stream(Through(), z0, t64(0.0, 0.9), 1e-3, 1e-6).tokens[-1]
+    torch.testing.assert_close(before.detach(), t64([0.1, 0.1]))
+    with pytest.raises(RuntimeError, match=r"crossed the origin before t = 1\.05"):
+        simulate_residual_stream(Through(), z0, t64(0.0, 1.05), 1e-3, 1e-6)
+
+
 @pytest.mark.parametrize("tolerance", [1e-3, 1e-6, 1e-9])
 def test_a_stream_may_turn_by_more_than_a_right_angle_in_a_step(tolerance):
     """It keeps away from the origin all the time: long steps must not be taken for jumps."""

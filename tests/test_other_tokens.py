@@ -194,6 +194,22 @@ def test_shared_eigenvalues_bring_powers_of_t():
     assert consensus_rate(flow, x1, torch.ones(3)).powers.tolist() == [0, 0, 0]
 
 
+@pytest.mark.parametrize("unit", [1e-6, 1e6])
+def test_powers_of_t_do_not_depend_on_the_unit_of_time(unit):
+    """A Jordan block whose rows rounding perturbs: what counts as zero goes with its size."""
+    mixed = [[0, 0, 0, 0], [1, 0, 0, 0], [0.7, 0.3, 0, 0], [0.1, 0.2, 0.7, 0]]
+    rows = unit * torch.tensor(mixed, dtype=torch.float64)
+    flow = AutoregressiveFlow(lambda x: rows.expand(*x.shape[:-1], 4))
+    got = consensus_rate(flow, torch.tensor([1.0, 0.0, 0.0]).double(), torch.ones(4))
+    assert got.powers.tolist() == [0, 0, 1, 2]
+    assert got.rate == pytest.approx(unit)
+    # Two tokens that do not feel one another, whose eigenvalue rounding sets apart.
+    apart = torch.tensor([[0, 0, 0], [1, 0, 0], [1, 1e-12, 0]], dtype=torch.float64)
+    flow = AutoregressiveFlow(lambda x: unit * apart.expand(*x.shape[:-1], 3))
+    powers = consensus_rate(flow, torch.tensor([1.0, 0.0, 0.0]).double(), torch.ones(3)).powers
+    assert powers.tolist() == [0, 0, 0]
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("kind", [shared, attention])
 def test_rates_and_ratios_are_those_of_the_flow(kind, seed):

@@ -7,7 +7,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
+from tokensphere import rates
 from tokensphere.rates import FEWEST, ExponentialFit, fit_exponential
 
 
@@ -89,6 +91,19 @@ def test_errors_correlated_along_the_curve_widen_the_standard_error():
         fit = fit_exponential(times, clean * np.exp(noise))
         inside += abs(fit.rate - 1) <= 3 * fit.standard_error
     assert inside >= 57
+
+
+def test_without_correlation_the_standard_error_is_that_of_least_squares():
+    """Residuals that change their sign each time have no positive correlation to widen it.
+
+    Two parameters are fitted: of nine points seven are free, and n would make it an eighth less.
+    """
+    times = np.linspace(0, 3, FEWEST)
+    log = 0.05 * (-1.0) ** np.arange(FEWEST) - times
+    slope, spread, intercept, _ = rates._slope(times, log)
+    known = stats.linregress(times, log)
+    assert (slope, intercept) == pytest.approx((known.slope, known.intercept))
+    assert spread == pytest.approx(known.stderr)
 
 
 @pytest.mark.parametrize("kind", ["constant", "noise", "both"])

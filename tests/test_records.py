@@ -155,6 +155,14 @@ def test_other_parameters_void_the_record(package, tmp_path, asked, said):
     records.load(tmp_path / "run.json")
 
 
+@pytest.mark.parametrize(("one", "other"), [(True, 1), (0, False), (2, 2.0), ([1], [True])])
+def test_values_that_python_takes_for_equal_are_other_parameters(package, tmp_path, one, other):
+    save(tmp_path / "run.json", parameters={"n": one})
+    assert records.staleness(records.read(tmp_path / "run.json"), {"n": one}) == []
+    with pytest.raises(records.StaleRecord, match="^.*: stale record: parameter 'n' is .* asked"):
+        records.load(tmp_path / "run.json", parameters={"n": other})
+
+
 def test_imports_are_followed_in_every_form(package):
     found = records.dependencies(["tokensphere.late"])
     names = {"late", "part", "part.inner", "lone", "base"}

@@ -9,7 +9,13 @@ from tokensphere.flow import SharedStepFlow
 from tokensphere.other_tokens import interactions
 from tokensphere.other_tokens.positive_angles import admissible
 from tokensphere.reorder.collapse import Collapse, angles_apart, collapse, rates_by_period
-from tokensphere.reorder.theory import cone_normal, diameter, fresh_orders, reordered_layers
+from tokensphere.reorder.theory import (
+    cone_normal,
+    contraction,
+    diameter,
+    fresh_orders,
+    reordered_layers,
+)
 
 
 def test_a_collapse_is_measured_along_its_paths():
@@ -21,6 +27,11 @@ def test_a_collapse_is_measured_along_its_paths():
     width = found.widths["an order for each layer"]
     assert torch.equal(width, diameter(path, cone_normal(flow, x0)))
     assert found.slack > 0 and found.growth > -1e-12
+    # The slack is that of the worst layer, pass and way.
+    delta = contraction(flow, x0, 0.2)
+    ratios = [d[1:] / d[:-1] for d in found.widths.values()]
+    assert found.slack == pytest.approx(min(float((1 - delta - r).min()) for r in ratios))
+    assert max(float((1 - delta - r).min()) for r in ratios) > 1.1 * found.slack
     least = interactions(path, flow.S_BC)[1].flatten(-2).amin(-1)
     assert found.growth <= float((least[1:] / least[:-1] - 1).min())
     # One order keeps a smaller part than the greedy choice does.

@@ -1,5 +1,6 @@
 """Training with reordered tokens: its models, its batches, its configuration, its resumption."""
 
+import copy
 import json
 import math
 import os
@@ -414,6 +415,67 @@ def test_a_run_that_stopped_ends_as_one_that_did_not(whole, tmp_path, monkeypatc
         torch.manual_seed(stop)  # the state of the global generators is not a run's business
     training.train(SMALL, tmp_path, device="cpu")
     assert_same_runs(whole[0], tmp_path)
+
+
+def test_averaged_weights_go_on_where_they_were(tmp_path, monkeypatch):
+    """Begun anew from the weights, they would forget what came before the stop."""
+
+    class Average:  # as timm's
+        def __init__(self, model):
+            self.module = copy.deepcopy(model).eval()
+
+        def update(self, model):
+            with torch.no_grad():
+                for mean, value in zip(self.module.parameters(), model.parameters(), strict=True):
+                    mean.lerp_(value, 0.1)
+
+    monkeypatch.setattr(recipe.Recipe, "average", lambda self, model: Average(model))
+    config = replace(SMALL, epochs=1, warmup=0)
+    training.train(config, tmp_path / "whole", device="cpu")
+    step = training.Run.step
+
+    def failing(run, *arguments):
+        if run.done == 13:
+            raise KeyboardInterrupt
+        step(run, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Run, "step", failing)
+        with pytest.raises(KeyboardInterrupt):
+            training.train(config, tmp_path / "stopped", device="cpu")
+    training.train(config, tmp_path / "stopped", device="cpu")
+    assert_same_runs(tmp_path / "whole", tmp_path / "stopped")
+    one, other = (checkpoint.load(tmp_path / name / "model.pt") for name in ("whole", "stopped"))
+    for name, value in one["average"].items():
+        assert torch.equal(value, other["average"][name]), name
+    assert any(not torch.equal(value, one["model"][name]) for name, value in one["average"].items())
+
+
+def test_every_step_of_every_process_draws_from_a_seed_of_its_own(tmp_path, digits, monkeypatch):
+    """Else each step drops the same branches and mixes the same pairs of its batch."""
+    drawn = []
+    mixed = data.mixed_seed
+
+    def seen(*parts):
+        drawn.append((parts[0], mixed(*parts)))
+        return mixed(*parts)
+
+    run = training.Run(SMALL, digits, tmp_path, training.Place(torch.device("cpu")))
+    images, labels = next(iter(run.train_loader))
+    monkeypatch.setattr(data, "mixed_seed", seen)
+    monkeypatch.setattr(torch, "manual_seed", lambda seed: drawn.append(("used", seed)))
+    for rank in (0, 0, 0, 1):
+        run.here = replace(run.here, rank=rank)
+        run.step(run.model, images, labels)
+    seeds = [seed for what, seed in drawn if what == "step"]
+    assert [seed for what, seed in drawn if what == "used"] == seeds
+    assert len(set(seeds)) == 4
+    assert len({seed for what, seed in drawn if what == "mix"}) == 4
+    # At one step, processes drop branches of their own, and mix alike.
+    run.here, run.done = replace(run.here, rank=0), 3
+    drawn.clear()
+    run.step(run.model, images, labels)
+    assert [seed for what, seed in drawn if what == "step"] != seeds[3:]
 
 
 def command(config, out):

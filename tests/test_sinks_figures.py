@@ -107,6 +107,20 @@ def test_maps(document, variant):
         figures.attention_maps(document, "raw")
 
 
+@pytest.mark.parametrize("variant", ["absolute", "softmax"])
+def test_maps_share_a_scale_that_one_entry_in_a_hundred_exceeds(document, variant):
+    """A first column that a colour stands for must not be brighter than the scale's end tells."""
+    ramp = [[(1 + 31 * i + j) / 496 for j in range(i + 1)] for i in range(31)]
+    maps = [{**document["maps"][0], variant: ramp}, document["maps"][1] | {variant: [[0.5]]}]
+    figure = figures.attention_maps({**document, "maps": maps}, variant)
+    entries = [*(entry for row in ramp for entry in row), 0.5]
+    (image,), (other,) = (ax.get_images() for ax in figure.axes[:2])
+    assert image.get_clim() == other.get_clim() == (0, pytest.approx(np.quantile(entries, 0.99)))
+    assert sum(entry > image.get_clim()[1] for entry in entries) == 5  # of 497
+    assert image.norm(0.25 * image.get_clim()[1]) == pytest.approx(0.5)  # linear in the root
+    assert image.cmap.name == other.cmap.name == "viridis"
+
+
 def test_several_models_lie_on_one_scale_of_depth(document):
     some = [layer for layer in document["layers"] if layer["index"] == 1]
     other = {**document, "layers": some, "model": {**document["model"], "mixers": 5}}

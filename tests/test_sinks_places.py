@@ -216,6 +216,18 @@ def test_two_that_started_at_once_both_end_whole(tmp_path, monkeypatch):
     assert (out / "key").read_text() == "last" and names(tmp_path) == ["out"]
 
 
+def test_a_place_is_looked_at_again_before_it_is_replaced(tmp_path):
+    """Hours may pass: what somebody has put there meanwhile is not thrown away."""
+    out = tmp_path / "out"
+    write(out, "one")
+    refused = pytest.raises(ValueError, match=r"is no former report \(it holds notes")
+    with refused, replacing(out) as new:
+        (new / "key").write_text("two")
+        (out / "notes").write_text("mine")
+    assert (out / "key").read_text() == "one" and names(out) == ["key", "notes"]
+    assert names(tmp_path) == ["out"]
+
+
 def test_signals_are_left_as_they_were(tmp_path):
     def own(number, frame):
         raise AssertionError

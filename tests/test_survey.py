@@ -41,6 +41,25 @@ def test_the_laws_are_what_the_module_says():
     assert torch.equal(a, torch.ones(2, 3).double())
 
 
+def test_starts_are_not_drawn_from_the_seed_of_the_parameters(monkeypatch):
+    """They would repeat the parameters' first numbers, each token a row of the first forms."""
+    given = []
+
+    def batches(follow, values, *_):
+        given.append(values)
+        return []
+
+    monkeypatch.setattr(survey, "_batches", batches)
+    survey.first_tokens("Gaussian", 3, 30, seed=5, horizon=1.0)
+    survey.later_tokens("Gaussian", 3, 30, seed=5, horizon=1.0, length=4)
+    for values in given:
+        start = values[-1].reshape(-1, 3)
+        rows = values[0].reshape(-1, 3)
+        assert torch.cdist(start, rows / rows.norm(dim=-1, keepdim=True)).min() > 1e-6
+        # Nor do sequences share them.
+        assert torch.pdist(start).min() > 1e-6
+
+
 def test_turning_parameters_keep_their_law():
     g = torch.Generator().manual_seed(0)
     start, other = torch.randn(2, 20_000, generator=g, dtype=torch.float64)

@@ -144,18 +144,18 @@ def reflection(generator: torch.Generator, weights_at: str) -> Evidence:
     return Evidence(agree(1e-12, {f"the field with a_ij of the {weights_at} tokens": off}))
 
 
-def growth(generator: torch.Generator, strip: bool) -> Evidence:
-    """Eq (27) with the constants of `growth_bound`, where |U_L1| <= gamma/2, or beyond."""
+def growth(generator: torch.Generator, strip: float) -> Evidence:
+    """Eq (27) with the constants of `growth_bound`, where |U_L1| <= strip gamma."""
     flow, x1 = basins.random_problem(generator, 3, symmetric=False)
     x, signs = basins.near_consensus(generator, x1, 4000, 4)
     x[:2000, -1] = unit(x1 + 0.3 * x[:2000, -1])  # some where U is large
     U = interactions(x, flow.S_BC)[1][:, -1, 0]
     speed = 2 * U * interaction_speeds(flow, x, flow.S_BC)[1][:, -1, 0]
-    inside = U.abs() <= float(x1 @ flow.S_BC @ x1) / 2
-    slack = (speed - basins.growth_bound(flow, x, signs))[inside if strip else ~inside]
-    what = f"least slack {'in' if strip else 'beyond'} the strip"
+    inside = U.abs() <= strip * float(x1 @ flow.S_BC @ x1)
+    slack = (speed - basins.growth_bound(flow, x, signs))[inside]
     # Rounding: the terms are of size 1 to 100.
-    return Evidence([at_least(what, slack.min(), -1e-12)], {"configurations": len(slack)})
+    least = at_least("least slack in the strip", slack.min(), -1e-12)
+    return Evidence([least], {"configurations": len(slack)})
 
 
 def integrated(generator: torch.Generator, bound: str) -> Evidence:

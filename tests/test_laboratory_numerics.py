@@ -167,6 +167,11 @@ def test_limits_of_first_tokens():
     arguments = set()
     for one, found in zip(asked, evaluate(limit=asked)["limit"], strict=True):
         said = predict_limit(*(tensor(one[name]) for name in ("S_BC", "S_Delta", "y")))
+        if said.point is not None and (said.point * tensor(one["y"]) < -1e-5).any():
+            # No first token leaves its octant: rounding carried the library's run across. The page
+            # looks at this, and says that it knows no end.
+            assert found["argument"] == "none found"
+            continue
         assert (found["kind"], found["argument"]) == (said.kind, said.argument)
         arguments.add(said.argument)
         if said.point is not None:

@@ -2,7 +2,7 @@
 // out, {task: [answer, ...]}. JSON has no infinity: it is written as a string.
 import {readFileSync} from "node:fs";
 
-const folder = new URL("../../book/_static/laboratory/", import.meta.url);
+const folder = new URL("../../book/_laboratory/", import.meta.url);
 const load = (name) => import(new URL(`${name}.js`, folder));
 const [flow, first, ends, consensus, circle, line, integrate] = await Promise.all(
   ["flow", "first_token", "ends", "consensus", "circle", "line", "integrate"].map(load),

@@ -1,6 +1,6 @@
 """The presets of the laboratory: figures, counterexamples, cycles and theorems, to be played.
 
-    python -m tokensphere.paper.laboratory    # writes book/_static/laboratory/presets.json
+    python -m tokensphere.paper.laboratory    # writes book/_laboratory/presets.json
 
 The page itself is plain JavaScript, beside that file. Which box or figure of the book has no
 preset, and why, is said in :data:`ELSEWHERE`.
@@ -18,7 +18,7 @@ from .preset import BENCHES, Preset
 
 __all__ = ["BENCHES", "ELSEWHERE", "FILE", "Preset", "presets", "text"]
 
-FILE = ledger.ROOT / "book" / "_static" / "laboratory" / "presets.json"
+FILE = ledger.ROOT / "book" / "_laboratory" / "presets.json"
 
 
 @cache
@@ -29,6 +29,6 @@ def presets() -> tuple[dict, ...]:
 
 
 def text() -> str:
-    """The file of presets: JSON, one preset a line."""
-    lines = [json.dumps(one, ensure_ascii=False) for one in presets()]
-    return "[\n" + ",\n".join(lines) + "\n]\n"
+    """The file: JSON, the shares that the circle's counts are held against, and a preset a line."""
+    lines = ",\n".join(json.dumps(one, ensure_ascii=False) for one in presets())
+    return f'{{"shares": {json.dumps(circle.expected())},\n"presets": [\n{lines}\n]}}\n'

@@ -3,29 +3,28 @@
 import torch
 from torch import Tensor
 
-from tokensphere.circle import gaussian_shares
+from tokensphere.circle import KINDS, gaussian_shares
 
 from .preset import Preset, gaussian, rows
 
 PAGE = "first-token/circle"
-QUARTER = 0.75
+THREE_QUARTERS = 0.75
 """The share of uniform starts that end at a coordinate vector, for a definite form: a theorem."""
 
 
 def state(S_BC, S_Delta, starts=(), draws: str = "none") -> dict:
     """starts: angles of first tokens. draws: of what the counts are, "none", "definite" (forms and
     steps at random, the form definite), "Gaussian", or "starts" (these parameters)."""
-    found = {"S_BC": rows(S_BC), "S_Delta": rows(S_Delta), "starts": list(starts), "draws": draws}
-    return found | {"shares": expected(draws)}
+    return {"S_BC": rows(S_BC), "S_Delta": rows(S_Delta), "starts": list(starts), "draws": draws}
 
 
-def expected(draws: str) -> dict[str, float] | None:
-    """Proved shares of first tokens by kind of limit; None where they depend on the parameters."""
-    if draws == "definite":
-        return {"coordinate vector": QUARTER, "equal steps": 1 - QUARTER, "zero of the form": 0.0}
-    if draws == "Gaussian":
-        return {kind: float(share) for kind, share in gaussian_shares().items()}
-    return None
+def expected() -> dict[str, dict[str, float]]:
+    """Proved shares of first tokens by kind of limit, for each law that the counts draw from."""
+    definite = (THREE_QUARTERS, 1 - THREE_QUARTERS, 0.0)
+    return {
+        "definite": dict(zip(KINDS, definite, strict=True)),
+        "Gaussian": {kind: float(share) for kind, share in gaussian_shares().items()},
+    }
 
 
 def presets() -> list[Preset]:

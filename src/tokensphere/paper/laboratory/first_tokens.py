@@ -50,7 +50,7 @@ def pictures() -> list[Preset]:
             "First tokens under one Gaussian draw: some end at coordinate vectors, the others "
             "stop on the dashed curves, the zeros of the form.",
             ("setting/simulations#prop-zeros", "setting/flow#prop-first"),
-            alone(*forms, starts, 1e4, "logarithmic"),
+            alone(*forms, starts, 1e3, "logarithmic"),
         ),
         Preset(
             "figure-1a-identity",
@@ -215,7 +215,7 @@ def stability() -> list[Preset]:
             "A phase portrait, S_BC = I",
             "Fourteen equilibria of type 1 and the orbits between them.",
             (f"{page}#prop-stab-spectrum", f"{page}#prop-stab-antipodes"),
-            alone(EYE, S_Delta, starts, 60),
+            alone(EYE, S_Delta, starts, 150),
         ),
         Preset(
             "portrait-indefinite",
@@ -224,7 +224,7 @@ def stability() -> list[Preset]:
             "1 on the diagonal of the form and -0.6 off it: along parts of the dashed curves "
             "zeros of the form attract.",
             (f"{page}#fig-stab-portrait", f"{page}#thm-stab-zeros"),
-            alone(1.6 * EYE - 0.6, S_Delta, starts, 60),
+            alone(1.6 * EYE - 0.6, S_Delta, starts, 150),
         ),
         Preset(
             "stable-vertices",

@@ -244,7 +244,7 @@ def general_steps() -> list[Preset]:
             "Nearly shared steps",
             "Steps that differ a little: the first token moves slowly, and the others follow it.",
             (f"{page}#prop-general-near", f"{page}#rem-general-disjoint"),
-            state(EYE, near, 0.5 * ONES, start, 100),
+            state(EYE, near, 0.5 * ONES, start, 800),
         ),
     ]
 

@@ -29,7 +29,9 @@ export function predictLimit(S_BC, S_Delta, y0, horizon = 2000) {
     return onCircle(S_BC, S_Delta, y0, support);
   }
   const end = settle(S_BC, S_Delta, y0, horizon);
-  if (end.kind === UNRESOLVED) {
+  // Signs stay: an end in another octant is where rounding led, along a cycle of coordinate vectors.
+  const crossed = end.point.some((value, i) => Math.abs(value) > CLOSE && value * y0[i] < 0);
+  if (end.kind === UNRESOLVED || crossed) {
     return {point: null, kind: UNRESOLVED, argument: "none found", rate: null};
   }
   const point = end.kind === ZERO ? ontoTheZero(S_BC, S_Delta, end.point) : end.point;

@@ -1,0 +1,35 @@
+// Starts the benches, and keeps the page's fragment and their states together.
+
+import {parsed} from "./parameters.js";
+import {SphereBench} from "./sphere_bench.js";
+
+const MAKERS = {sphere: SphereBench};
+const FIRST = {sphere: "limit-cycle", circle: "other-angle", line: "blow-up"};
+
+export function start({presets, shares}) {
+  const benches = {};
+  for (const root of document.querySelectorAll("[data-bench]")) {
+    const name = root.dataset.bench;
+    if (MAKERS[name]) {
+      benches[name] = new MAKERS[name](root, presets, shares);
+      benches[name].choose(FIRST[name]);
+    }
+  }
+  const wrong = document.getElementById("laboratory-wrong");
+  const follow = () => {
+    wrong.textContent = "";
+    try {
+      const found = parsed(location.hash, presets);
+      if (found) {
+        benches[found.bench].load(found.state);
+        benches[found.bench].root.scrollIntoView();
+      }
+    } catch (error) {
+      wrong.textContent = `The address of this page does not fit: ${error.message}.`;
+    }
+  };
+  window.addEventListener("hashchange", follow);
+  follow();
+  const redraw = () => Object.values(benches).forEach((bench) => bench.ask("draw"));
+  new MutationObserver(redraw).observe(document.documentElement, {attributeFilter: ["data-theme"]});
+}

@@ -1,19 +1,19 @@
 // Starts the benches, and keeps the page's fragment and their states together.
 
+import {CircleBench} from "./circle_bench.js";
+import {LineBench} from "./line_bench.js";
 import {parsed} from "./parameters.js";
 import {SphereBench} from "./sphere_bench.js";
 
-const MAKERS = {sphere: SphereBench};
-const FIRST = {sphere: "limit-cycle", circle: "other-angle", line: "blow-up"};
+const MAKERS = {sphere: SphereBench, circle: CircleBench, line: LineBench};
+const FIRST = {sphere: "together", circle: "other-angle", line: "blow-up"};
 
 export function start({presets, shares}) {
   const benches = {};
   for (const root of document.querySelectorAll("[data-bench]")) {
     const name = root.dataset.bench;
-    if (MAKERS[name]) {
-      benches[name] = new MAKERS[name](root, presets, shares);
-      benches[name].choose(FIRST[name]);
-    }
+    benches[name] = new MAKERS[name](root, presets, shares);
+    benches[name].choose(FIRST[name]);
   }
   const wrong = document.getElementById("laboratory-wrong");
   const follow = () => {

@@ -114,7 +114,8 @@ export class Bench {
     this.entry = entry;
     this.entryLabel.querySelector("label").textContent = entry.title;
     const most = Math.max(4, 2 * Math.abs(entry.read()));
-    [this.entrySlider.min, this.entrySlider.max] = [entry.positive ? 0.05 : -most, most];
+    this.entrySlider.min = String(entry.positive ? 0.05 : -most);
+    this.entrySlider.max = String(most);
     this.entrySlider.value = String(entry.read());
   }
 
@@ -177,10 +178,17 @@ export class Bench {
     this.waiting = false;
     const begin = performance.now();
     if (this.needs.delete("compute")) {
-      this.compute();
+      try {
+        this.compute();
+      } catch (error) {
+        this.wrong.textContent = error.message;
+        this.computed = false;
+        return;
+      }
+      this.computed = true;
       this.needs.add("draw");
     }
-    if (!this.visible) {
+    if (!this.visible || !this.computed) {
       return;
     }
     this.needs.delete("draw");

@@ -67,8 +67,8 @@ export function slider(act, attributes = {}) {
 }
 
 // Fields of a matrix, or of a row of numbers, in a table; the entry that had the focus last has a
-// slider. `read` and `write` are of one entry, (row, column).
-export function matrixFields({name, rows, columns, headings = null, read, write, chosen}) {
+// slider. `read` and `write` are of one entry, (row, column); `title` names it.
+export function matrixFields({name, rows, columns, headings = null, title = null, read, write, chosen}) {
   const fields = [];
   const table = element("table", {class: "lab-matrix"}, element("caption", {}, name));
   if (headings) {
@@ -78,9 +78,9 @@ export function matrixFields({name, rows, columns, headings = null, read, write,
   for (let i = 0; i < rows; i++) {
     const row = element("tr");
     for (let j = 0; j < columns; j++) {
-      const title = rows > 1 ? `${name}, row ${i + 1}, column ${j + 1}` : `${name}, entry ${j + 1}`;
-      const field = numberField((value) => write(i, j, value), {"aria-label": title, step: "0.1"});
-      const entry = {title, field, read: () => read(i, j), write: (value) => write(i, j, value)};
+      const text = title ? title(i, j) : `${name}, row ${i + 1}, column ${j + 1}`;
+      const field = numberField((value) => write(i, j, value), {"aria-label": text, step: "0.1"});
+      const entry = {title: text, field, read: () => read(i, j), write: (value) => write(i, j, value)};
       field.addEventListener("focus", () => chosen(entry));
       fields.push({field, i, j, entry});
       row.append(element("td", {}, field));

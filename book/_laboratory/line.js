@@ -193,20 +193,21 @@ function lead(clock, state) {
   return worst;
 }
 
-// A run in the clock that can be looked at in time: {logSpan, at(log t) -> [ln|x_l|], signs, solution}.
-export function simulate(line, logEnd) {
+// A run in the clock that can be looked at in time: at(ln t) gives [ln|x_l|]; `end` is ln of where it
+// ends, `logT0` of the time in which the fastest token first moves.
+export function simulate(line, logEnd, options = OPTIONS) {
   checkLine(line);
   const clock = new Clock(line);
   const signs = line.x0.map(Math.sign);
   if (line.mu === 0 || !clock.moving.length) {
     const logs = line.x0.map((value) => Math.log(Math.abs(value)));
-    return {at: () => logs, signs, end: logEnd, status: "arrived", evaluations: 0};
+    return {at: () => logs, signs, end: logEnd, logT0: 0, status: "arrived", evaluations: 0};
   }
   const last = softplus(logEnd - clock.logT0);
   const canBlow = blowsUp(line);
   const stop = (theta, state) =>
     Math.min(last - state[0], canBlow ? clock.logLeft(state) - SETTLED : Infinity);
-  const run = clock.run(Infinity, stop, OPTIONS);
+  const run = clock.run(Infinity, stop, options);
   const tau = run.y[0];
   const settled = canBlow && clock.logLeft(run.y) - SETTLED <= 1e-6;
   const status = run.status !== "stopped" ? run.status : settled ? "blow-up" : "arrived";
@@ -227,7 +228,7 @@ export function simulate(line, logEnd) {
     clock.moving.forEach((l, place) => (logs[l] = state[1 + place]));
     return logs;
   };
-  return {at, signs, end: clock.logTime(tau), status, evaluations: run.evaluations};
+  return {at, signs, end: clock.logTime(tau), logT0: clock.logT0, status, evaluations: run.evaluations};
 }
 
 // A blow-up by integration in t: another field and other variables than the clock's. {time, first,

@@ -97,6 +97,7 @@ export class SphereBench extends Bench {
       const entry = entryOf(name, rows === 1);
       const found = matrixFields({
         name: title, rows, columns: 3, headings, ...entry,
+        title: rows > 1 ? null : (_, j) => `${title}, entry ${j + 1}`,
         chosen: (one) => this.chosen({...one, positive: name === "a"}),
       });
       return found;
@@ -298,7 +299,9 @@ export class SphereBench extends Bench {
     }
     this.runText = parts.join(" ");
     this.canvas.setAttribute("aria-label", `The unit sphere with ${this.state.x.length} tokens, their trajectories and the equilibria of the first token. ${this.runText}`);
-    this.chartCaption.textContent = this.state.alone
+    this.chartCaption.textContent = !this.curves.some(Boolean)
+      ? "No distance to show: the limit of the first token is not known."
+      : this.state.alone
       ? "Distance of the first token to its limit, and (dashed) the rate that is predicted."
       : "Distance of each token to the first one, or to its antipode where it ends there, and of the first to its limit (thick); dashed, the rates that are predicted.";
   }

@@ -1,6 +1,6 @@
 """The laboratory's page: one program of its modules and presets, that needs no server.
 
-Modules are not loaded from files that a reader opens without a server, so that they are joined here,
+Browsers load no modules from files that a reader opens without a server: so they are joined here,
 each in a function of its own. The role {lab}`limit-cycle` links to a preset, running.
 """
 
@@ -10,12 +10,15 @@ import shutil
 from functools import cache
 from pathlib import Path
 
+import notebooks
 from docutils import nodes
+from ledger_pages import chapter_title
 from sphinx.util.docutils import SphinxRole
 
 SOURCES = Path(__file__).resolve().parents[1] / "_laboratory"
 PAGE = "laboratory"
 IMPORT = re.compile(r'^import \{([^}]*)\} from "\./(\w+)\.js";\n', re.MULTILINE)
+BOX = re.compile(r"^`{3,}\{prf:(\w+)\}\s*(.*)$")
 EXPORT = re.compile(r"^export (?=(?:function|class|const) (\w+))", re.MULTILINE)
 
 
@@ -33,8 +36,10 @@ def program(folder: Path = SOURCES) -> str:
             done[name] = _as_function(name, text)
 
     add("app", ())
-    data = json.dumps(json.loads((folder / "presets.json").read_text("utf-8")), ensure_ascii=False)
-    parts = ['"use strict";', "const modules = {};", *done.values(), f"modules.app.start({data});"]
+    data = json.loads((folder / "presets.json").read_text("utf-8"))
+    data["titles"] = titles({place for one in data["presets"] for place in one["places"]})
+    text = json.dumps(data, ensure_ascii=False)
+    parts = ['"use strict";', "const modules = {};", *done.values(), f"modules.app.start({text});"]
     return "(() => {\n" + "\n".join(parts) + "\n})();\n"
 
 
@@ -45,6 +50,22 @@ def _as_function(name: str, text: str) -> str:
     if left := re.search(r"^(import|export)\b.*", body, re.MULTILINE):
         raise ValueError(f"{name}.js: no import or export that is known here: {left[0]}")
     return f"modules.{name} = (() => {{\n{body}return {{{', '.join(exported)}}};\n}})();"
+
+
+def titles(places: set[str]) -> dict[str, str]:
+    """What links to these places say: the kind of a box and its title, or that it is a figure."""
+    found = {}
+    for place in sorted(places):
+        page, label = place.split("#")
+        lines = notebooks.source(page).read_text("utf-8").splitlines()
+        if f"    name: {label}" in lines:
+            found[place] = f"a figure of {chapter_title(page)}"
+        else:
+            kind, title = BOX.match(lines[lines.index(f":label: {label}") - 1]).groups()
+            # Without the paper's number, and as plain text: the book's titles have short formulas.
+            title = re.sub(r"\s*\(.*\)$", "", title).replace("$", "")
+            found[place] = f"the {kind} “{title}”"
+    return found
 
 
 @cache

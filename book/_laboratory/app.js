@@ -8,11 +8,11 @@ import {SphereBench} from "./sphere_bench.js";
 const MAKERS = {sphere: SphereBench, circle: CircleBench, line: LineBench};
 const FIRST = {sphere: "together", circle: "other-angle", line: "blow-up"};
 
-export function start({presets, shares}) {
+export function start({presets, shares, titles}) {
   const benches = {};
   for (const root of document.querySelectorAll("[data-bench]")) {
     const name = root.dataset.bench;
-    benches[name] = new MAKERS[name](root, presets, shares);
+    benches[name] = new MAKERS[name](root, {presets, shares, titles});
     benches[name].choose(FIRST[name]);
   }
   const wrong = document.getElementById("laboratory-wrong");

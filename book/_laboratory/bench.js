@@ -8,11 +8,12 @@ import {palette} from "./drawing.js";
 const PER_SECOND = 1 / 10; // the clock's length that a second of playing goes through
 
 export class Bench {
-  constructor(root, name, presets) {
+  constructor(root, name, {presets, titles}) {
     this.root = root;
     this.name = name;
     this.presets = presets.filter((one) => one.bench === name);
     this.all = presets;
+    this.titles = titles;
     this.place = 0;
     this.playing = false;
     this.needs = new Set();
@@ -67,7 +68,7 @@ export class Bench {
     this.chooser.value = preset ? preset.name : "";
     const links = (preset?.places ?? []).map((place) => {
       const [page, label] = place.split("#");
-      return element("a", {href: `${page}.html#${label}`}, label);
+      return element("a", {href: `${page}.html#${label}`}, this.titles[place]);
     });
     this.about.replaceChildren(preset ? `${preset.about} In the book: ` : "Parameters of your own.", ...links.flatMap((link, i) => (i ? [", ", link] : [link])), preset ? "." : "");
     this.code.textContent = asPython(this.name, this.state);

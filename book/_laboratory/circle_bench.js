@@ -21,9 +21,9 @@ const LAWS = [
 ];
 
 export class CircleBench extends Bench {
-  constructor(root, presets, proved) {
-    super(root, "circle", presets);
-    this.proved = proved;
+  constructor(root, data) {
+    super(root, "circle", data);
+    this.proved = data.shares;
     this.selected = 0;
     this.canvas = element("canvas", {class: "lab-circle", role: "img"});
     this.chartCanvas = element("canvas", {class: "lab-chart", role: "img"});

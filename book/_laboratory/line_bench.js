@@ -25,8 +25,8 @@ const CONSTANTS = {
 };
 
 export class LineBench extends Bench {
-  constructor(root, presets) {
-    super(root, "line", presets);
+  constructor(root, data) {
+    super(root, "line", data);
     this.axis = "time";
     this.canvas = element("canvas", {class: "lab-chart lab-tall", role: "img"});
     this.caption = element("p", {class: "lab-caption"});

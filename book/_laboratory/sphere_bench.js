@@ -13,8 +13,8 @@ import {isDark} from "./drawing.js";
 const ROUGH = 1e-6; // the tolerance while something is dragged
 
 export class SphereBench extends Bench {
-  constructor(root, presets) {
-    super(root, "sphere", presets);
+  constructor(root, data) {
+    super(root, "sphere", data);
     this.selected = 0;
     this.channel = "mean";
     this.canvas = element("canvas", {class: "lab-sphere", role: "img"});

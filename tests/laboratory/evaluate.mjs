@@ -4,9 +4,10 @@ import {readFileSync} from "node:fs";
 
 const folder = new URL("../../book/_laboratory/", import.meta.url);
 const load = (name) => import(new URL(`${name}.js`, folder));
-const [flow, first, ends, consensus, circle, line, integrate] = await Promise.all(
-  ["flow", "first_token", "ends", "consensus", "circle", "line", "integrate"].map(load),
+const [flow, first, ends, consensus, circle, line, integrate, parameters, python, sphere] = await Promise.all(
+  ["flow", "first_token", "ends", "consensus", "circle", "line", "integrate", "parameters", "python", "sphere"].map(load),
 );
+const {presets} = JSON.parse(readFileSync(new URL("presets.json", folder), "utf-8"));
 
 const flat = (x) => Float64Array.from(x.flat());
 
@@ -50,6 +51,41 @@ const tasks = {
     return {status: run.status, end: run.end, logs: logTimes.map((time) => run.at(time))};
   },
 };
+
+// What the page shows at the end of a state, as its benches compute it.
+const endOf = {
+  sphere: (state) => [...sphere.follow(state).tokens.at(-1)],
+  line: (state) => {
+    const said = line.predict(state);
+    const last = said.kind === "blow-up" ? Math.log(said.time) - 1e-6 : state.until;
+    return line.simulate(state, last).at(last);
+  },
+  circle: (state) => {
+    const found = circle.portrait(state.S_BC, state.S_Delta);
+    return state.starts.map((start) => (found.zeros.length ? found.zeros[circle.limitIndex(found, start)].angle : start));
+  },
+};
+
+Object.assign(tasks, {
+  address: ({bench, state, presets: named}) => {
+    const known = named ? presets : [];
+    const own = parameters.checked(bench, state);
+    const fragment = parameters.address(bench, own, known);
+    const back = parameters.parsed(`#${fragment}`, known);
+    return {fragment, back: JSON.stringify(back.state) === JSON.stringify(own)};
+  },
+  parsed: (fragment) => {
+    try {
+      return parameters.parsed(fragment, presets);
+    } catch (error) {
+      return {error: error.message};
+    }
+  },
+  python: ({bench, state}) => {
+    const own = parameters.checked(bench, state);
+    return {text: python.asPython(bench, own), end: endOf[bench](own)};
+  },
+});
 
 const asked = JSON.parse(readFileSync(0, "utf-8"));
 const answers = Object.fromEntries(

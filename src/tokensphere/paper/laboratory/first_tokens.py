@@ -152,7 +152,7 @@ def alignment() -> list[Preset]:
             alone(form, signs, start, 40),
         ),
         Preset(
-            "tie",
+            "tie-of-moduli",
             "sphere",
             "A tie in Theorem 3.2",
             "Two moduli are equal and largest: the limit is between two axes, a saddle that "

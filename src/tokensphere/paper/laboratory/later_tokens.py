@@ -132,6 +132,7 @@ def attraction() -> list[Preset]:
             "still: the others go to it or to its antipode.",
             (
                 f"{page}#thm-attract",
+                f"{page}#fig-attract-time",
                 f"{page}#thm-attract-alternative",
                 f"{page}#rem-attract-observation",
             ),
@@ -151,7 +152,7 @@ def attraction() -> list[Preset]:
             "sphere",
             "The second token, a negative form",
             "From every start it goes to one point of the equator, where its height is zero.",
-            (f"{page}#thm-attract-two", f"{page}#fig-attract-time"),
+            (f"{page}#thm-attract-two",),
             shared(-form, [0.4, -0.6, 0.3], 0.5, two, 60),
         ),
         Preset(

@@ -52,7 +52,7 @@ def regimes() -> list[Preset]:
             state(0.7, 0.0, 0.5, [0.75, 0.6]),
         ),
         Preset(
-            "tie",
+            "tie-of-two",
             "line",
             "A tie of two",
             "The second token is where both blow up at comparable size: move it a little, and one "
@@ -125,11 +125,11 @@ def rates() -> list[Preset]:
             state(-0.8, 0.6, 2.0, [0.5, -0.4], 28.0),
         ),
         Preset(
-            "undamped",
+            "little-damping",
             "line",
             "Little damping: the start is felt for long",
             "With a = 0.1 a neighbour's trace vanishes like t to the power of -0.07.",
-            (f"{RATES}#thm-line-undamped", f"{RATES}#fig-line-undamped"),
+            (f"{RATES}#fig-line-undamped", f"{RATES}#thm-line-decay-later"),
             state(-0.8, 0.6, 0.1, [0.5, -0.4, 0.3], 60.0),
         ),
         Preset(

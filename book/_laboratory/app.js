@@ -13,7 +13,7 @@ export function start({presets, shares, titles}) {
   for (const root of document.querySelectorAll("[data-bench]")) {
     const name = root.dataset.bench;
     benches[name] = new MAKERS[name](root, {presets, shares, titles});
-    benches[name].choose(FIRST[name]);
+    benches[name].choose(FIRST[name], true);
   }
   const wrong = document.getElementById("laboratory-wrong");
   const follow = () => {
@@ -21,7 +21,7 @@ export function start({presets, shares, titles}) {
     try {
       const found = parsed(location.hash, presets);
       if (found) {
-        benches[found.bench].load(found.state);
+        benches[found.bench].load(found.state, true);
         benches[found.bench].root.scrollIntoView();
       }
     } catch (error) {

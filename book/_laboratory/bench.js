@@ -47,23 +47,23 @@ export class Bench {
     return [labelled("Preset", this.chooser), this.about];
   }
 
-  choose(name) {
+  choose(name, kept = false) {
     const one = this.presets.find((preset) => preset.name === name);
-    this.load(checked(this.name, one.state));
+    this.load(checked(this.name, one.state), kept);
   }
 
-  // Takes a state, from its start.
-  load(state) {
+  // Takes a state, from its start. `kept`: the address that the page has stays.
+  load(state, kept = false) {
     this.state = state;
     this.place = 0;
-    this.playing = false;
+    this.play(false);
     this.wrong.textContent = "";
     this.loaded();
-    this.changed();
+    this.changed(kept);
   }
 
   // After every change of the parameters.
-  changed() {
+  changed(kept = false) {
     const preset = this.presets.find((one) => JSON.stringify(checked(this.name, one.state)) === JSON.stringify(this.state));
     this.chooser.value = preset ? preset.name : "";
     const links = (preset?.places ?? []).map((place) => {
@@ -75,6 +75,9 @@ export class Bench {
     this.show();
     this.ask("compute");
     clearTimeout(this.written);
+    if (kept) {
+      return;
+    }
     this.written = setTimeout(() => {
       history.replaceState(null, "", `#${address(this.name, this.state, this.all)}`);
     }, 300);
@@ -113,7 +116,7 @@ export class Bench {
 
   chosen(entry) {
     this.entry = entry;
-    this.entryLabel.querySelector("label").textContent = entry.title;
+    this.entryLabel.querySelector("label").textContent = `Slider of ${entry.title}`;
     const most = Math.max(4, 2 * Math.abs(entry.read()));
     this.entrySlider.min = String(entry.positive ? 0.05 : -most);
     this.entrySlider.max = String(most);

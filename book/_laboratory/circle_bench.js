@@ -1,7 +1,7 @@
 // The bench of the circle: first tokens for D = 2, their portrait and counts of their limits.
 
 import {angularField, KINDS, limitIndex, modulo, portrait, shares} from "./circle.js";
-import {button, element, fillTable, labelled, matrixFields, numberField, percent, select, set, shown, slider} from "./controls.js";
+import {button, element, fillTable, image, labelled, matrixFields, numberField, percent, select, set, shown, slider} from "./controls.js";
 import {chart, disc, isDark, prepared, rounds, tokenColour} from "./drawing.js";
 import {Bench} from "./bench.js";
 import {gaussian} from "./flow.js";
@@ -25,8 +25,8 @@ export class CircleBench extends Bench {
     super(root, "circle", data);
     this.proved = data.shares;
     this.selected = 0;
-    this.canvas = element("canvas", {class: "lab-circle", role: "img"});
-    this.chartCanvas = element("canvas", {class: "lab-chart", role: "img"});
+    this.canvas = image("lab-circle");
+    this.chartCanvas = image("lab-chart");
     this.table = element("table", {class: "lab-results"}, element("caption", {}, "Equilibria"));
     this.dragging();
     root.replaceChildren(

@@ -17,6 +17,9 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
+// A canvas; what it shows is said when it is drawn, which is when it comes in sight.
+export const image = (name) => element("canvas", {class: name, role: "img", "aria-label": "Not drawn yet"});
+
 // A number as it is shown: four digits.
 export const shown = (value) => (Number.isFinite(value) ? String(Number(value.toPrecision(4))) : String(value));
 
@@ -51,7 +54,9 @@ export function numberField(act, attributes = {}) {
   const made = element("input", {type: "number", step: "any", ...attributes});
   made.addEventListener("input", () => {
     const value = made.valueAsNumber;
-    const fine = Number.isFinite(value) && made.checkValidity();
+    // A step is for the arrow keys: numbers between steps are taken too.
+    const {rangeUnderflow, rangeOverflow} = made.validity;
+    const fine = Number.isFinite(value) && !rangeUnderflow && !rangeOverflow;
     made.setAttribute("aria-invalid", String(!fine));
     if (fine) {
       act(value);

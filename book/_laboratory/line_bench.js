@@ -2,7 +2,7 @@
 
 import {blowUpInTime, predict, simulate, timeBounds} from "./line.js";
 import {chart, decades, isDark, powerOfTen, rounds, tokenColour} from "./drawing.js";
-import {element, fillTable, labelled, matrixFields, numberField, select, set, shown} from "./controls.js";
+import {element, fillTable, image, labelled, matrixFields, numberField, select, set, shown} from "./controls.js";
 import {Bench} from "./bench.js";
 import {MOST} from "./parameters.js";
 
@@ -28,7 +28,7 @@ export class LineBench extends Bench {
   constructor(root, data) {
     super(root, "line", data);
     this.axis = "time";
-    this.canvas = element("canvas", {class: "lab-chart lab-tall", role: "img"});
+    this.canvas = image("lab-chart lab-tall");
     this.caption = element("p", {class: "lab-caption"});
     this.ends = element("ul", {class: "lab-ends"});
     this.table = element("table", {class: "lab-results"}, element("caption", {}, "Tokens"));

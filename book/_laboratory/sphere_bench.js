@@ -3,7 +3,7 @@
 import {drawAttention, drawDistances} from "./sphere_charts.js";
 import {gaussian, randomTokens} from "./flow.js";
 import {MOST} from "./parameters.js";
-import {button, checkbox, element, fillTable, labelled, matrixFields, numberField, point, select, set, shown, slider} from "./controls.js";
+import {button, checkbox, element, fillTable, image, labelled, matrixFields, numberField, point, select, set, shown, slider} from "./controls.js";
 import {difference, distances, follow, formKind, predicted, PROBLEMS, SAMPLES, seenRate, speedOf, tally, timeAt, tokenOf} from "./sphere.js";
 import {equilibria, spectrum} from "./first_token.js";
 import {fromAngles, SphereView, toAngles, zeroCurves} from "./sphere_view.js";
@@ -17,9 +17,9 @@ export class SphereBench extends Bench {
     super(root, "sphere", data);
     this.selected = 0;
     this.channel = "mean";
-    this.canvas = element("canvas", {class: "lab-sphere", role: "img"});
-    this.chartCanvas = element("canvas", {class: "lab-chart", role: "img"});
-    this.heatCanvas = element("canvas", {class: "lab-heat", role: "img"});
+    this.canvas = image("lab-sphere");
+    this.chartCanvas = image("lab-chart");
+    this.heatCanvas = image("lab-heat");
     this.view = new SphereView(this.canvas, {
       turned: () => {
         this.showView();

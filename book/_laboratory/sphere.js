@@ -8,6 +8,7 @@ import {integrate} from "./integrate.js";
 import {predictLimit} from "./ends.js";
 
 export const SAMPLES = 401;
+const MOST_STEPS = 5000;
 const FLOOR = 1e-9; // below, a distance is the integrator's as much as the flow's
 
 export const PROBLEMS = {
@@ -24,7 +25,7 @@ export const timeAt = ({until, clock}, place) =>
 export function follow(state, rtol = 1e-9) {
   const {S_BC, S_Delta, a, x, alone, until} = state;
   const field = mambaField(S_BC, S_Delta, a, alone);
-  const run = integrate((t, y, out) => field(y, out), 0, Float64Array.from(x.flat()), until, {rtol, atol: rtol / 1000});
+  const run = integrate((t, y, out) => field(y, out), 0, Float64Array.from(x.flat()), until, {rtol, atol: rtol / 1000, most: MOST_STEPS});
   const end = run.t;
   const times = Array.from({length: SAMPLES}, (_, i) => timeAt({...state, until: end || 1e-300}, i / (SAMPLES - 1)));
   times[SAMPLES - 1] = end;

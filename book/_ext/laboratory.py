@@ -85,7 +85,7 @@ class Lab(SphinxRole):
             return [], [self.inliner.reporter.error(message, line=self.lineno)]
         depth = self.env.docname.count("/")
         address = f"{'../' * depth}{PAGE}.html#bench={one['bench']}&preset={one['name']}"
-        text = f"{one['title']}: try it in the laboratory"
+        text = f"In the laboratory, running: {one['title']}"
         return [nodes.reference("", text, refuri=address, internal=True, classes=["lab-link"])], []
 
 

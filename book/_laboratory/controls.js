@@ -106,7 +106,7 @@ export function matrixFields({name, rows, columns, headings = null, title = null
 // Writes a field's value, unless it says the same number already.
 export function set(field, value) {
   if (field.valueAsNumber !== value) {
-    field.value = String(Number(value.toPrecision(6)));
+    field.value = String(Number(value.toPrecision(5)));
     field.setAttribute("aria-invalid", "false");
   }
 }

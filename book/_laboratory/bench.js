@@ -41,7 +41,9 @@ export class Bench {
     this.chooser = select([["", "your own"]], (name) => name && this.choose(name));
     for (const [page, ones] of groups) {
       const options = ones.map(({name, title}) => element("option", {value: name}, title));
-      this.chooser.append(element("optgroup", {label: page.replace("/", ": ").replaceAll(/[-_]/g, " ")}, ...options));
+      this.chooser.append(
+        element("optgroup", {label: page.replace("/", ": ").replaceAll(/[-_]/g, " ")}, ...options),
+      );
     }
     this.about = element("p", {class: "lab-about"});
     return [labelled("Preset", this.chooser), this.about];
@@ -64,13 +66,19 @@ export class Bench {
 
   // After every change of the parameters.
   changed(kept = false) {
-    const preset = this.presets.find((one) => JSON.stringify(checked(this.name, one.state)) === JSON.stringify(this.state));
+    const preset = this.presets.find(
+      (one) => JSON.stringify(checked(this.name, one.state)) === JSON.stringify(this.state),
+    );
     this.chooser.value = preset ? preset.name : "";
     const links = (preset?.places ?? []).map((place) => {
       const [page, label] = place.split("#");
       return element("a", {href: `${page}.html#${label}`}, this.titles[place]);
     });
-    this.about.replaceChildren(preset ? `${preset.about} In the book: ` : "Parameters of your own.", ...links.flatMap((link, i) => (i ? [", ", link] : [link])), preset ? "." : "");
+    this.about.replaceChildren(
+      preset ? `${preset.about} In the book: ` : "Parameters of your own.",
+      ...links.flatMap((link, i) => (i ? [", ", link] : [link])),
+      preset ? "." : "",
+    );
     this.code.textContent = asPython(this.name, this.state);
     this.show();
     this.ask("compute");
@@ -86,11 +94,14 @@ export class Bench {
   // Play, scrub.
   clockControls() {
     this.player = button("Play", () => this.play(!this.playing), {class: "lab-play"});
-    this.scrubber = slider((value) => {
-      this.play(false);
-      this.place = value;
-      this.ask("draw");
-    }, {min: 0, max: 1, step: 0.001});
+    this.scrubber = slider(
+      (value) => {
+        this.play(false);
+        this.place = value;
+        this.ask("draw");
+      },
+      {min: 0, max: 1, step: 0.001},
+    );
     this.clockText = element("output", {class: "lab-time"});
     return element("div", {class: "lab-clock"}, this.player, labelled("Time", this.scrubber), this.clockText);
   }
@@ -106,10 +117,13 @@ export class Bench {
 
   // One slider for the entry of a matrix that had the focus last.
   entryControls() {
-    this.entrySlider = slider((value) => {
-      this.entry.write(Number(value.toFixed(2)));
-      set(this.entry.field, this.entry.read());
-    }, {min: -4, max: 4, step: 0.05});
+    this.entrySlider = slider(
+      (value) => {
+        this.entry.write(Number(value.toFixed(2)));
+        set(this.entry.field, this.entry.read());
+      },
+      {min: -4, max: 4, step: 0.05},
+    );
     this.entryLabel = labelled("Entry", this.entrySlider);
     return this.entryLabel;
   }
@@ -136,7 +150,12 @@ export class Bench {
         details.open = true;
       }
     };
-    const details = element("details", {class: "lab-python"}, element("summary", {}, "The same in Python"), element("pre", {tabindex: 0, "aria-label": "Python"}, this.code));
+    const details = element(
+      "details",
+      {class: "lab-python"},
+      element("summary", {}, "The same in Python"),
+      element("pre", {tabindex: 0, "aria-label": "Python"}, this.code),
+    );
     this.notes = element("p", {class: "lab-notes"});
     const link = () => {
       const [page] = location.href.split("#");

@@ -4,7 +4,7 @@
 import {sigmoid, softplus} from "./flow.js";
 
 export const KINDS = ["coordinate vector", "equal steps", "zero of the form"];
-export const STABILITIES = ["attracting", "repelling", "attracting from below", "attracting from above"];
+const STABILITIES = ["attracting", "repelling", "attracting from below", "attracting from above"];
 
 const SAME = 1e-13; // sine of the angle between lines that count as one: rounding of their directions
 const TURN = 2 * Math.PI;
@@ -19,7 +19,9 @@ const formOf = ([a, b, c], u, v) => a * u * u + 2 * b * u * v + c * v * v;
 function stepGap(S_Delta, u, v) {
   const first = S_Delta[0][0] * u + S_Delta[1][0] * v;
   const gap = (S_Delta[0][1] - S_Delta[0][0]) * u + (S_Delta[1][1] - S_Delta[1][0]) * v;
-  return Math.abs(gap) < 1 ? Math.log1p(Math.expm1(gap) * sigmoid(first)) : softplus(first + gap) - softplus(first);
+  return Math.abs(gap) < 1
+    ? Math.log1p(Math.expm1(gap) * sigmoid(first))
+    : softplus(first + gap) - softplus(first);
 }
 
 export function angularField(S_BC, S_Delta, angle) {
@@ -76,9 +78,7 @@ function leadingAt(S, S_Delta, line, side) {
   const [axis, steps, form] = line.orders;
   const inner = (k, x, y) => S_Delta[0][k] * x + S_Delta[1][k] * y;
   const axes = axis ? (Math.abs(v) < SAME ? 1 : -1) : u * v;
-  const gap = steps
-    ? (inner(1, -v, u) - inner(0, -v, u)) * sigmoid(inner(0, u, v))
-    : stepGap(S_Delta, u, v);
+  const gap = steps ? (inner(1, -v, u) - inner(0, -v, u)) * sigmoid(inner(0, u, v)) : stepGap(S_Delta, u, v);
   const [a, b, c] = S;
   const forms = [formOf(S, u, v), 2 * (b * (u * u - v * v) + (c - a) * u * v), a + c];
   return axes * gap * forms[form];
@@ -89,10 +89,7 @@ function leadingAt(S, S_Delta, line, side) {
 export function portrait(S_BC, S_Delta) {
   const S = symmetricPart(S_BC);
   const d = [0, 1].map((row) => S_Delta[row][1] - S_Delta[row][0]);
-  const everywhere = [
-    ...(d.some(Boolean) ? [] : [KINDS[1]]),
-    ...(S.some(Boolean) ? [] : [KINDS[2]]),
-  ];
+  const everywhere = [...(d.some(Boolean) ? [] : [KINDS[1]]), ...(S.some(Boolean) ? [] : [KINDS[2]])];
   if (everywhere.length) {
     return {S_BC, S_Delta, zeros: [], signs: [], everywhere};
   }

@@ -1,29 +1,38 @@
 // The bench of the circle: first tokens for D = 2, their portrait and counts of their limits.
 
 import {angularField, KINDS, limitIndex, modulo, portrait, shares} from "./circle.js";
-import {button, element, fillTable, image, labelled, matrixFields, numberField, percent, select, set, shown, slider} from "./controls.js";
-import {chart, disc, isDark, prepared, rounds, tokenColour} from "./drawing.js";
+import {
+  button,
+  element,
+  fillTable,
+  image,
+  labelled,
+  matrixFields,
+  numberField,
+  percent,
+  select,
+  set,
+  shown,
+  slider,
+} from "./controls.js";
+import {chart, rounds} from "./drawing.js";
 import {Bench} from "./bench.js";
+import {Counts} from "./circle_counts.js";
+import {drawCircle} from "./circle_view.js";
 import {gaussian} from "./flow.js";
 import {integrate} from "./integrate.js";
 import {MOST} from "./parameters.js";
 
 const UNTIL = 40; // the time that the clock goes through
-const PER_FRAME = 400; // draws of the counts
-const ALL = 200000;
 const DEGREE = Math.PI / 180;
-
-const LAWS = [
-  ["none", "nothing"],
-  ["starts", "uniform starts, these parameters"],
-  ["definite", "uniform starts, random definite forms and steps"],
-  ["Gaussian", "uniform starts, Gaussian forms and steps"],
-];
 
 export class CircleBench extends Bench {
   constructor(root, data) {
     super(root, "circle", data);
-    this.proved = data.shares;
+    this.counts = new Counts(root, data.shares, {
+      chosen: (draws) => this.edit({draws}),
+      wanted: () => this.ask("draw"),
+    });
     this.selected = 0;
     this.canvas = image("lab-circle");
     this.chartCanvas = image("lab-chart");
@@ -31,17 +40,36 @@ export class CircleBench extends Bench {
     this.dragging();
     root.replaceChildren(
       ...this.presetControls(),
-      element("div", {class: "lab-figures"},
-        element("div", {class: "lab-figure"}, this.canvas,
-          element("p", {class: "lab-caption"}, "Drag a token. Arcs have the colour of what they tend to: a coordinate vector (blue), equal steps (green), a zero of the form (orange), several at once (violet). Filled points attract, hollow ones repel, half-filled ones attract from one side.")),
-        element("div", {class: "lab-figure"}, this.chartCanvas,
-          element("p", {class: "lab-caption"}, "The angular speed F, by the angle."), this.countControls()),
+      element(
+        "div",
+        {class: "lab-figures"},
+        element(
+          "div",
+          {class: "lab-figure"},
+          this.canvas,
+          element(
+            "p",
+            {class: "lab-caption"},
+            "Drag a token. Arcs have the colour of what they tend to: a coordinate vector (blue), equal steps (green), a zero of the form (orange), several at once (violet). Filled points attract, hollow ones repel, half-filled ones attract from one side.",
+          ),
+        ),
+        element(
+          "div",
+          {class: "lab-figure"},
+          this.chartCanvas,
+          element("p", {class: "lab-caption"}, "The angular speed F, by the angle."),
+          this.counts.place,
+        ),
       ),
       this.clockControls(),
       this.speaker.region,
       this.wrong,
       this.parameterControls(),
-      element("div", {class: "lab-scrolls", tabindex: 0, role: "group", "aria-label": "Equilibria on the circle"}, this.table),
+      element(
+        "div",
+        {class: "lab-scrolls", tabindex: 0, role: "group", "aria-label": "Equilibria on the circle"},
+        this.table,
+      ),
       this.copyControls(),
     );
   }
@@ -76,14 +104,6 @@ export class CircleBench extends Bench {
     this.edit({starts});
   }
 
-  countControls() {
-    this.lawField = select(LAWS, (draws) => this.edit({draws}));
-    this.runner = button("Run the counts", () => this.runCounts(!this.running));
-    this.bars = element("div", {class: "lab-bars"});
-    this.countText = element("p", {class: "lab-caption", role: "status"});
-    return element("div", {}, element("div", {class: "lab-row"}, labelled("Count", this.lawField), this.runner), this.bars, this.countText);
-  }
-
   parameterControls() {
     const made = (name, headings = null) =>
       matrixFields({
@@ -101,29 +121,43 @@ export class CircleBench extends Bench {
       });
     this.matrices = [made("S_BC"), made("S_Delta", ["column 1", "column 2"])];
     const random = () => [0, 1].map(() => [0, 1].map(() => Number(gaussian(Math.random).toFixed(3))));
-    this.countField = numberField((value) => this.recount(Math.round(value)), {min: 1, max: MOST.tokens, step: 1});
+    this.countField = numberField((value) => this.recount(Math.round(value)), {
+      min: 1,
+      max: MOST.tokens,
+      step: 1,
+    });
     this.tokenField = select([], (value) => {
       this.selected = Number(value);
       this.show();
       this.ask("draw");
     });
     this.angleField = slider((degrees) => this.turnTo(degrees * DEGREE), {min: 0, max: 360, step: 1});
-    return element("fieldset", {}, element("legend", {}, "Parameters and tokens"),
+    return element(
+      "fieldset",
+      {},
+      element("legend", {}, "Parameters and tokens"),
       element("div", {class: "lab-row"}, ...this.matrices.map(({table}) => table)),
       this.entryControls(),
-      element("div", {class: "lab-row"},
+      element(
+        "div",
+        {class: "lab-row"},
         button("S_BC at random", () => this.edit({S_BC: random()})),
         button("S_Delta at random", () => this.edit({S_Delta: random()})),
       ),
-      element("div", {class: "lab-row"},
+      element(
+        "div",
+        {class: "lab-row"},
         labelled("Number of tokens", this.countField),
         labelled("Token", this.tokenField),
         labelled("Angle in degrees", this.angleField),
-      ));
+      ),
+    );
   }
 
   recount(count) {
-    const more = Array.from({length: Math.max(0, count - this.state.starts.length)}, () => Number((2 * Math.PI * Math.random()).toFixed(3)));
+    const more = Array.from({length: Math.max(0, count - this.state.starts.length)}, () =>
+      Number((2 * Math.PI * Math.random()).toFixed(3)),
+    );
     this.edit({starts: [...this.state.starts, ...more].slice(0, count)});
   }
 
@@ -133,10 +167,9 @@ export class CircleBench extends Bench {
   }
 
   show() {
-    const {starts, draws} = this.state;
+    const {starts} = this.state;
     this.matrices.forEach(({show}) => show());
     set(this.countField, starts.length);
-    this.lawField.value = draws;
     this.selected = Math.min(this.selected, starts.length - 1);
     if (this.tokenField.options.length !== starts.length) {
       this.tokenField.replaceChildren(...starts.map((_, l) => element("option", {value: l}, String(l + 1))));
@@ -148,12 +181,12 @@ export class CircleBench extends Bench {
     if (document.activeElement !== this.entrySlider) {
       this.entrySlider.value = String(this.entry.read());
     }
-    this.resetCounts();
   }
 
   compute() {
     const {S_BC, S_Delta, starts} = this.state;
     this.portrait = portrait(S_BC, S_Delta);
+    this.counts.reset(this.state, this.portrait);
     const field = (t, y, out) => y.forEach((angle, l) => (out[l] = angularField(S_BC, S_Delta, angle)));
     this.run = integrate(field, 0, starts, UNTIL);
     const {zeros, everywhere} = this.portrait;
@@ -166,7 +199,11 @@ export class CircleBench extends Bench {
         zero.kinds.join(" and "),
         String(zero.order),
         zero.stability,
-        zero.stability === "repelling" ? "" : zero.order === 1 ? `exp(−${shown(Math.abs(zero.leading))} t)` : `like t^(−1/${zero.order - 1})`,
+        zero.stability === "repelling"
+          ? ""
+          : zero.order === 1
+            ? `exp(−${shown(Math.abs(zero.leading))} t)`
+            : `like t^(−1/${zero.order - 1})`,
       ]),
     );
     const parts = [];
@@ -175,7 +212,9 @@ export class CircleBench extends Bench {
     } else {
       const attracting = zeros.filter(({stability}) => stability === "attracting").length;
       parts.push(`${zeros.length} equilibria, ${attracting} attracting.`);
-      const found = Object.entries(shares(this.portrait)).map(([kinds, share]) => `${kinds} ${percent(share)}`);
+      const found = Object.entries(shares(this.portrait)).map(
+        ([kinds, share]) => `${kinds} ${percent(share)}`,
+      );
       parts.push(`Shares of the circle by limit: ${found.join(", ")}.`);
       const ends = starts.map((start) => degrees(zeros[limitIndex(this.portrait, start)].angle));
       parts.push(`${starts.length > 1 ? "The tokens tend" : "The token tends"} to ${ends.join(", ")}.`);
@@ -197,150 +236,51 @@ export class CircleBench extends Bench {
   draw(colours) {
     const {S_BC, S_Delta, starts} = this.state;
     const colourOf = (kinds) =>
-      kinds.length > 1 ? colours.degenerate : [colours.vertex, colours.equal, colours.zero][KINDS.indexOf(kinds[0])];
-    this.drawCircle(colours, colourOf);
+      kinds.length > 1
+        ? colours.degenerate
+        : [colours.vertex, colours.equal, colours.zero][KINDS.indexOf(kinds[0])];
+    drawCircle(this.canvas, colours, {
+      portrait: this.portrait,
+      colourOf,
+      angles: this.now(),
+      selected: this.selected,
+    });
     const x = Array.from({length: 361}, (_, degree) => degree);
     const y = x.map((degree) => angularField(S_BC, S_Delta, degree * DEGREE));
     const most = Math.max(...y.map(Math.abs), 1e-9) * 1.1;
     chart(this.chartCanvas, colours, {
       x: [0, 360],
       y: [-most, most],
-      curves: [{x: [0, 360], y: [0, 0], colour: colours.ink, width: 1}, {x, y, colour: colours.first, width: 2}],
+      curves: [
+        {x: [0, 360], y: [0, 0], colour: colours.ink, width: 1},
+        {x, y, colour: colours.first, width: 2},
+      ],
       marks: this.portrait.zeros.map((zero) => ({value: zero.angle / DEGREE, colour: colourOf(zero.kinds)})),
       xLabel: "angle in degrees",
-      ticks: {x: [0, 90, 180, 270, 360].map((value) => ({value, text: String(value)})), y: rounds(-most, most, 4)},
+      ticks: {
+        x: [0, 90, 180, 270, 360].map((value) => ({value, text: String(value)})),
+        y: rounds(-most, most, 4),
+      },
     });
-    this.chartCanvas.setAttribute("aria-label", `The angular speed, between ${shown(-most / 1.1)} and ${shown(most / 1.1)}. ${this.runText}`);
+    this.chartCanvas.setAttribute(
+      "aria-label",
+      `The angular speed, between ${shown(-most / 1.1)} and ${shown(most / 1.1)}. ${this.runText}`,
+    );
     const t = UNTIL * this.place;
     this.clockText.textContent = `t = ${shown(t)}`;
     this.scrubber.value = String(this.place);
     this.scrubber.setAttribute("aria-valuetext", `t = ${shown(t)}`);
-    this.canvas.setAttribute("aria-label", `The circle with ${starts.length} first tokens and the equilibria. ${this.runText}`);
+    this.canvas.setAttribute(
+      "aria-label",
+      `The circle with ${starts.length} first tokens and the equilibria. ${this.runText}`,
+    );
     const at = this.now().map((angle) => `${(modulo(angle) / DEGREE).toFixed(1)}°`);
-    this.speaker.say(`${this.runText} At t = ${shown(t)} ${at.length > 1 ? "they are" : "it is"} at ${at.join(", ")}.`);
-    if (this.running) {
-      this.count();
+    this.speaker.say(
+      `${this.runText} At t = ${shown(t)} ${at.length > 1 ? "they are" : "it is"} at ${at.join(", ")}.`,
+    );
+    if (this.counts.running) {
+      this.counts.add();
       this.ask("draw");
     }
   }
-
-  drawCircle(colours, colourOf) {
-    const {pen, width, height} = prepared(this.canvas);
-    const [x, y, radius] = [width / 2, height / 2, Math.min(width, height) / 2 - 34];
-    const at = (angle, r = radius) => [x + r * Math.cos(angle), y - r * Math.sin(angle)];
-    const {zeros, signs} = this.portrait;
-    pen.lineWidth = 5;
-    if (!zeros.length) {
-      disc(pen, x, y, radius, {stroke: colours.degenerate, width: 5});
-    }
-    zeros.forEach((zero, i) => {
-      const next = (i + 1) % zeros.length;
-      const end = next ? zeros[next].angle : 2 * Math.PI;
-      pen.strokeStyle = colourOf(zeros[signs[i] > 0 ? next : i].kinds);
-      pen.beginPath();
-      pen.arc(x, y, radius, -end, -zero.angle);
-      pen.stroke();
-      arrow(pen, at((zero.angle + end) / 2), (zero.angle + end) / 2, signs[i], pen.strokeStyle);
-    });
-    pen.fillStyle = colours.ink;
-    pen.textAlign = "center";
-    pen.textBaseline = "middle";
-    ["e₁", "e₂", "−e₁", "−e₂"].forEach((text, quarter) => pen.fillText(text, ...at((quarter * Math.PI) / 2, radius + 20)));
-    for (const {angle, kinds, stability} of zeros) {
-      const place = at(angle);
-      const colour = colourOf(kinds);
-      disc(pen, ...place, 7, {fill: stability === "attracting" ? colour : colours.ground, stroke: colour, width: 2.5});
-      if (stability.includes("from")) {
-        const below = stability.endsWith("below");
-        pen.fillStyle = colour;
-        pen.beginPath();
-        pen.arc(...place, 7, -angle + (below ? 0 : Math.PI), -angle + (below ? Math.PI : 2 * Math.PI));
-        pen.fill();
-      }
-    }
-    this.now().forEach((angle, l) => {
-      const place = at(angle, radius - 16);
-      disc(pen, ...place, 6, {fill: tokenColour(colours, l, isDark()), stroke: colours.ground, width: 1});
-      if (l === this.selected) {
-        disc(pen, ...place, 9, {stroke: colours.ink});
-      }
-    });
-  }
-
-  // Counts of limits, against the shares that are proved.
-  resetCounts() {
-    const key = JSON.stringify([this.state.S_BC, this.state.S_Delta, this.state.draws]);
-    if (this.countKey === key) {
-      return;
-    }
-    this.countKey = key;
-    this.counts = {};
-    this.total = 0;
-    this.runCounts(false);
-    this.runner.disabled = this.state.draws === "none";
-    this.showCounts();
-  }
-
-  runCounts(on) {
-    this.running = on;
-    this.runner.textContent = on ? "Stop the counts" : "Run the counts";
-    this.ask("draw");
-  }
-
-  count() {
-    const random = () => [0, 1].map(() => [0, 1].map(() => gaussian(Math.random)));
-    for (let draw = 0; draw < PER_FRAME; draw++) {
-      const one = this.drawn(random);
-      const kind = one.zeros.length ? one.zeros[limitIndex(one, 2 * Math.PI * Math.random())].kinds.join(" and ") : "at rest";
-      this.counts[kind] = (this.counts[kind] ?? 0) + 1;
-    }
-    this.total += PER_FRAME;
-    if (this.total >= ALL) {
-      this.runCounts(false);
-    }
-    this.showCounts();
-  }
-
-  drawn(random) {
-    const {draws} = this.state;
-    if (draws === "starts") {
-      return this.portrait;
-    }
-    const form = random();
-    const product = (A) => A.map((row) => A.map((other) => row[0] * other[0] + row[1] * other[1]));
-    return portrait(draws === "definite" ? product(form) : form, random());
-  }
-
-  showCounts() {
-    const {draws} = this.state;
-    const proved = draws === "starts" && this.portrait ? shares(this.portrait) : this.proved[draws];
-    const said = (kind) => proved?.[kind] ?? proved?.[kind.replaceAll(" and ", ", ")];
-    const kinds = draws === "none" ? [] : [...new Set([...KINDS, ...Object.keys(this.counts)])];
-    this.bars.replaceChildren(
-      ...kinds.map((kind) => {
-        const share = this.total ? (this.counts[kind] ?? 0) / this.total : 0;
-        const expected = said(kind) ?? 0;
-        const text = element("span", {}, `${kind}: ${this.counts[kind] ?? 0}, ${percent(share)}; proved ${percent(expected)}`);
-        const bar = element("div", {class: "lab-bar", "aria-hidden": "true"}, element("div", {style: `width: ${100 * share}%`}), element("span", {style: `left: ${100 * expected}%`}));
-        return element("div", {}, text, bar);
-      }),
-    );
-    if (!this.running) {
-      this.countText.textContent = draws === "none" ? "Choose what is counted." : `${this.total} first tokens counted.`;
-    }
-    this.root.dataset.counted = String(this.total);
-  }
-}
-
-function arrow(pen, [x, y], angle, sign, colour) {
-  pen.save();
-  pen.translate(x, y);
-  pen.rotate(-angle - (sign * Math.PI) / 2);
-  pen.fillStyle = colour;
-  pen.beginPath();
-  pen.moveTo(10, 0);
-  pen.lineTo(-6, -7);
-  pen.lineTo(-6, 7);
-  pen.fill();
-  pen.restore();
 }

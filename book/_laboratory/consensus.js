@@ -52,7 +52,9 @@ export function consensusRates(S_BC, S_Delta, a, x1, signs) {
 
 // The signs s_l with x_l near s_l x_1, or null if a token is further away than that.
 export function consensusSigns(x, dim, near = 0.05) {
-  const tokens = Array.from({length: x.length / dim}, (_, l) => unit(Array.from(x.subarray(l * dim, (l + 1) * dim))));
+  const tokens = Array.from({length: x.length / dim}, (_, l) =>
+    unit(Array.from(x.subarray(l * dim, (l + 1) * dim))),
+  );
   const cosines = tokens.map((token) => dot(token, tokens[0]));
-  return cosines.every((value) => Math.abs(value) > 1 - near * near / 2) ? cosines.map(Math.sign) : null;
+  return cosines.every((value) => Math.abs(value) > 1 - (near * near) / 2) ? cosines.map(Math.sign) : null;
 }

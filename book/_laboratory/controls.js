@@ -21,16 +21,18 @@ export function element(name, attributes = {}, ...children) {
 export const image = (name) => element("canvas", {class: name, role: "img", "aria-label": "Not drawn yet"});
 
 // A number as it is shown: four digits.
-export const shown = (value) => (Number.isFinite(value) ? String(Number(value.toPrecision(4))) : String(value));
+export const shown = (value) =>
+  Number.isFinite(value) ? String(Number(value.toPrecision(4))) : String(value);
 
 export const percent = (share) => `${(100 * share).toFixed(1)}%`;
 
-export const point = (values) => `(${values.map((value) => (Math.abs(value) < 5e-4 ? "0" : value.toFixed(3))).join(", ")})`;
+export const point = (values) =>
+  `(${values.map((value) => (Math.abs(value) < 5e-4 ? "0" : value.toFixed(3))).join(", ")})`;
 
 // A control in its label.
-export function labelled(text, control, {hidden = false} = {}) {
+export function labelled(text, control) {
   control.id ||= `laboratory-${++count}`;
-  const label = element("label", {for: control.id, class: hidden ? "lab-hidden" : "lab-label"}, text);
+  const label = element("label", {for: control.id}, text);
   return element("span", {class: "lab-control"}, label, control);
 }
 
@@ -77,7 +79,9 @@ export function matrixFields({name, rows, columns, headings = null, title = null
   const fields = [];
   const table = element("table", {class: "lab-matrix"}, element("caption", {}, name));
   if (headings) {
-    table.append(element("thead", {}, element("tr", {}, ...headings.map((text) => element("th", {scope: "col"}, text)))));
+    table.append(
+      element("thead", {}, element("tr", {}, ...headings.map((text) => element("th", {scope: "col"}, text)))),
+    );
   }
   const body = element("tbody");
   for (let i = 0; i < rows; i++) {

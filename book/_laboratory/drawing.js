@@ -1,6 +1,20 @@
 // Canvases that are sharp on every screen, colours that follow the page's theme, and charts.
 
-const NAMES = ["ground", "ink", "faint", "first", "stable", "unstable", "saddle", "degenerate", "zero", "vertex", "equal", "positive", "negative"];
+const NAMES = [
+  "ground",
+  "ink",
+  "faint",
+  "first",
+  "stable",
+  "unstable",
+  "saddle",
+  "degenerate",
+  "zero",
+  "vertex",
+  "equal",
+  "positive",
+  "negative",
+];
 
 // The colours of laboratory.css, by name, as the page has them now.
 export function palette(element) {

@@ -1,16 +1,34 @@
 // Where a first token ends, D = 3, and why: tokensphere.first_token.predict_limit and settle.
 
 import {
-  column, dot, eigenvalues2, largest, lyapunov2, norm, product, scaled, spectralNorm, subtract, symmetric,
-  symmetricEigenvalues, times, transpose, unit,
+  column,
+  dot,
+  eigenvalues2,
+  largest,
+  lyapunov2,
+  norm,
+  product,
+  scaled,
+  spectralNorm,
+  subtract,
+  symmetric,
+  symmetricEigenvalues,
+  times,
+  transpose,
+  unit,
 } from "./linalg.js";
 import {equilibria, form, inners, orbitField, orbitJacobian, spectrum, tangentBasis} from "./first_token.js";
 import {limitIndex, portrait} from "./circle.js";
 import {integrate} from "./integrate.js";
 import {softplus} from "./flow.js";
 
-export const CLOSE = 1e-5;
-const [VERTEX, EQUAL, ZERO, UNRESOLVED] = ["coordinate vector", "equal steps", "zero of the form", "unresolved"];
+const CLOSE = 1e-5;
+const [VERTEX, EQUAL, ZERO, UNRESOLVED] = [
+  "coordinate vector",
+  "equal steps",
+  "zero of the form",
+  "unresolved",
+];
 const ROUNDING = 8 * Number.EPSILON;
 const AXES = [0, 1, 2].map((d) => [0, 1, 2].map((i) => (i === d ? 1 : 0)));
 
@@ -87,7 +105,10 @@ function largestStep(S_BC, S_Delta, y0, support) {
   const delta = [];
   for (const i of support) {
     const off = support.filter((j) => j !== i).map((j) => S_Delta[i][j]);
-    if (Math.max(...off) - Math.min(...off) > ROUNDING * largest(support.map((k) => support.map((m) => S_Delta[k][m])))) {
+    if (
+      Math.max(...off) - Math.min(...off) >
+      ROUNDING * largest(support.map((k) => support.map((m) => S_Delta[k][m])))
+    ) {
       return null;
     }
     delta.push(S_Delta[i][i] - off.reduce((sum, value) => sum + value, 0) / off.length);
@@ -96,16 +117,17 @@ function largestStep(S_BC, S_Delta, y0, support) {
   const v = y.map((value, i) => sign * delta[i] * value);
   const top = Math.max(...v);
   const rounding = ROUNDING * Math.max(...v.map(Math.abs));
-  const end = top < 0
-    ? y.map((value, i) => (delta[i] === 0 ? 0 : Math.sign(value) / Math.abs(delta[i])))
-    : y.map((value, i) => (v[i] >= top - rounding ? value : 0));
+  const end =
+    top < 0
+      ? y.map((value, i) => (delta[i] === 0 ? 0 : Math.sign(value) / Math.abs(delta[i])))
+      : y.map((value, i) => (v[i] >= top - rounding ? value : 0));
   const limit = [0, 0, 0];
   unit(end).forEach((value, place) => (limit[support[place]] = value));
   return limit;
 }
 
 // Follows a first token until its end is known, in a clock that does not slow down at a zero of q.
-export function settle(S_BC, S_Delta, y0, horizon = 2000, rtol = 1e-8) {
+function settle(S_BC, S_Delta, y0, horizon = 2000, rtol = 1e-8) {
   const S = symmetric(S_BC);
   const trace = S[0][0] + S[1][1] + S[2][2];
   const square = S.flat().reduce((sum, value) => sum + value * value, 0);
@@ -131,7 +153,7 @@ export function settle(S_BC, S_Delta, y0, horizon = 2000, rtol = 1e-8) {
 }
 
 // The kind and the point of an end that is known by the criteria of first_token.settle.
-export function recognise(S, S_Delta, y) {
+function recognise(S, S_Delta, y) {
   const q = form(S, y);
   const w = orbitField(S_Delta, y);
   if (q === 0 || flowsIntoZero(S, S_Delta, y, q, w)) {
@@ -235,4 +257,3 @@ function ontoTheZero(S_BC, S_Delta, point) {
   }
   return y;
 }
-

@@ -1,10 +1,24 @@
 // Eq (9) for D = 3, as tokensphere.first_token has it: dy/dt = q(y) w(y). Its type-1 equilibria, all of
 // them, and spectra on the tangent space.
 
-import {column, cross, dot, eigenvalues2, largest, norm, product, scaled, subtract, times, transpose, twoRows, unit} from "./linalg.js";
+import {
+  column,
+  cross,
+  dot,
+  eigenvalues2,
+  largest,
+  norm,
+  product,
+  scaled,
+  subtract,
+  times,
+  transpose,
+  twoRows,
+  unit,
+} from "./linalg.js";
 import {sigmoid, softplus} from "./flow.js";
 
-export const TOLERANCE = 1e-10;
+const TOLERANCE = 1e-10;
 
 export const form = (S_BC, y) => dot(y, times(S_BC, y));
 
@@ -22,8 +36,8 @@ export function orbitJacobian(S_Delta, y) {
   const steps = inner.map(softplus);
   const mean = steps.reduce((sum, step, d) => sum + step * y[d] * y[d], 0);
   const g = y.map((_, k) => scaled(column(S_Delta, k), sigmoid(inner[k])));
-  const shared = y.map((_, j) =>
-    y.reduce((sum, value, k) => sum + value * value * g[k][j], 0) + 2 * steps[j] * y[j],
+  const shared = y.map(
+    (_, j) => y.reduce((sum, value, k) => sum + value * value * g[k][j], 0) + 2 * steps[j] * y[j],
   );
   return y.map((value, i) =>
     y.map((_, j) => (i === j ? steps[i] - mean : 0) + value * (g[i][j] - shared[j])),
@@ -47,11 +61,11 @@ export function jacobian(S_BC, S_Delta, y) {
   const w = orbitField(S_Delta, y);
   const q = form(S_BC, y);
   const gradient = times(S_BC, y).map((value, i) => value + dot(column(S_BC, i), y));
-  return onTangent(whole.map((row, i) => row.map((value, j) => q * value + w[i] * gradient[j])), y);
+  return onTangent(
+    whole.map((row, i) => row.map((value, j) => q * value + w[i] * gradient[j])),
+    y,
+  );
 }
-
-// Eigenvalues of w's derivative on the tangent space.
-export const orbitEigenvalues = (S_Delta, y) => eigenvalues2(onTangent(orbitJacobian(S_Delta, y), y));
 
 // Every type-1 equilibrium: {point, support, eigenvalues, kind, stability}; and families, whose basis
 // is given by vectors, {support, basis, kind: "family", stability: "degenerate"}.
@@ -59,7 +73,11 @@ export function equilibria(S_BC, S_Delta) {
   const size = largest(S_Delta);
   const lines = [[0], [1], [2]].map((support) => ({support, vector: axis(support[0])}));
   const families = [];
-  for (const support of [[0, 1], [0, 2], [1, 2]]) {
+  for (const support of [
+    [0, 1],
+    [0, 2],
+    [1, 2],
+  ]) {
     const [i, j] = support;
     const difference = [S_Delta[i][j] - S_Delta[i][i], S_Delta[j][j] - S_Delta[j][i]];
     if (Math.hypot(...difference) <= TOLERANCE * size) {
@@ -83,8 +101,9 @@ export function equilibria(S_BC, S_Delta) {
   } else {
     families.push({support, basis: [0, 1, 2].map(axis)});
   }
-  const maximal = families.filter((one, place) =>
-    !families.some((other, after) => after > place && one.basis.every((v) => isMember(S_Delta, v, other))),
+  const maximal = families.filter(
+    (one, place) =>
+      !families.some((other, after) => after > place && one.basis.every((v) => isMember(S_Delta, v, other))),
   );
   const found = [];
   for (const {support, vector} of lines) {
@@ -92,7 +111,14 @@ export function equilibria(S_BC, S_Delta) {
     if (alone && support.every((i) => Math.abs(vector[i]) > TOLERANCE)) {
       const first = vector[support[0]] < 0 ? -1 : 1;
       for (const side of [first, -first]) {
-        found.push(isolated(S_BC, S_Delta, scaled(vector, side).map((value) => value + 0), support));
+        found.push(
+          isolated(
+            S_BC,
+            S_Delta,
+            scaled(vector, side).map((value) => value + 0),
+            support,
+          ),
+        );
       }
     }
   }
@@ -158,7 +184,10 @@ export function spectrum(S_BC, S_Delta, y) {
   const scale = Math.max(...[0, 1, 2].map((d) => softplus(norm(column(S_Delta, d)))));
   if (norm(w) > 1e-8 * scale) {
     const gradient = times(S_BC, y).map((value, i) => value + dot(column(S_BC, i), y));
-    return sorted([[dot(gradient, w), 0], [0, 0]]);
+    return sorted([
+      [dot(gradient, w), 0],
+      [0, 0],
+    ]);
   }
   const support = [0, 1, 2].filter((i) => Math.abs(y[i]) > 1e-8);
   return eigenvaluesAt(S_BC, S_Delta, y, support);

@@ -97,21 +97,12 @@ export function normalised(x, dim) {
 
 // Tokens uniform on the sphere, from a function that gives uniform numbers in [0, 1).
 export function randomTokens(length, dim, uniform) {
-  return normalised(Float64Array.from({length: length * dim}, () => gaussian(uniform)), dim);
+  return normalised(
+    Float64Array.from({length: length * dim}, () => gaussian(uniform)),
+    dim,
+  );
 }
 
 export function gaussian(uniform) {
   return Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
-}
-
-// Uniform numbers in [0, 1) from a seed: the same on every machine (mulberry32).
-export function seeded(seed) {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let z = state;
-    z = Math.imul(z ^ (z >>> 15), z | 1);
-    z ^= z + Math.imul(z ^ (z >>> 7), z | 61);
-    return ((z ^ (z >>> 14)) >>> 0) / 4294967296;
-  };
 }

@@ -12,7 +12,7 @@ const [A_, D_] = [A, D].map((table) => table.map(pairs));
 const [E3_, E5_] = [E3, E5].map(pairs);
 
 // A solution in pieces: `status` is "arrived", "stopped" by the event, or what went wrong.
-export class Solution {
+class Solution {
   constructor(t, y) {
     this.pieces = [];
     this.start = t;
@@ -58,7 +58,13 @@ function between({begin, end, from, F}, t, out) {
 }
 
 // dy/dt = derivative(t, y, out) from (t, y) until `end`, or until stop(t, y) is no longer positive.
-export function integrate(derivative, t, y, end, {rtol = 1e-9, atol = 1e-12, stop = null, most = 20000} = {}) {
+export function integrate(
+  derivative,
+  t,
+  y,
+  end,
+  {rtol = 1e-9, atol = 1e-12, stop = null, most = 20000} = {},
+) {
   const size = y.length;
   const K = Array.from({length: LAST}, () => new Float64Array(size));
   const trial = new Float64Array(size);
@@ -181,7 +187,11 @@ function firstStep(rate, t, y, speed, end, rtol, atol) {
   let h = Math.min(value, slope) > 1e-5 ? (0.01 * value) / slope : 1e-6;
   h = Math.min(Math.max(h, 10 * spacing(t)), end - t);
   const after = new Float64Array(y.length);
-  rate(t + h, y.map((start, i) => start + h * speed[i]), after);
+  rate(
+    t + h,
+    y.map((start, i) => start + h * speed[i]),
+    after,
+  );
   const bend = length(after.map((number, i) => number - speed[i])) / h;
   const fastest = Math.max(slope, Number.isFinite(bend) ? bend : 0);
   const later = fastest > 1e-15 ? (0.01 / fastest) ** 0.125 : Math.max(1e-6, 1e-3 * h);

@@ -39,10 +39,16 @@ export function eigenvalues2([[a, b], [c, d]]) {
   const square = skew * skew + b * c;
   if (square < 0) {
     const root = Math.sqrt(-square);
-    return [[half, root], [half, -root]];
+    return [
+      [half, root],
+      [half, -root],
+    ];
   }
   const root = Math.sqrt(square);
-  return [[half + root, 0], [half - root, 0]];
+  return [
+    [half + root, 0],
+    [half - root, 0],
+  ];
 }
 
 // Eigenvalues of a symmetric matrix, ascending, by Jacobi's rotations.
@@ -104,7 +110,7 @@ export function twoRows([u, v]) {
 }
 
 // A x = b by elimination with pivots; null where A is singular.
-export function solve(A, b) {
+function solve(A, b) {
   const M = A.map((row, i) => [...row, b[i]]);
   const size = M.length;
   for (let k = 0; k < size; k++) {
@@ -138,6 +144,18 @@ export function solve(A, b) {
 
 // The symmetric P with J^T P + P J = -1, J 2 x 2; null where there is none.
 export function lyapunov2([[a, b], [c, d]]) {
-  const found = solve([[2 * a, 2 * c, 0], [b, a + d, c], [0, 2 * b, 2 * d]], [-1, 0, -1]);
-  return found && [[found[0], found[1]], [found[1], found[2]]];
+  const found = solve(
+    [
+      [2 * a, 2 * c, 0],
+      [b, a + d, c],
+      [0, 2 * b, 2 * d],
+    ],
+    [-1, 0, -1],
+  );
+  return (
+    found && [
+      [found[0], found[1]],
+      [found[1], found[2]],
+    ]
+  );
 }

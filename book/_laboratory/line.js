@@ -22,7 +22,7 @@ export function velocity(x, {mu, s, a}, out = new Float64Array(x.length)) {
 }
 
 // What is taken: {mu, s, a, x0}; throws an Error that names what is wrong.
-export function checkLine({mu, s, a, x0}) {
+function checkLine({mu, s, a, x0}) {
   for (const [name, value] of Object.entries({mu, s, a})) {
     if (!Number.isFinite(value)) {
       throw new Error(`${name}: takes a finite number`);
@@ -40,7 +40,7 @@ const isMoving = (value) => value !== 0;
 
 const isAble = (s, value) => value !== 0 && s * Math.sign(value) >= 0;
 
-export const blowsUp = ({mu, s, x0}) => mu > 0 && x0.some((value) => isAble(s, value));
+const blowsUp = ({mu, s, x0}) => mu > 0 && x0.some((value) => isAble(s, value));
 
 // {kind, constants, time, first, diverging}: as one_dimension.Prediction, null for NaN and None.
 export function predict(line) {
@@ -57,15 +57,16 @@ export function predict(line) {
     const constants = x0.map((value, l) => (value === 0 ? 0 : l === 0 || x0[l - 1] === 0 ? 1 : null));
     return {kind: "slow", constants, time: Infinity, first: null, diverging: moving};
   }
-  const reached = moving.length === 1
-    ? {time: timeAlone(mu, s, x0[moving[0]]), first: moving[0], diverging: moving}
-    : reach(line, moving);
+  const reached =
+    moving.length === 1
+      ? {time: timeAlone(mu, s, x0[moving[0]]), first: moving[0], diverging: moving}
+      : reach(line, moving);
   const constants = reached.first === null ? x0.map(() => null) : powers(line, reached.first);
   return {kind: "blow-up", constants, ...reached};
 }
 
 // For each token the distance to the moving one before it; 1 for the first moving one.
-export function gaps(x0) {
+function gaps(x0) {
   let last = null;
   return x0.map((value, l) => {
     const gap = last === null ? 1 : l - last;
@@ -119,7 +120,7 @@ function integral(f) {
 }
 
 // The blow-up time of one token from x, mu > 0; infinite where its step vanishes as it grows.
-export function timeAlone(mu, s, x) {
+function timeAlone(mu, s, x) {
   if (!isAble(s, x)) {
     return Infinity;
   }
@@ -167,7 +168,9 @@ function whoIsAhead(clock) {
   const decided = (theta, state) => Math.max(clock.logLeft(state) - SETTLED, lead(clock, state));
   const run = clock.run(LONGEST, decided, OPTIONS);
   const {own} = clock.drives(run.y.subarray(1));
-  const able = clock.moving.map((l, place) => ({l, drive: own[place], able: clock.able[place]})).filter((one) => one.able);
+  const able = clock.moving
+    .map((l, place) => ({l, drive: own[place], able: clock.able[place]}))
+    .filter((one) => one.able);
   const ahead = able.reduce((best, one) => (one.drive > best.drive ? one : best));
   if (lead(clock, run.y) <= 1e-6) {
     return [ahead.l];
@@ -238,11 +241,11 @@ export function blowUpInTime(line) {
   const left = (x) =>
     x.map((value, l) => (isAble(s, x0[l]) ? 1 / (2 * mu * softplus(s * value) * value * value) : Infinity));
   const scale = Math.min(...left(x0));
-  const run = integrate(
-    (t, x, out) => velocity(x, line, out),
-    0, x0, 2 * scale,
-    {rtol: 1e-11, atol: 1e-300, stop: (t, x) => Math.log(Math.min(...left(Array.from(x))) / (1e-9 * scale))},
-  );
+  const run = integrate((t, x, out) => velocity(x, line, out), 0, x0, 2 * scale, {
+    rtol: 1e-11,
+    atol: 1e-300,
+    stop: (t, x) => Math.log(Math.min(...left(Array.from(x))) / (1e-9 * scale)),
+  });
   const needs = left(Array.from(run.y));
   const order = needs.map((_, l) => l).sort((l, k) => needs[l] - needs[k]);
   const clear = order.length < 2 || needs[order[1]] > 1e3 * needs[order[0]];

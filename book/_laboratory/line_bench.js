@@ -2,7 +2,17 @@
 
 import {blowUpInTime, predict, simulate, timeBounds} from "./line.js";
 import {chart, decades, isDark, powerOfTen, rounds, tokenColour} from "./drawing.js";
-import {element, fillTable, image, labelled, matrixFields, numberField, select, set, shown} from "./controls.js";
+import {
+  element,
+  fillTable,
+  image,
+  labelled,
+  matrixFields,
+  numberField,
+  select,
+  set,
+  shown,
+} from "./controls.js";
 import {Bench} from "./bench.js";
 import {MOST} from "./parameters.js";
 
@@ -34,7 +44,11 @@ export class LineBench extends Bench {
     this.table = element("table", {class: "lab-results"}, element("caption", {}, "Tokens"));
     root.replaceChildren(
       ...this.presetControls(),
-      element("div", {class: "lab-figures"}, element("div", {class: "lab-figure"}, this.canvas, this.caption)),
+      element(
+        "div",
+        {class: "lab-figures"},
+        element("div", {class: "lab-figure"}, this.canvas, this.caption),
+      ),
       this.clockControls(),
       this.speaker.region,
       this.wrong,
@@ -58,21 +72,37 @@ export class LineBench extends Bench {
       chosen: (entry) => this.chosen({...entry, positive: entry.title === "a"}),
     });
     this.tokensPlace = element("div", {class: "lab-scrolls"});
-    this.countField = numberField((value) => this.recount(Math.round(value)), {min: 1, max: MOST.line, step: 1});
-    this.axisField = select([["time", "time"], ["left", "time that is left"]], (value) => {
-      this.axis = value;
-      this.ask("draw");
+    this.countField = numberField((value) => this.recount(Math.round(value)), {
+      min: 1,
+      max: MOST.line,
+      step: 1,
     });
+    this.axisField = select(
+      [
+        ["time", "time"],
+        ["left", "time that is left"],
+      ],
+      (value) => {
+        this.axis = value;
+        this.ask("draw");
+      },
+    );
     this.axisControl = labelled("Axis", this.axisField);
-    return element("fieldset", {}, element("legend", {}, "Parameters and tokens"),
+    return element(
+      "fieldset",
+      {},
+      element("legend", {}, "Parameters and tokens"),
       this.numbers.table,
       this.tokensPlace,
       this.entryControls(),
-      element("div", {class: "lab-row"},
+      element(
+        "div",
+        {class: "lab-row"},
         labelled("Number of tokens", this.countField),
         this.untilControl("Until ln t =", {min: -20, max: MOST.logTime, step: 1}),
         this.axisControl,
-      ));
+      ),
+    );
   }
 
   recount(count) {
@@ -117,7 +147,9 @@ export class LineBench extends Bench {
     this.run = simulate(this.state, last);
     const begin = Math.min(this.run.logT0 - 3, this.run.end - PER_DECADE);
     this.logTimeAt = (place) =>
-      this.blows ? Math.log(time) + Math.log1p(-(10 ** (-LEFT * place))) : begin + (this.run.end - begin) * place;
+      this.blows
+        ? Math.log(time) + Math.log1p(-(10 ** (-LEFT * place)))
+        : begin + (this.run.end - begin) * place;
     this.samples = Array.from({length: SAMPLES}, (_, i) => {
       const place = i / (SAMPLES - 1);
       const logTime = this.logTimeAt(place);
@@ -127,7 +159,9 @@ export class LineBench extends Bench {
     this.reached = null;
     this.sayRun();
     this.ends.replaceChildren(
-      ...ENDS.map(([kind, text]) => element("li", kind === this.said.kind ? {class: "lab-now", "aria-current": "true"} : {}, text)),
+      ...ENDS.map(([kind, text]) =>
+        element("li", kind === this.said.kind ? {class: "lab-now", "aria-current": "true"} : {}, text),
+      ),
     );
     this.axisControl.hidden = !this.blows;
     clearTimeout(this.checking);
@@ -173,12 +207,18 @@ export class LineBench extends Bench {
     } else {
       const [low, high] = timeBounds(this.state);
       const digits = (value) => Number(value.toPrecision(9));
-      parts.push(`Blow-up, predicted at t = ${digits(time)}, between the bounds ${shown(low)} and ${shown(high)}.`);
-      parts.push(first === null ? "Several tokens blow up at once, to rounding." : `Token ${first + 1} is first.`);
+      parts.push(
+        `Blow-up, predicted at t = ${digits(time)}, between the bounds ${shown(low)} and ${shown(high)}.`,
+      );
+      parts.push(
+        first === null ? "Several tokens blow up at once, to rounding." : `Token ${first + 1} is first.`,
+      );
       parts.push(`Diverging then: ${diverging.map((l) => l + 1).join(", ")} of ${this.state.x0.length}.`);
       if (this.reached) {
         const off = Math.abs(this.reached.time / time - 1);
-        parts.push(`Reached, by another integration in t: ${digits(this.reached.time)}, off by ${off.toExponential(0)} of it.`);
+        parts.push(
+          `Reached, by another integration in t: ${digits(this.reached.time)}, off by ${off.toExponential(0)} of it.`,
+        );
         this.root.dataset.reached = String(this.reached.time);
       }
     }
@@ -192,7 +232,8 @@ export class LineBench extends Bench {
     const {x0} = this.state;
     const left = this.blows && this.axis === "left";
     const {time, kind, constants, diverging} = this.said;
-    const toX = ({place, logTime}) => (left ? LEFT * place : this.blows ? Math.exp(logTime) : logTime / PER_DECADE);
+    const toX = ({place, logTime}) =>
+      left ? LEFT * place : this.blows ? Math.exp(logTime) : logTime / PER_DECADE;
     const x = this.samples.map(toX);
     const curves = x0.map((value, l) => ({
       x,
@@ -207,7 +248,9 @@ export class LineBench extends Bench {
     const end = this.blows && !left ? time * 1.02 : x[x.length - 1];
     const elapsed = left
       ? Array.from({length: LEFT + 1}, (_, k) => ({value: k, text: powerOfTen(-k)}))
-      : this.blows ? rounds(0, end) : decades(x[0], end);
+      : this.blows
+        ? rounds(0, end)
+        : decades(x[0], end);
     chart(this.canvas, colours, {
       x: [x[0], end],
       y: [low, high],
@@ -215,7 +258,13 @@ export class LineBench extends Bench {
       now: toX({place: this.place, logTime}),
       marks: this.blows && !left ? [{value: time, colour: colours.zero}] : [],
       xLabel: left ? "share of the time that is left" : "t",
-      ticks: {x: elapsed, y: high - low > 2 ? decades(low, high) : rounds(low, high).map((tick) => ({...tick, text: `${shown(10 ** tick.value)}`}))},
+      ticks: {
+        x: elapsed,
+        y:
+          high - low > 2
+            ? decades(low, high)
+            : rounds(low, high).map((tick) => ({...tick, text: `${shown(10 ** tick.value)}`})),
+      },
     });
     const t = this.blows ? `t = ${shown(Math.exp(logTime))}` : `ln t = ${shown(logTime)}`;
     this.clockText.textContent = t;
@@ -232,7 +281,18 @@ export class LineBench extends Bench {
       constants[l] === null ? "no closed form" : kind === "rest" ? "" : shown(constants[l]),
       this.blows ? (this.lives ? shown(this.lives[l]) : "…") : diverging.includes(l) ? "infinite" : "",
     ]);
-    fillTable(this.table, ["token", "start", "step as |x| grows", "now", CONSTANTS[kind], this.blows ? "end of its own life" : ""], rows);
+    fillTable(
+      this.table,
+      [
+        "token",
+        "start",
+        "step as |x| grows",
+        "now",
+        CONSTANTS[kind],
+        this.blows ? "end of its own life" : "",
+      ],
+      rows,
+    );
     this.speaker.say(`${this.runText} At ${t} the tokens are ${x0.map((_, l) => value(l)).join(", ")}.`);
   }
 }

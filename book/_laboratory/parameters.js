@@ -34,7 +34,7 @@ const SHAPES = {
   },
 };
 
-export const BENCHES = Object.keys(SHAPES);
+const BENCHES = Object.keys(SHAPES);
 
 // The state, if every parameter is as its shape says; else an Error that names the one that is not.
 export function checked(bench, state) {
@@ -63,14 +63,16 @@ function one(name, value, shape) {
   const {rows, columns, many} = shape;
   if (rows || (many && columns)) {
     const wanted = rows ?? `1 to ${many}`;
-    const right = Array.isArray(value) && (rows ? value.length === rows : value.length > 0 && value.length <= many);
+    const right =
+      Array.isArray(value) && (rows ? value.length === rows : value.length > 0 && value.length <= many);
     if (!right || !value.every((row) => Array.isArray(row) && row.length === columns)) {
       throw new Error(`${name}: takes ${wanted} rows of ${columns} numbers`);
     }
     return value.map((row) => row.map((entry) => numberOf(name, entry, shape)));
   }
   if (columns || many) {
-    const right = Array.isArray(value) && (columns ? value.length === columns : value.length > 0 && value.length <= many);
+    const right =
+      Array.isArray(value) && (columns ? value.length === columns : value.length > 0 && value.length <= many);
     if (!right) {
       throw new Error(`${name}: takes ${columns ?? `1 to ${many}`} numbers`);
     }
@@ -100,8 +102,11 @@ export function address(bench, state, presets = []) {
   if (preset) {
     return `bench=${bench}&preset=${preset.name}`;
   }
-  const text = (value) => (Array.isArray(value) ? value.map(text).join(Array.isArray(value[0]) ? ";" : ",") : String(value));
-  return [`bench=${bench}`, ...Object.keys(SHAPES[bench]).map((name) => `${name}=${text(state[name])}`)].join("&");
+  const text = (value) =>
+    Array.isArray(value) ? value.map(text).join(Array.isArray(value[0]) ? ";" : ",") : String(value);
+  return [`bench=${bench}`, ...Object.keys(SHAPES[bench]).map((name) => `${name}=${text(state[name])}`)].join(
+    "&",
+  );
 }
 
 // {bench, state, preset} of a fragment; null where it is no address of a bench. An Error that says what

@@ -15,7 +15,9 @@ const clockTimes = ({until, clock}, count) =>
 
 function sphere(state) {
   const {S_BC, S_Delta, a, x, alone, clock} = state;
-  const flow = alone ? "FirstTokenFlow(S_BC, S_Delta)  # every token is a first token, eq (9)" : "MambaFlow(S_BC, S_Delta, a)";
+  const flow = alone
+    ? "FirstTokenFlow(S_BC, S_Delta)  # every token is a first token, eq (9)"
+    : "MambaFlow(S_BC, S_Delta, a)";
   return [
     ...(clock === "logarithmic" ? ["import math", ""] : []),
     "import torch",

@@ -25,9 +25,15 @@ export const timeAt = ({until, clock}, place) =>
 export function follow(state, rtol = 1e-9) {
   const {S_BC, S_Delta, a, x, alone, until} = state;
   const field = mambaField(S_BC, S_Delta, a, alone);
-  const run = integrate((t, y, out) => field(y, out), 0, Float64Array.from(x.flat()), until, {rtol, atol: rtol / 1000, most: MOST_STEPS});
+  const run = integrate((t, y, out) => field(y, out), 0, Float64Array.from(x.flat()), until, {
+    rtol,
+    atol: rtol / 1000,
+    most: MOST_STEPS,
+  });
   const end = run.t;
-  const times = Array.from({length: SAMPLES}, (_, i) => timeAt({...state, until: end || 1e-300}, i / (SAMPLES - 1)));
+  const times = Array.from({length: SAMPLES}, (_, i) =>
+    timeAt({...state, until: end || 1e-300}, i / (SAMPLES - 1)),
+  );
   times[SAMPLES - 1] = end;
   return {
     times,
@@ -42,7 +48,11 @@ export function follow(state, rtol = 1e-9) {
 
 // The largest difference of two runs of one state, over all samples.
 export const difference = (one, other) =>
-  Math.max(...one.tokens.map((tokens, i) => tokens.reduce((most, value, k) => Math.max(most, Math.abs(value - other.tokens[i][k])), 0)));
+  Math.max(
+    ...one.tokens.map((tokens, i) =>
+      tokens.reduce((most, value, k) => Math.max(most, Math.abs(value - other.tokens[i][k])), 0),
+    ),
+  );
 
 export const tokenOf = (tokens, l) => Array.from(tokens.subarray(3 * l, 3 * l + 3));
 
@@ -54,7 +64,11 @@ export function predicted(state, run) {
   const limit = predictLimit(S_BC, S_Delta, first);
   const ends = run.tokens[run.tokens.length - 1];
   const signs = alone || x.length < 2 ? null : consensusSigns(ends, 3);
-  const goal = sharesSteps(S_Delta, a) ? unit(first) : limit.kind === "coordinate vector" ? limit.point : null;
+  const goal = sharesSteps(S_Delta, a)
+    ? unit(first)
+    : limit.kind === "coordinate vector"
+      ? limit.point
+      : null;
   const rates = signs && goal ? consensusRates(S_BC, S_Delta, a, goal, signs) : null;
   return {limit, signs, rates};
 }
@@ -64,7 +78,8 @@ export function predicted(state, run) {
 export function distances(state, run, {limit, signs}) {
   const {x, alone} = state;
   const ends = run.tokens[run.tokens.length - 1];
-  const away = (tokens, l, goal) => Math.hypot(tokens[3 * l] - goal[0], tokens[3 * l + 1] - goal[1], tokens[3 * l + 2] - goal[2]);
+  const away = (tokens, l, goal) =>
+    Math.hypot(tokens[3 * l] - goal[0], tokens[3 * l + 1] - goal[1], tokens[3 * l + 2] - goal[2]);
   return x.map((_, l) => {
     if (l === 0) {
       return limit.point && run.tokens.map((tokens) => away(tokens, 0, limit.point));
@@ -72,8 +87,16 @@ export function distances(state, run, {limit, signs}) {
     if (alone) {
       return null;
     }
-    const side = signs ? signs[l] : Math.sign(tokenOf(ends, l).reduce((sum, value, i) => sum + value * ends[i], 0)) || 1;
-    return run.tokens.map((tokens) => away(tokens, l, [0, 1, 2].map((i) => side * tokens[i])));
+    const side = signs
+      ? signs[l]
+      : Math.sign(tokenOf(ends, l).reduce((sum, value, i) => sum + value * ends[i], 0)) || 1;
+    return run.tokens.map((tokens) =>
+      away(
+        tokens,
+        l,
+        [0, 1, 2].map((i) => side * tokens[i]),
+      ),
+    );
   });
 }
 
@@ -89,7 +112,9 @@ export function seenRate(times, curve) {
   const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
   const [t, y] = [late.map(([time]) => time), late.map(([, value]) => Math.log(value))];
   const [mt, my] = [mean(t), mean(y)];
-  const slope = t.reduce((sum, time, i) => sum + (time - mt) * (y[i] - my), 0) / t.reduce((sum, time) => sum + (time - mt) ** 2, 0);
+  const slope =
+    t.reduce((sum, time, i) => sum + (time - mt) * (y[i] - my), 0) /
+    t.reduce((sum, time) => sum + (time - mt) ** 2, 0);
   return slope < 0 ? -slope : null;
 }
 
@@ -124,4 +149,3 @@ export function tally(found) {
 
 // The speed of a first token, |q w|.
 export const speedOf = (S_BC, S_Delta, y) => Math.abs(form(S_BC, y)) * Math.hypot(...orbitField(S_Delta, y));
-

@@ -3,11 +3,26 @@
 import {drawAttention, drawDistances} from "./sphere_charts.js";
 import {gaussian, randomTokens} from "./flow.js";
 import {MOST} from "./parameters.js";
-import {button, checkbox, element, fillTable, image, labelled, matrixFields, numberField, point, select, set, shown, slider} from "./controls.js";
-import {difference, distances, follow, formKind, predicted, PROBLEMS, SAMPLES, seenRate, speedOf, tally, timeAt, tokenOf} from "./sphere.js";
+import {
+  button,
+  checkbox,
+  element,
+  fillTable,
+  image,
+  labelled,
+  matrixFields,
+  numberField,
+  point,
+  select,
+  set,
+  shown,
+  slider,
+} from "./controls.js";
+import {difference, distances, follow, predicted, SAMPLES, speedOf, timeAt, tokenOf} from "./sphere.js";
 import {equilibria, spectrum} from "./first_token.js";
-import {fromAngles, SphereView, toAngles, zeroCurves} from "./sphere_view.js";
+import {fromAngles, SphereView, toAngles, zeroPieces} from "./sphere_view.js";
 import {Bench} from "./bench.js";
+import {distancesCaption, equilibriumRows, sentences} from "./sphere_words.js";
 import {isDark} from "./drawing.js";
 
 const LONG = 700; // milliseconds of a run whose error is not measured
@@ -22,34 +37,51 @@ export class SphereBench extends Bench {
     this.chartCanvas = image("lab-chart");
     this.heatCanvas = image("lab-heat");
     this.view = new SphereView(this.canvas, {
-      turned: () => {
-        this.showView();
-        this.ask("draw");
-      },
+      turned: () => this.ask("draw"),
       grabbed: (token) => this.grab(token),
       dragged: (token, at) => this.move(token, at, true),
       dropped: () => this.drop(),
     });
-    this.table = element("table", {class: "lab-results"}, element("caption", {}, "Equilibria of the first token, type 1"));
+    this.table = element(
+      "table",
+      {class: "lab-results"},
+      element("caption", {}, "Equilibria of the first token, type 1"),
+    );
     root.replaceChildren(
       ...this.presetControls(),
-      element("div", {class: "lab-figures"},
-        element("div", {class: "lab-figure"}, this.canvas, this.viewControls(), this.legend()),
-        element("div", {class: "lab-figure"}, this.chartCanvas, this.chartText(), this.heatCanvas, this.heatText()),
+      element(
+        "div",
+        {class: "lab-figures"},
+        element("div", {class: "lab-figure"}, this.canvas, this.view.controls, this.legend()),
+        element(
+          "div",
+          {class: "lab-figure"},
+          this.chartCanvas,
+          this.chartText(),
+          this.heatCanvas,
+          this.heatText(),
+        ),
       ),
       this.clockControls(),
       this.speaker.region,
       this.wrong,
       this.parameterControls(),
       this.tokenControls(),
-      element("div", {class: "lab-scrolls", tabindex: 0, role: "group", "aria-label": "Equilibria of the first token"}, this.table),
+      element(
+        "div",
+        {class: "lab-scrolls", tabindex: 0, role: "group", "aria-label": "Equilibria of the first token"},
+        this.table,
+      ),
       this.copyControls(),
     );
   }
 
   legend() {
-    return element("p", {class: "lab-caption"},
-      "Drag a token, or the sphere. Equilibria of the first token: disc stable, diamond saddle, ring unstable, square undecided. Dashed: zeros of the form, heavy where they attract. The first token is thick.");
+    return element(
+      "p",
+      {class: "lab-caption"},
+      "Drag a token, or the sphere. Equilibria of the first token: disc stable, diamond saddle, ring unstable, square undecided. Dashed: zeros of the form, heavy where they attract. The first token is thick.",
+    );
   }
 
   chartText() {
@@ -58,27 +90,20 @@ export class SphereBench extends Bench {
   }
 
   heatText() {
-    this.channelField = select([["mean", "mean of the channels"], ["0", "channel 1"], ["1", "channel 2"], ["2", "channel 3"]], (value) => {
-      this.channel = value;
-      this.ask("draw");
-    });
+    this.channelField = select(
+      [
+        ["mean", "mean of the channels"],
+        ["0", "channel 1"],
+        ["1", "channel 2"],
+        ["2", "channel 3"],
+      ],
+      (value) => {
+        this.channel = value;
+        this.ask("draw");
+      },
+    );
     this.heatCaption = element("p", {class: "lab-caption"});
     return element("div", {}, labelled("Attention", this.channelField), this.heatCaption);
-  }
-
-  viewControls() {
-    const turned = (name) => (value) => {
-      this.view[name] = value;
-      this.ask("draw");
-    };
-    this.turnField = slider(turned("turn"), {min: -180, max: 180, step: 1});
-    this.tiltField = slider(turned("tilt"), {min: -90, max: 90, step: 1});
-    return element("div", {class: "lab-row"}, labelled("Turn", this.turnField), labelled("Tilt", this.tiltField));
-  }
-
-  showView() {
-    this.turnField.value = String(((((this.view.turn + 180) % 360) + 360) % 360) - 180);
-    this.tiltField.value = String(this.view.tilt);
   }
 
   parameterControls() {
@@ -97,7 +122,11 @@ export class SphereBench extends Bench {
     const made = (name, title, rows, headings = null) => {
       const entry = entryOf(name, rows === 1);
       const found = matrixFields({
-        name: title, rows, columns: 3, headings, ...entry,
+        name: title,
+        rows,
+        columns: 3,
+        headings,
+        ...entry,
         title: rows > 1 ? null : (_, j) => `${title}, entry ${j + 1}`,
         chosen: (one) => this.chosen({...one, positive: name === "a"}),
       });
@@ -110,51 +139,93 @@ export class SphereBench extends Bench {
     ];
     const random = (...shape) => {
       const [rows, columns] = shape;
-      return Array.from({length: rows}, () => Array.from({length: columns}, () => Number(gaussian(Math.random).toFixed(3))));
+      return Array.from({length: rows}, () =>
+        Array.from({length: columns}, () => Number(gaussian(Math.random).toFixed(3))),
+      );
     };
-    return element("fieldset", {class: "lab-parameters"}, element("legend", {}, "Parameters"),
+    return element(
+      "fieldset",
+      {class: "lab-parameters"},
+      element("legend", {}, "Parameters"),
       element("div", {class: "lab-row"}, ...this.matrices.map(({table}) => table)),
       this.entryControls(),
-      element("div", {class: "lab-row"},
-        button("S_BC = I", () => this.edit({S_BC: [[1, 0, 0], [0, 1, 0], [0, 0, 1]]})),
+      element(
+        "div",
+        {class: "lab-row"},
+        button("S_BC = I", () =>
+          this.edit({
+            S_BC: [
+              [1, 0, 0],
+              [0, 1, 0],
+              [0, 0, 1],
+            ],
+          }),
+        ),
         button("S_BC at random", () => this.edit({S_BC: random(3, 3)})),
         button("S_Delta at random", () => this.edit({S_Delta: random(3, 3)})),
-        button("One step for all channels", () => this.edit({S_Delta: this.state.S_Delta.map((row) => [row[0], row[0], row[0]]), a: [0, 0, 0].map(() => this.state.a[0])})),
-      ));
+        button("One step for all channels", () =>
+          this.edit({
+            S_Delta: this.state.S_Delta.map((row) => [row[0], row[0], row[0]]),
+            a: [0, 0, 0].map(() => this.state.a[0]),
+          }),
+        ),
+      ),
+    );
   }
 
   tokenControls() {
-    this.countField = numberField((value) => this.recount(Math.round(value)), {min: 1, max: MOST.tokens, step: 1});
+    this.countField = numberField((value) => this.recount(Math.round(value)), {
+      min: 1,
+      max: MOST.tokens,
+      step: 1,
+    });
     this.tokenField = select([], (value) => {
       this.selected = Number(value);
       this.showToken();
       this.ask("draw");
     });
-    const angled = () => this.move(this.selected, fromAngles(this.longitude.valueAsNumber, this.latitude.valueAsNumber), false);
+    const angled = () =>
+      this.move(this.selected, fromAngles(this.longitude.valueAsNumber, this.latitude.valueAsNumber), false);
     this.longitude = slider(angled, {min: -180, max: 180, step: 1});
     this.latitude = slider(angled, {min: -90, max: 90, step: 1});
     this.aloneField = checkbox((value) => this.edit({alone: value}));
-    this.clockField = select([["linear", "linear"], ["logarithmic", "logarithmic"]], (clock) => this.edit({clock}));
+    this.clockField = select(
+      [
+        ["linear", "linear"],
+        ["logarithmic", "logarithmic"],
+      ],
+      (clock) => this.edit({clock}),
+    );
     const scatter = () => {
       const x = randomTokens(this.state.x.length, 3, Math.random);
       this.edit({x: this.state.x.map((_, l) => tokenOf(x, l))});
     };
-    return element("fieldset", {}, element("legend", {}, "Tokens and clock"),
-      element("div", {class: "lab-row"},
+    return element(
+      "fieldset",
+      {},
+      element("legend", {}, "Tokens and clock"),
+      element(
+        "div",
+        {class: "lab-row"},
         labelled("Number of tokens", this.countField),
         button("New tokens", scatter),
         button("Start from here", () => this.restart()),
         labelled("each a first token", this.aloneField),
       ),
-      element("div", {class: "lab-row"},
+      element(
+        "div",
+        {class: "lab-row"},
         labelled("Token", this.tokenField),
         labelled("Longitude", this.longitude),
         labelled("Latitude", this.latitude),
       ),
-      element("div", {class: "lab-row"},
+      element(
+        "div",
+        {class: "lab-row"},
         this.untilControl("Until t =", {min: 0.1, max: MOST.until}),
         labelled("Clock", this.clockField),
-      ));
+      ),
+    );
   }
 
   recount(count) {
@@ -184,13 +255,15 @@ export class SphereBench extends Bench {
       this.entrySlider.value = String(this.entry.read());
     }
     this.showToken();
-    this.showView();
   }
 
   showToken() {
     this.tokenField.value = String(this.selected);
     const [longitude, latitude] = toAngles(this.state.x[this.selected]);
-    for (const [field, value] of [[this.longitude, longitude], [this.latitude, latitude]]) {
+    for (const [field, value] of [
+      [this.longitude, longitude],
+      [this.latitude, latitude],
+    ]) {
       if (document.activeElement !== field) {
         field.value = String(value);
       }
@@ -240,8 +313,8 @@ export class SphereBench extends Bench {
     if (this.key !== key) {
       this.key = key;
       this.equilibria = equilibria(S_BC, S_Delta);
-      this.zeros = zeroCurves(S_BC).flatMap((curve) => pieces(curve, (y) => spectrum(S_BC, S_Delta, y)[1][0] < 0));
-      this.showEquilibria();
+      this.zeros = zeroPieces(S_BC, (y) => spectrum(S_BC, S_Delta, y)[1][0] < 0);
+      fillTable(this.table, ["point", "kind", "eigenvalues", "stability"], equilibriumRows(this.equilibria));
     }
     if (!this.rough || !this.said) {
       this.said = predicted(this.state, this.run);
@@ -265,50 +338,13 @@ export class SphereBench extends Bench {
     this.root.dataset.error = String(this.error);
   }
 
-  showEquilibria() {
-    const complex = ([re, im]) => (im === 0 ? shown(re) : `${shown(re)} ${im < 0 ? "−" : "+"} ${shown(Math.abs(im))}i`);
-    const rows = this.equilibria.map((one) =>
-      one.point
-        ? [point(one.point), one.kind, one.eigenvalues.map(complex).join("; "), one.stability]
-        : [`all unit vectors spanned by ${one.basis.map(point).join(" and ")}`, "family", "", "undecided"],
-    );
-    fillTable(this.table, ["point", "kind", "eigenvalues", "stability"], rows);
-  }
-
   // The sentences that do not depend on the time.
   sayRun() {
-    const {limit, rates, signs} = this.said;
-    const seen = (l) => this.curves[l] && seenRate(this.run.times, this.curves[l]);
-    const rated = (rate, found) => `rate ${shown(rate)} predicted${found ? `, ${shown(found)} seen` : ""}`;
-    const parts = [`The form is ${formKind(this.state.S_BC)}. Equilibria of type 1: ${tally(this.equilibria)}.`];
-    if (limit.point) {
-      const rate = limit.rate ? `, ${rated(limit.rate, seen(0))}` : "";
-      parts.push(limit.argument === "at rest" ? "The first token rests." : `The first token tends to ${point(limit.point)}, a ${limit.kind === "equal steps" ? "point of equal steps" : limit.kind} (argument: ${limit.argument})${rate}.`);
-    } else {
-      parts.push("No limit of the first token is known: it may cycle, or take longer.");
-    }
-    if (!this.state.alone && this.state.x.length > 1) {
-      const last = this.state.x.length - 1;
-      const minus = signs ? signs.filter((sign) => sign < 0).length : 0;
-      if (signs) {
-        parts.push(`All tokens end with the first${minus ? `, ${minus} of them at its antipode` : ""}.`);
-      } else {
-        parts.push("By the end not all tokens have joined the first.");
-      }
-      if (rates && rates[last]) {
-        parts.push(`Their distances: ${rated(rates[last], seen(last))}.`);
-      }
-    }
-    if (this.run.status !== "arrived") {
-      parts.push(`The run stopped at t = ${shown(this.run.end)}: ${PROBLEMS[this.run.status]}.`);
-    }
-    this.runText = parts.join(" ");
-    this.canvas.setAttribute("aria-label", `The unit sphere with ${this.state.x.length} tokens, their trajectories and the equilibria of the first token. ${this.runText}`);
-    this.chartCaption.textContent = !this.curves.some(Boolean)
-      ? "No distance to show: the limit of the first token is not known."
-      : this.state.alone
-      ? "Distance of the first token to its limit, and (dashed) the rate that is predicted."
-      : "Distance of each token to the first one, or to its antipode where it ends there, and of the first to its limit (thick); dashed, the rates that are predicted.";
+    const {state, run, said, curves} = this;
+    this.runText = sentences({state, run, said, curves, equilibria: this.equilibria});
+    const what = `The unit sphere with ${state.x.length} tokens, their trajectories and equilibria.`;
+    this.canvas.setAttribute("aria-label", `${what} ${this.runText}`);
+    this.chartCaption.textContent = distancesCaption(state, curves);
   }
 
   now() {
@@ -334,7 +370,9 @@ export class SphereBench extends Bench {
     this.scrubber.value = String(this.place);
     this.scrubber.setAttribute("aria-valuetext", `t = ${shown(t)}`);
     const speed = speedOf(this.state.S_BC, this.state.S_Delta, tokens[0]);
-    this.speaker.say(`${this.runText} At t = ${shown(t)} the first token is at ${point(tokens[0])} and moves at ${shown(speed)}.`);
+    this.speaker.say(
+      `${this.runText} At t = ${shown(t)} the first token is at ${point(tokens[0])} and moves at ${shown(speed)}.`,
+    );
   }
 
   drawCharts(colours, tokens) {
@@ -346,25 +384,15 @@ export class SphereBench extends Bench {
       clock: this.state.clock,
       place: this.place,
     });
-    this.chartCanvas.setAttribute("aria-label", `Distances on a logarithmic axis, against time. ${this.runText}`);
+    this.chartCanvas.setAttribute(
+      "aria-label",
+      `Distances on a logarithmic axis, against time. ${this.runText}`,
+    );
     const said = drawAttention(this.heatCanvas, colours, {tokens, channel: this.channel, state: this.state});
     this.heatCaption.textContent = said;
-    this.heatCanvas.setAttribute("aria-label", `Attention of every token, as a query, to those up to it. ${said}`);
+    this.heatCanvas.setAttribute(
+      "aria-label",
+      `Attention of every token, as a query, to those up to it. ${said}`,
+    );
   }
-}
-
-// A curve in pieces on which a property holds or does not.
-function pieces(curve, holds) {
-  const found = [];
-  for (const at of curve) {
-    const attracts = holds(at);
-    const last = found[found.length - 1];
-    if (last && last.attracts === attracts) {
-      last.points.push(at);
-    } else {
-      const before = last && last.points[last.points.length - 1];
-      found.push({attracts, points: before ? [before, at] : [at]});
-    }
-  }
-  return found;
 }

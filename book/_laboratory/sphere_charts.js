@@ -50,7 +50,9 @@ export function drawAttention(canvas, colours, {tokens, channel, state}) {
     if (alone && j !== l) {
       return 0;
     }
-    return channel === "mean" ? (found[0][l][j] + found[1][l][j] + found[2][l][j]) / 3 : found[Number(channel)][l][j];
+    return channel === "mean"
+      ? (found[0][l][j] + found[1][l][j] + found[2][l][j]) / 3
+      : found[Number(channel)][l][j];
   };
   const rows = Array.from({length}, (_, l) => Array.from({length: l + 1}, (_, j) => at(l, j)));
   const all = rows.flat();

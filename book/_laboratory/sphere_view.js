@@ -1,10 +1,11 @@
 // The unit sphere as it is seen from a side, drawn on a canvas, and turned by the pointer.
 
+import {element, labelled, slider} from "./controls.js";
 import {clamp, disc, prepared, tokenColour} from "./drawing.js";
 import {cross, product, scaled, symmetric, times, transpose, unit} from "./linalg.js";
 
 // Rows: right, up, towards the reader.
-export function camera(turn, tilt) {
+function camera(turn, tilt) {
   const [a, e] = [(turn * Math.PI) / 180, (tilt * Math.PI) / 180];
   const out = [Math.cos(e) * Math.cos(a), Math.cos(e) * Math.sin(a), Math.sin(e)];
   const right = [-Math.sin(a), Math.cos(a), 0];
@@ -12,11 +13,15 @@ export function camera(turn, tilt) {
 }
 
 // Closed curves of unit vectors with <y, S y> = 0, for an indefinite form; none for others.
-export function zeroCurves(S_BC, points = 181) {
+function zeroCurves(S_BC, points = 181) {
   const S = symmetric(S_BC);
   const {values, vectors} = eigenvectors(S);
-  const signs = values.map((value) => (Math.abs(value) < 1e-12 * Math.max(...values.map(Math.abs)) ? 0 : Math.sign(value)));
-  const odd = [0, 1, 2].find((k) => [0, 1, 2].every((i) => i === k || signs[i] * signs[k] <= 0) && signs[k] !== 0);
+  const signs = values.map((value) =>
+    Math.abs(value) < 1e-12 * Math.max(...values.map(Math.abs)) ? 0 : Math.sign(value),
+  );
+  const odd = [0, 1, 2].find(
+    (k) => [0, 1, 2].every((i) => i === k || signs[i] * signs[k] <= 0) && signs[k] !== 0,
+  );
   const others = [0, 1, 2].filter((i) => i !== odd);
   if (odd === undefined || others.every((i) => signs[i] === 0)) {
     return [];
@@ -27,20 +32,53 @@ export function zeroCurves(S_BC, points = 181) {
       const parts = [Math.cos(angle), Math.sin(angle)];
       const square = others.reduce((sum, i, place) => sum + values[i] * parts[place] ** 2, 0) / -values[odd];
       const at = scaled(vectors[odd], side * Math.sqrt(Math.max(square, 0)));
-      return unit(at.map((value, i) => value + parts[0] * vectors[others[0]][i] + parts[1] * vectors[others[1]][i]));
+      return unit(
+        at.map((value, i) => value + parts[0] * vectors[others[0]][i] + parts[1] * vectors[others[1]][i]),
+      );
     }),
   );
+}
+
+// These curves in pieces on which the zeros attract, or do not: [{points, attracts}].
+export const zeroPieces = (S_BC, attracting) =>
+  zeroCurves(S_BC).flatMap((curve) => pieces(curve, attracting));
+
+function pieces(curve, holds) {
+  const found = [];
+  for (const at of curve) {
+    const attracts = holds(at);
+    const last = found[found.length - 1];
+    if (last && last.attracts === attracts) {
+      last.points.push(at);
+    } else {
+      const before = last && last.points[last.points.length - 1];
+      found.push({attracts, points: before ? [before, at] : [at]});
+    }
+  }
+  return found;
 }
 
 // Eigenvalues and unit eigenvectors of a symmetric 3 x 3 matrix, by Jacobi's rotations.
 function eigenvectors(S) {
   let A = S.map((row) => [...row]);
-  let V = [[1, 0, 0], [0, 1, 0], [0, 0, 1]];
+  let V = [
+    [1, 0, 0],
+    [0, 1, 0],
+    [0, 0, 1],
+  ];
   for (let sweep = 0; sweep < 30; sweep++) {
-    for (const [p, q] of [[0, 1], [0, 2], [1, 2]]) {
+    for (const [p, q] of [
+      [0, 1],
+      [0, 2],
+      [1, 2],
+    ]) {
       if (A[p][q] !== 0) {
         const angle = Math.atan2(2 * A[p][q], A[q][q] - A[p][p]) / 2;
-        const R = [[1, 0, 0], [0, 1, 0], [0, 0, 1]];
+        const R = [
+          [1, 0, 0],
+          [0, 1, 0],
+          [0, 0, 1],
+        ];
         R[p][p] = R[q][q] = Math.cos(angle);
         R[p][q] = Math.sin(angle);
         R[q][p] = -R[p][q];
@@ -59,6 +97,14 @@ export class SphereView {
     this.turn = 35;
     this.tilt = 28;
     this.tokens = [];
+    const turning = (name) => (value) => {
+      this[name] = value;
+      turned();
+    };
+    this.turnField = slider(turning("turn"), {min: -180, max: 180, step: 1, value: this.turn});
+    this.tiltField = slider(turning("tilt"), {min: -90, max: 90, step: 1, value: this.tilt});
+    const fields = [labelled("Turn", this.turnField), labelled("Tilt", this.tiltField)];
+    this.controls = element("div", {class: "lab-row"}, ...fields);
     let held = null;
     canvas.addEventListener("pointerdown", (event) => {
       canvas.setPointerCapture(event.pointerId);
@@ -82,6 +128,8 @@ export class SphereView {
       this.turn -= (event.clientX - held.x) * degrees;
       this.tilt = clamp(this.tilt + (event.clientY - held.y) * degrees, -90, 90);
       [held.x, held.y] = [event.clientX, event.clientY];
+      this.turnField.value = String(((((this.turn + 180) % 360) + 360) % 360) - 180);
+      this.tiltField.value = String(this.tilt);
       turned();
     });
     const release = () => {
@@ -108,7 +156,10 @@ export class SphereView {
     let [best, least] = [null, reach];
     this.tokens.forEach((token, l) => {
       const [right, up, out] = times(axes, token);
-      const apart = Math.hypot(box.left + x + right * radius - event.clientX, box.top + y - up * radius - event.clientY);
+      const apart = Math.hypot(
+        box.left + x + right * radius - event.clientX,
+        box.top + y - up * radius - event.clientY,
+      );
       if (out > -0.05 && apart < least) {
         [best, least] = [l, apart];
       }
@@ -172,7 +223,11 @@ export class SphereView {
       tokens.forEach((token, l) => {
         const [right, up, out] = seen(token);
         if (far(out) === back) {
-          disc(pen, right, up, l === 0 ? 6 : 4.5, {fill: tokenColour(colours, l, dark), stroke: colours.ground, width: 1});
+          disc(pen, right, up, l === 0 ? 6 : 4.5, {
+            fill: tokenColour(colours, l, dark),
+            stroke: colours.ground,
+            width: 1,
+          });
           if (l === selected) {
             disc(pen, right, up, 9, {stroke: colours.ink, width: 1.5});
           }
@@ -190,7 +245,7 @@ export class SphereView {
       for (const side of [1, -1]) {
         const place = [0, 1, 2].map((i) => (i === d ? side * 1.0 : 0));
         const [right, up, out] = seen(place);
-        if ((out < 0) === back) {
+        if (out < 0 === back) {
           const away = 15 / Math.max(Math.hypot(right - this.frame().x, up - this.frame().y), 15);
           const text = `${side < 0 ? "−" : ""}e${"₁₂₃"[d]}`;
           pen.fillText(text, right - (right - this.frame().x) * away, up - (up - this.frame().y) * away);
@@ -267,7 +322,10 @@ function strokeFlat(pen, flat, begin, end, back) {
 }
 
 // Longitude and latitude in degrees, and back.
-export const toAngles = ([a, b, c]) => [(Math.atan2(b, a) * 180) / Math.PI, (Math.asin(clamp(c, -1, 1)) * 180) / Math.PI];
+export const toAngles = ([a, b, c]) => [
+  (Math.atan2(b, a) * 180) / Math.PI,
+  (Math.asin(clamp(c, -1, 1)) * 180) / Math.PI,
+];
 
 export function fromAngles(longitude, latitude) {
   const [l, b] = [(longitude * Math.PI) / 180, (latitude * Math.PI) / 180];

@@ -5,18 +5,34 @@ import {readFileSync} from "node:fs";
 const folder = new URL("../../book/_laboratory/", import.meta.url);
 const load = (name) => import(new URL(`${name}.js`, folder));
 const [flow, first, ends, consensus, circle, line, integrate, parameters, python, sphere] = await Promise.all(
-  ["flow", "first_token", "ends", "consensus", "circle", "line", "integrate", "parameters", "python", "sphere"].map(load),
+  [
+    "flow",
+    "first_token",
+    "ends",
+    "consensus",
+    "circle",
+    "line",
+    "integrate",
+    "parameters",
+    "python",
+    "sphere",
+  ].map(load),
 );
 const {presets} = JSON.parse(readFileSync(new URL("presets.json", folder), "utf-8"));
 
 const flat = (x) => Float64Array.from(x.flat());
 
 const tasks = {
-  field: ({x, S_BC, S_Delta, a, alone}) => [...flow.mambaField(S_BC, S_Delta, a, alone)(flat(x), new Float64Array(x.length * a.length))],
+  field: ({x, S_BC, S_Delta, a, alone}) => [
+    ...flow.mambaField(S_BC, S_Delta, a, alone)(flat(x), new Float64Array(x.length * a.length)),
+  ],
   attention: ({x, S_BC, S_Delta, a}) => flow.attention(flat(x), S_BC, S_Delta, a),
   trajectory: ({x, S_BC, S_Delta, a, alone, times, rtol}) => {
     const field = flow.mambaField(S_BC, S_Delta, a, alone);
-    const run = integrate.integrate((t, y, out) => field(y, out), 0, flat(x), times.at(-1), {rtol, atol: rtol / 1000});
+    const run = integrate.integrate((t, y, out) => field(y, out), 0, flat(x), times.at(-1), {
+      rtol,
+      atol: rtol / 1000,
+    });
     return times.map((t) => [...flow.normalised(run.at(t), a.length)]);
   },
   equilibria: ({S_BC, S_Delta}) =>
@@ -25,7 +41,7 @@ const tasks = {
       jacobian: one.point && first.jacobian(S_BC, S_Delta, one.point),
     })),
   spectrum: ({S_BC, S_Delta, y}) => first.spectrum(S_BC, S_Delta, y),
-  limit: ({S_BC, S_Delta, y}) => ends.predictLimit(S_BC, S_Delta, y),
+  limit: ({S_BC, S_Delta, y, horizon}) => ends.predictLimit(S_BC, S_Delta, y, horizon),
   consensus: ({S_BC, S_Delta, a, x1, signs}) => ({
     spectrum: consensus.consensusSpectrum(S_BC, S_Delta, a, x1, signs),
     rates: consensus.consensusRates(S_BC, S_Delta, a, x1, signs),
@@ -33,7 +49,11 @@ const tasks = {
   angular: ({S_BC, S_Delta, angle}) => circle.angularField(S_BC, S_Delta, angle),
   portrait: ({S_BC, S_Delta, starts}) => {
     const found = circle.portrait(S_BC, S_Delta);
-    return {...found, shares: circle.shares(found), limits: starts.map((start) => circle.limitIndex(found, start))};
+    return {
+      ...found,
+      shares: circle.shares(found),
+      limits: starts.map((start) => circle.limitIndex(found, start)),
+    };
   },
   velocity: ({x, ...parameters}) => [...line.velocity(x, parameters)],
   line: (parameters) => {
@@ -62,7 +82,9 @@ const endOf = {
   },
   circle: (state) => {
     const found = circle.portrait(state.S_BC, state.S_Delta);
-    return state.starts.map((start) => (found.zeros.length ? found.zeros[circle.limitIndex(found, start)].angle : start));
+    return state.starts.map((start) =>
+      found.zeros.length ? found.zeros[circle.limitIndex(found, start)].angle : start,
+    );
   },
 };
 

@@ -35,15 +35,14 @@ def with_families(text: str) -> str:
 
 def families() -> list[str]:
     """The rows of the table of mixers: a model each."""
-    rows = ["| model | mixer | what is read | from | padding |", "| --- | --- | --- | --- | --- |"]
+    rows = ["| model | mixer | what is read | padding |", "| --- | --- | --- | --- |"]
     # One model's mixer may have several full names.
     for name, family in {
         family.model: (name, family) for name, family in FAMILIES.items()
     }.values():
-        start = "both ends" if len(family.directions) == 2 else "the first token"
         mixer = f"`{name.rpartition('.')[2]}`"
         padding = family.padding or "none"
-        rows.append(f"| {family.model} | {mixer} | {family.about} | {start} | {padding} |")
+        rows.append(f"| {family.model} | {mixer} | {family.about} | {padding} |")
     return rows
 
 

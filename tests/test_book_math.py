@@ -62,6 +62,16 @@ def test_the_sheet_has_the_characters_in_use_and_what_is_not_a_character(setter,
     assert len(sheet) < len(setter.style()) / 5
 
 
+@needs_node
+def test_words_in_formulas_keep_their_spaces(setter, tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text(setter.html(r"\text{a b}", display=False), encoding="utf-8")
+    sheet = static_math.only_used(setter.style(), static_math.characters(page))
+    # With nothing before it that a rule left behind when it was taken out.
+    assert "\nmjx-c.mjx-c20::before {" in sheet
+    assert ".mjx-stretched .mjx-stretched" not in sheet
+
+
 def test_displays_are_read_as_sphinx_reads_them():
     assert static_math.several_lines("a = b") == "a = b"
     assert static_math.several_lines(r"a \\ b") == r"\begin{split}a \\ b\end{split}"

@@ -387,3 +387,17 @@ def test_a_tokenizer_by_itself():
         text.open_text("typeseg", bos=True)
     assert text.open_text("typeseg", bos=False).encode("a") == [97]
     assert tool.write_report.__kwdefaults__["bos"] is None
+
+
+@pytest.mark.parametrize("kind", ["Mamba", "Mamba2", "FalconMamba"])
+def test_weights_are_loaded_as_they_were_trained(place, kind):
+    sizes = {**SIZES, "rescale_prenorm_residual": True, "use_cache": False}
+    if kind == "Mamba2":
+        sizes |= {"num_heads": 4, "head_dim": 8, "n_groups": 1}
+    model = getattr(transformers, f"{kind}ForCausalLM")(
+        getattr(transformers, f"{kind}Config")(**sizes)
+    )
+    folder = make(place / "model", model)
+    loaded = sources.load(str(folder)).model.state_dict()
+    for name, weight in model.state_dict().items():
+        assert torch.equal(loaded[name], weight), name

@@ -10,12 +10,12 @@ from tokensphere.paper.figures import sink_tables as tables
 from tokensphere.sinks import uniform_importance
 
 
-def layer(index, raw, shuffled, share, rate, kind=None, reverse=False):
+def layer(index, raw, shuffled, share, rate, outcome="sink", kind=None, reverse=False):
     """A layer of `scores` in a record: the first token alone."""
     return {
         "index": index,
         "reverse": reverse,
-        "verdict": {"outcome": "sink" if kind else "uniform", "kind": kind},
+        "verdict": {"outcome": outcome, "kind": kind},
         "scores": {"raw": {"mean": [raw]}, "absolute": {"mean": [share]}},
         "nulls": {"shuffled": {"raw": {"score": {"mean": shuffled}}}},
         "rates": {"raw": {"after_threshold": {"mean": [rate]}}},
@@ -23,9 +23,9 @@ def layer(index, raw, shuffled, share, rate, kind=None, reverse=False):
 
 
 LAYERS = [
-    layer(0, 0.1, 0.2, 0.3, 0.5),
+    layer(0, 0.1, 0.2, 0.3, 0.5, "uniform"),
     layer(1, 0.2, 0.1, 0.2, 0.6, kind="position"),
-    layer(2, 0.3, 0.3, 0.1, 0.4),
+    layer(2, 0.3, 0.3, 0.1, 0.4, "uniform"),
     layer(0, 9.0, 9.0, 0.9, 0.9, kind="token", reverse=True),
 ]
 PROMPTS = {"after_threshold": {"mean": [0.25]}, "before_threshold": [0.75]}
@@ -40,7 +40,13 @@ def cells(shown, row=2):
 def test_sinks_are_listed_with_both_orders():
     shown = cells(tables.found_sinks(FOUND))
     which = "1 (position, 0.20); 0 backward (token, 0.90)"
-    assert shown == ["one", "4", "2", which, "0.25 / 0.75"]
+    assert shown == ["one", "2", "2", "0", which, "0.25 / 0.75"]
+
+
+def test_models_are_called_as_the_chapter_calls_them():
+    found = dict.fromkeys(experiment.RUNS, FOUND["one"])
+    shown = [cells(tables.raw_with_depth(found), row)[0] for row in (2, 3, 4)]
+    assert shown == ["model 1", "model 2, without BOS", "model 2, after BOS"]
 
 
 def test_rank_correlations_are_of_the_forward_layers():

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tokensphere.paper.experiments import language_model_outcomes as outcomes
+from tokensphere.paper.figures import drawing
 from tokensphere.paper.figures import sink_training as figures
 
 
@@ -39,9 +40,13 @@ def history(*last):
     }
 
 
+LAST = [0.5, 1.1, 1.3], [1.4, 1.5, 0.2]
+"""Of the small models and the large one, at the end, 64 tokens after BOS."""
+
+
 @pytest.fixture
 def data():
-    small, large = history(0.5, 1.1, 1.3), history(1.4, 1.5, 0.2)
+    small, large = (history(*shares) for shares in LAST)
     models = {"first": small, "second": small, "larger": large}
     return {"lengths": [16, 64], "prompts": 256, "models": models}
 
@@ -82,4 +87,40 @@ def test_shares_are_drawn_over_layers_by_moment(data):
         np.testing.assert_allclose(null, uniform)
         # No line leaves the axes.
         assert ax.get_ylim()[1] > end.max()
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["training", "held out", "step 0", "step 2,000", "uniform attention"]
+    assert figure.get_figwidth() == drawing.WIDTH and figure.patch.get_alpha() == 0
     plt.close(figure)
+
+
+def test_shares_at_the_end_are_over_uniform_attention(data):
+    figure = figures.sinks_at_the_end(data)
+    short, long = figure.axes
+    # At 16 tokens after BOS as before the first step, at 64 what the models end with.
+    for ax, small, large in ((short, [0.5, 0.6, 0.7], [0.5, 0.6, 0.7]), (long, *LAST)):
+        *lines, null = ax.lines
+        for line, shares in zip(lines, (small, small, large), strict=True):
+            np.testing.assert_allclose(line.get_xydata(), np.transpose([[0, 0.5, 1], shares]))
+        assert set(null.get_ydata()) == {1}
+        # The whole band is within 0.15 of the line, as the intervals are made.
+        ends = ax.collections[2].get_datalim(ax.transData).intervaly
+        np.testing.assert_allclose(ends, [min(large) - 0.15, max(large) + 0.15])
+    (margin,) = [patch for patch in long.patches if patch.get_label() == "the verdict's margin"]
+    assert margin.get_extents().transformed(long.transData.inverted()).intervaly == (
+        pytest.approx((1, 1.2))
+    )
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    wanted = ["first", "second", "larger", "the verdict's margin", "uniform attention"]
+    assert labels == wanted
+    plt.close(figure)
+
+
+def test_the_end_in_numbers(data):
+    data["models"]["larger"]["heldout"][-1]["bos"]["loss"] = 4.25
+    head, _, *rows = figures.at_the_end(data).data.splitlines()
+    assert head.count("sinks, ") == 2
+    assert rows[0] == "| first | 3 | 2.3 | 3.50 | 4.50 | 0 of 3 | 0.70 | 1 of 3 | 1.30 |"
+    assert rows[2] == "| larger | 3 | 2.3 | 3.50 | 4.25 | 0 of 3 | 0.70 | 2 of 3 | 1.50 |"
+    (_, _, row, *_, caption) = figures.at_the_end(data, "none", "a caption").data.splitlines()
+    assert "| 4.00 | 0 of 3 | 0.70 | 1 of 3 | 1.30 |" in row
+    assert caption == "a caption"

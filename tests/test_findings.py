@@ -65,8 +65,9 @@ def test_headlines():
         assert not re.search(r"[$^_=<>|]", one.text)  # plain words
     zeros = data("survey.json")["first"]["Gaussian, D=10"]["zero of the form"]
     assert "two thirds of 2,000" in ends.text and abs(zeros / 2000 - 2 / 3) < 0.02
-    assert "two of its twelve layers" in trained.text  # 2 of 12, as test_sinks has it
-    assert "none at 16 tokens" in trained.text and "none at 16 tokens" in text("section 4.1")
+    # 2 of 12 and 1 of 84, as test_sinks has it.
+    assert "two of its twelve layers" in trained.text
+    assert "single layer of 84" in trained.text
     assert "rarely" in trained.text and max(powers()) < 0.25
 
 
@@ -123,12 +124,30 @@ def test_sinks():
     assert sinks == {"typeseg": 2, "without BOS": 0, "with BOS": 0}
     assert len(scores["typeseg"]["layers"]) == 12
     assert "a sink in 2 of 12 layers" in text("section 4.1")
-    models = data("language_model.json")
-    steps = models["models"]["first"]["config"]["steps"]
-    outcomes = language_model_outcomes.outcomes(models, "first", steps, 64, "bos")
-    assert len(outcomes) == 24
-    assert outcomes.count("sink") == 2
-    assert "at 64 two layers of 24" in text("section 4.1")
+    models, said = data("language_model.json"), " ".join(text("section 4.1").split())
+    weights = max(history["parameters"] for history in models["models"].values())
+    assert len(models["models"]) == 3
+    assert f"Three language models, the largest of {weights / 1e6:.0f} million weights" in said
+    found = {length: language_models_at(models, length) for length in (16, 64)}
+    layers, sinks, largest = found[64]
+    assert f"in {sinks} of {layers} layers at 64 tokens, {largest - 1:.0%} above uniform" in said
+    assert (sinks, layers) == (1, 84)
+    _, sinks, largest = found[16]
+    assert f"at 16 tokens in {sinks} layers, at most {largest - 1:.0%} above" in said
+
+
+def language_models_at(models, length):
+    """After their last steps and BOS: layers of all, those with a sink, the largest share over
+    uniform attention's."""
+    cells = [
+        (name, language_model_outcomes.steps(models, name)[-1], length, "bos")
+        for name in models["models"]
+    ]
+    layers = [
+        outcome for cell in cells for outcome in language_model_outcomes.outcomes(models, *cell)
+    ]
+    largest = max(language_model_outcomes.largest(models, *cell)[0] for cell in cells)
+    return len(layers), layers.count("sink"), largest
 
 
 def test_power_of_the_reordered_runs():

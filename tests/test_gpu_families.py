@@ -29,22 +29,23 @@ COMMON = {
     "eos_token_id": 2,
     "pad_token_id": 0,
 }
-# Sizes that the kernels take: powers of 2, and silu alone.
-HEADS = {"mamba_n_heads": 4, "mamba_n_groups": 2, "mamba_d_state": 16, "mamba_chunk_size": 16,
+# Sizes that the kernels take: powers of 2, silu alone, and projections as wide as a multiple of 8,
+# which causal-conv1d asks for where it is installed: 8 heads.
+HEADS = {"mamba_n_heads": 8, "mamba_n_groups": 2, "mamba_d_state": 16, "mamba_chunk_size": 16,
          "time_step_limit": (0.3, 0.7)}  # fmt: skip
 LINEAR = ["linear_attention", "linear_attention"]
 MODELS = {
     "Mamba": {"hidden_size": 64, "vocab_size": 64, "num_hidden_layers": 2},
     "FalconMamba": {"hidden_size": 64, "vocab_size": 64, "num_hidden_layers": 2},
-    "Mamba2": {"hidden_size": 64, "vocab_size": 64, "num_hidden_layers": 2, "num_heads": 4,
-               "head_dim": 32, "n_groups": 2, "state_size": 16, "chunk_size": 16},
+    "Mamba2": {"hidden_size": 64, "vocab_size": 64, "num_hidden_layers": 2, "num_heads": 8,
+               "head_dim": 16, "n_groups": 2, "state_size": 16, "chunk_size": 16},
     "Jamba": COMMON | {"num_hidden_layers": 2, "attn_layer_period": 2, "attn_layer_offset": 1,
                        "num_experts": 1},
     "Zamba": COMMON | {"num_hidden_layers": 4, "n_mamba_heads": 2,
                        "layers_block_type": [*LINEAR, "hybrid", "hybrid"]},
     "Bamba": COMMON | HEADS | {"num_hidden_layers": 2, "attn_layer_indices": [1]},
     "Zamba2": COMMON | {"num_hidden_layers": 2, "layers_block_type": LINEAR, "mamba_d_state": 16,
-                        "mamba_ngroups": 2, "n_mamba_heads": 4, "chunk_size": 16,
+                        "mamba_ngroups": 2, "n_mamba_heads": 8, "chunk_size": 16,
                         "time_step_min": 0.4},
     "FalconH1": COMMON | HEADS | {"num_hidden_layers": 2, "mamba_d_ssm": 128,
                                   "ssm_in_multiplier": 1.7, "mamba_rms_norm": True,
@@ -52,12 +53,13 @@ MODELS = {
     "GraniteMoeHybrid": COMMON | HEADS | {"num_hidden_layers": 2, "layer_types": LINEAR,
                                           "num_local_experts": 0},
     "NemotronH": COMMON | {"layers_block_type": LINEAR, "head_dim": 16, "ssm_state_size": 16,
-                           "mamba_num_heads": 4, "mamba_head_dim": 32, "n_groups": 2,
+                           "mamba_num_heads": 8, "mamba_head_dim": 16, "n_groups": 2,
                            "chunk_size": 16, "time_step_min": 0.4},
 }  # fmt: skip
 
-# The kernels of Mamba-2 multiply in TF32, with 10 bits: 2^-11 for each factor.
-TOLERANCE = {torch.float32: 2**-8, torch.bfloat16: 2**-5}
+# The kernels of Mamba-2 multiply in TF32, with 10 bits: 2^-11 for each factor, several times in a
+# row. FalconH1's gated norm carries it furthest: 0.0064 was seen, 0.0018 without the norm.
+TOLERANCE = {torch.float32: 2**-7, torch.bfloat16: 2**-5}
 
 
 def language_model(name):
@@ -88,7 +90,7 @@ MIXERS = {
         {"use_mem_eff_path": False, "dt_limit": (0.3, 0.7)},
         {"D_has_hdim": True, "rmsnorm": False},
         {"norm_before_gate": True, "ngroups": 2},
-        {"d_ssm": 64},
+        {"expand": 4, "d_ssm": 128},
     ],
 }
 
@@ -98,7 +100,7 @@ MIXERS = {
 )
 def test_mixers_of_mamba_ssm(name, options):
     mamba_ssm = pytest.importorskip("mamba_ssm", reason="needs mamba-ssm")
-    sizes = {"headdim": 32, "d_state": 16, "chunk_size": 16} if name == "Mamba2" else {}
+    sizes = {"headdim": 16, "d_state": 16, "chunk_size": 16} if name == "Mamba2" else {}
     kind = getattr(mamba_ssm, name)
     model = build(lambda: nn.Sequential(*(kind(64, **sizes, **options) for _ in range(2))))
     errors = check(model.to(DEVICE), tokens())
@@ -112,7 +114,7 @@ def test_checkpoints_of_mamba_ssm(layer, tmp_path):
     from mamba_ssm.models.config_mamba import MambaConfig
     from mamba_ssm.models.mixer_seq_simple import MambaLMHeadModel
 
-    options = {"layer": layer} | ({"headdim": 32, "d_state": 16} if layer == "Mamba2" else {})
+    options = {"layer": layer} | ({"headdim": 16, "d_state": 16} if layer == "Mamba2" else {})
     config = MambaConfig(d_model=64, n_layer=2, vocab_size=61, ssm_cfg=options)
     model = build(lambda: MambaLMHeadModel(config)).to(DEVICE)
     model.save_pretrained(tmp_path)

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from tokensphere import records
 from tokensphere.paper.experiments import sinks as experiment
 
 
@@ -23,3 +25,12 @@ def test_there_are_as_many_as_the_record_needs():
     assert len({tuple(row.tolist()) for row in rows}) == experiment.FULL["prompts"]
     assert {len(row) for row in rows} == {experiment.FULL["length"]}
     assert torch.stack(rows).shape == (170, 16)
+
+
+def test_the_language_model_has_the_weights_of_its_file():
+    model, _, bos = experiment.load("with BOS", 2, 8)
+    assert bos == 0
+    stored = load_file(records.path(experiment.LANGUAGE_MODEL) / "model.safetensors")
+    own = model.state_dict()
+    for name, weight in stored.items():
+        assert torch.equal(own[name], weight.float()), name

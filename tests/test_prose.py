@@ -11,19 +11,20 @@ import notebooks
 import prose
 from prose import FORMULA, Paragraph
 
-LATER = {"experiments/attention_sink", "experiments/reordered_training"}
-"""Chapters still in their old form: new runs change what they say, and they follow with those."""
-
-CHAPTERS = [page for page in notebooks.chapters() if page not in LATER]
-
 WORDS = 80
 """At most in a paragraph, a bullet or a table's cell."""
 
 COLUMNS = 110
 """At most in a line of source that can be wrapped."""
 
-DENSITY = 8
-"""Inline formulas for 100 words, at most: tables and folded proofs, where they belong, aside."""
+DENSITY = 5
+"""Inline formulas for 100 words, at most: tables and folded proofs, where they belong, aside.
+
+What the densest chapter has, rounded up to the half; the mean is 4.6. Counted in the same way the
+first 16,000 characters of four lectures of QuantEcon (on Markov chains, Kalman's filter, linear
+algebra, spectra) and of a course's chapter on determinants have 7.8 to 8.7, dolfinx-tutorial's heat
+equation 6.0. A symbol that is known is named in words: "the form", "the first token".
+"""
 
 PARTS = ["Asked.", "Found.", "If you train models.", "Read first."]
 CLAIMED = "claimed\nwould be refuted by"
@@ -135,14 +136,10 @@ def dense(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("wrong", [opening, closing, long_paragraphs, long_lines, dense])
-@pytest.mark.parametrize("page", CHAPTERS)
+@pytest.mark.parametrize("page", notebooks.chapters())
 def test_chapter(page, wrong):
     found = wrong(notebooks.source(page).read_text("utf-8"))
     assert not found, "\n" + "\n".join(f"book/{page}.md:{complaint}" for complaint in found)
-
-
-def test_chapters_that_follow_later_exist():
-    assert set(notebooks.chapters()) > LATER
 
 
 # The rules themselves, on a made chapter.

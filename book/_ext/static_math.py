@@ -23,7 +23,7 @@ PROGRAM = Path(__file__).with_suffix(".js")
 FONTS = "output/chtml/fonts/woff-v2"
 SHEET = "mathjax.css"
 # MathJax has a rule for each of 2,400 characters, and a class of the same name where it is used.
-RULE = re.compile(r"mjx-c\.mjx-c([0-9A-F]+)[^{}]*\{[^{}]*\}\s*")
+RULE = re.compile(r"[^{}\n]*mjx-c\.mjx-c([0-9A-F]+)[^{}]*\{[^{}]*\}\s*")
 USE = re.compile(r'class="mjx-c([0-9A-F]+)[ "]')
 
 

@@ -60,7 +60,11 @@ def load(name: str, count: int, length: int) -> tuple[nn.Module, list[Tensor], i
 
     folder = records.path(LANGUAGE_MODEL)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=torch.float32,
+        rescale_prenorm_residual=False,  # or transformers scales the trained weights as at a start
+    ).eval()
     bos = tokenizer.bos_token_id if name == "with BOS" else None
     start = [] if bos is None else [bos]
     rows = (tokenizer(text, add_special_tokens=False).input_ids for text in texts())

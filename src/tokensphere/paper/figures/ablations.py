@@ -3,6 +3,7 @@
 Drawn from the record of `experiments.ablation`.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,9 +11,11 @@ import numpy as np
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 
-from tokensphere.sinks.style import COLOURS, GREY, axes, estimates
+from tokensphere.sinks.style import estimates
 
 from . import drawing, tables
+from .drawing import COLOURS, GREY, axes
+from .sink_tables import called
 
 Found = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Data of the record of `experiments.ablation`: by model and length."""
@@ -27,18 +30,20 @@ def effects(found: Found, length: int, measure: str = "kl") -> Figure:
 
     The effect is the change by ablating the layer's first token less that by a later one; 95%
     intervals over prompts for the scores, corrected for the number of layers for the effects. These
-    differ by orders of magnitude: the axis is linear up to the median size, logarithmic beyond.
+    differ by orders of magnitude: the axis is linear up to the power of ten above the median
+    size, logarithmic beyond.
 
     Args:
         length: of the prompts. measure: "kl" or "loss", which a model without labels lacks.
     """
     shown = {name: runs[str(length)] for name, runs in found.items()}
     shown = {name: run for name, run in shown.items() if measure in run["measures"]}
-    figure, (array,) = axes(len(shown), 1)
-    figure.set_size_inches(9.0, 3.8)
+    figure, (array,) = axes(len(shown))
     for ax, (name, run) in zip(array, shown.items(), strict=True):
+        ax.axvline(run["uniform"], color="k", lw=drawing.THIN, label="uniform attention")
+        ax.axhline(0, color=GREY, lw=drawing.THIN)
         sinks = (run["sinks"] or NO_SINKS)["layers"]
-        groups = {"other layers": GREY, "layers with a sink": COLOURS[1]}
+        groups = {"other layers": COLOURS[0], "layers with a sink": COLOURS[1]}
         for has, (label, colour) in enumerate(groups.items()):
             places = [p for p in range(len(run["layers"])) if (p in sinks) == bool(has)]
             x = estimates(run["scores"][place] for place in places)
@@ -47,14 +52,13 @@ def effects(found: Found, length: int, measure: str = "kl") -> Figure:
                 [np.subtract(v["mean"], v["low"]), np.subtract(v["high"], v["mean"])]
                 for v in (y, x)
             ]
-            ax.errorbar(x["mean"], y["mean"], *errors, fmt="o", ms=4, color=colour, label=label)
-        ax.axvline(run["uniform"], color=GREY, linewidth=1.0, label="uniform attention")
-        ax.axhline(0, color=GREY, linewidth=0.6)
+            style = {"fmt": "o", "ms": drawing.MARK, "elinewidth": drawing.THIN, "color": colour}
+            ax.errorbar(x["mean"], y["mean"], *errors, label=label, **style)
         sizes = [abs(layer["excess"][measure]["mean"]) for layer in run["layers"]]
-        ax.set_yscale("symlog", linthresh=max(float(np.median(sizes)), TINY))
-        ax.set_title(name, loc="left", fontsize=10)
-        ax.set_xlabel("share of the first token")
-    array[0].set_ylabel("effect of ablating it, nats a token,\nless that of a later one")
+        middle = max(float(np.median(sizes)), TINY)
+        ax.set_yscale("symlog", linthresh=10 ** math.ceil(math.log10(middle)))
+        ax.set(title=called(name), xlabel="share of the first token")
+    array[0].set_ylabel("effect of ablating it, nats a\ntoken, less that of a later one")
     drawing.legend_below(figure, *array[0].get_legend_handles_labels(), 3)
     return figure
 
@@ -67,7 +71,7 @@ def answers(found: Found, lengths: Sequence[int]) -> Markdown:
             run = runs[str(length)]
             primary, sinks = run["primary"], run["sinks"] or NO_SINKS
             alone, random = sinks["alone"], sinks["random"]
-            columns[f"{name}, {length} tokens"] = {
+            columns[f"{called(name)}, {length} tokens"] = {
                 "do layers that attend more to it lose more?": primary["answer"],
                 f"rank correlation in a prompt ({primary['confidence']:.1%})": _spread(primary),
                 "the same of the ratio, first over later (95%)": _spread(run["ratio"]),

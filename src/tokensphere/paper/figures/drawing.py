@@ -72,7 +72,11 @@ def blank(height: float = HEIGHT) -> Figure:
     import matplotlib.pyplot as plt
 
     # Not within _created: pyplot chooses its backend here, which a context would undo in part.
-    figure = plt.figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
+    return clear(plt.figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained"))
+
+
+def clear(figure: Figure) -> Figure:
+    """The figure, with a transparent ground and kept at its width."""
     figure.patch.set_alpha(0)
     # Notebooks crop a figure to what is drawn. All shall be as wide, or their type would differ.
     whole = Rectangle((0, 0), 1, 1, transform=figure.transFigure, fill=False, linewidth=0)

@@ -14,10 +14,11 @@ from matplotlib.figure import Figure
 
 from tokensphere.paper.printed import EFFECT, FLUCTUATION
 from tokensphere.reorder import comparison
-from tokensphere.reorder.comparison import ANGLE, Difference
-from tokensphere.sinks.style import COLOURS, GREY, axes, band, estimates
+from tokensphere.reorder.comparison import Difference
+from tokensphere.sinks.style import band, estimates
 
 from . import drawing
+from .drawing import COLOURS, DARK_GREY, GREY, axes
 
 Runs = Sequence[Mapping[str, Any]]
 
@@ -50,58 +51,52 @@ def collapse_by_order(
         limit for short ones, "slow" the approximation for long ones.
     """
     figure, ((left, middle, right),) = axes(3)
+    keys = []
     for colour, (name, width) in zip(COLOURS, widths.items(), strict=False):
         shares = np.asarray(width) / np.asarray(width)[0]
         # Below, rounding.
-        left.plot(np.where(shares > 1e-12, shares, np.nan), color=colour, linewidth=0.6, alpha=0.7)
-        left.plot([], color=colour, label=name)
-    left.set(yscale="log", ylim=(1e-18, 3), xlabel="layer")
-    middle.plot(
-        ends["depths"], ends["layer"], "o-", color=COLOURS[1], label="an order for each layer"
-    )
-    middle.axhline(ends["pass"][0], color=COLOURS[0], linestyle="--", label="one order a pass")
-    middle.set(yscale="log", xlabel="layers")
+        shown = np.where(shares > 1e-12, shares, np.nan)
+        left.plot(shown, color=colour, linewidth=drawing.THIN, alpha=0.7)
+        keys += left.plot([], color=colour, label=name)
+    left.set(yscale="log", xlabel="layer", title="diameter, over the start's")
+    style = {"marker": "o", "markersize": drawing.MARK}
+    # In the colours that the left panel gives to one order a pass and to one for each layer.
+    middle.axhline(ends["pass"][0], color=COLOURS[0])
+    middle.plot(ends["depths"], ends["layer"], color=COLOURS[1], **style)
+    middle.set(yscale="log", xlabel="layers", title="deviation of the end")
     drawing.log_ticks(middle, ends["depths"])
     middle.set_yticks(ticks := [0.02, 0.05, 0.1, 0.2, 0.5], map(str, ticks))
-    for colour, (length, rate) in zip(COLOURS[2:], rates.items(), strict=False):
+    for colour, (length, rate) in zip(COLOURS[len(keys) :], rates.items(), strict=False):
         periods = rate["periods"]
-        right.plot(periods, rate["found"], "o-", markersize=3, color=colour, label=f"L = {length}")
+        label = f"{length} tokens"
+        keys += right.plot(periods, rate["found"], color=colour, label=label, **style)
         right.plot(periods[:2], [rate["fast"]] * 2, ":", color=colour)
         right.plot(periods[-3:], rate["slow"][-3:], ":", color=colour)
-    right.axhline(0.5, color=GREY, linewidth=0.8)
-    right.set(xscale="log", xlabel="time that an order lasts")
-    titles = ("diameter, over the start's", "deviation of the end", "rate")
-    for ax, title, place in zip(figure.axes, titles, ("lower left", "best", "best"), strict=True):
-        ax.set_title(title, fontsize=10)
-        ax.legend(frameon=False, fontsize=7, loc=place)
+    right.axhline(0.5, color=DARK_GREY, linewidth=drawing.THIN)
+    right.set(xscale="log", xlabel="time that an order lasts", title="rate of collapse")
+    drawing.legend_below(figure, keys, [key.get_label() for key in keys], 2)
     return figure
 
 
 def accuracy_curves(found: Mapping[str, Runs]) -> Figure:
     """Accuracy against epoch, after the paper's Figure 4: own order and random order.
 
-    Top-1 and top-5 in training (thin) and of the averaged weights in tests (full), means over
-    seeds with their whole range; below, random minus own order in tests, paired by seed, with the
-    95% interval of each epoch for itself.
+    Top-1 in training (thin) and of the averaged weights in tests (full), means over seeds with
+    their whole range; below, random minus own order in tests, paired by seed, with the 95%
+    interval of each epoch for itself.
     """
-    figure, array = axes(len(found), 3, sharex="col")
-    figure.set_size_inches(8.0, 8.0)
-    for (model, runs), column in zip(found.items(), array.T, strict=True):
-        column[0].set_title(MODELS[model], loc="left", fontsize=10)
-        for ax, top in zip(column, ("top1", "top5"), strict=False):
-            for arm in ("baseline", "random"):
-                for split, width, word in (("train", 0.8, "training"), ("test", 1.6, "test")):
-                    lines = list(_epochs(runs, arm, split, top).values())
-                    if lines:
-                        epochs = range(1, len(lines[0]) + 1)
-                        label = f"{ARMS[arm]}, {word}"
-                        _over_seeds(ax, epochs, np.array(lines), arm, label, linewidth=width)
-        _paired_by_epoch(column[2], runs)
-        column[2].set_xlabel("epoch")
-    for ax, label in zip(
-        array[:, 0], ("top-1 (%)", "top-5 (%)", "difference (points)"), strict=True
-    ):
-        ax.set_ylabel(label)
+    figure, array = axes(len(found), 2, height=2.7, sharex="col")
+    splits = (("train", drawing.THIN, "training"), ("test", drawing.THICK, "test"))
+    for (model, runs), (upper, lower) in zip(found.items(), array.T, strict=True):
+        upper.set_title(MODELS[model])
+        for arm, (split, width, word) in itertools.product(("baseline", "random"), splits):
+            lines = np.array(list(_epochs(runs, arm, split, "top1").values()))
+            epochs = range(1, lines.shape[1] + 1)
+            _over_seeds(upper, epochs, lines, arm, f"{ARMS[arm]}, {word}", linewidth=width)
+        _paired_by_epoch(lower, runs)
+        lower.set_xlabel("epoch")
+    array[0, 0].set_ylabel("top-1 (%)")
+    array[1, 0].set_ylabel("random minus own\n(points)")
     drawing.legend_below(figure, *array[0, 0].get_legend_handles_labels(), 2)
     return figure
 
@@ -114,8 +109,7 @@ def differences(found: Mapping[str, Runs], effect: float = EFFECT) -> Figure:
 
     effect: a difference to compare with, marked by a line.
     """
-    figure, array = axes(1, len(found))
-    figure.set_size_inches(7.0, 0.6 + 2.1 * len(found))
+    figure, array = axes(1, len(found), height=1.9)
     panels = array[:, 0]
     for ax, (model, runs) in zip(panels, found.items(), strict=True):
         values = comparison.outcomes(runs, "top1")
@@ -127,52 +121,45 @@ def differences(found: Mapping[str, Runs], effect: float = EFFECT) -> Figure:
             reach = comparison.detectable(sd, difference.n)
             bar = ax.barh(place, 2 * reach, left=-reach, height=0.62, color=GREY, alpha=0.25)
             bar.set_label("too small to find four times in five" if place == 0 else "_nolegend_")
-            ax.plot(each, [place] * len(each), "o", color=COLOURS[5], markersize=4)
-            style = {"fmt": "D", "color": COLOURS[0], "markersize": 5, "capsize": 3}
+            ax.plot(each, [place] * len(each), "o", color=COLOURS[5], markersize=drawing.MARK)
+            style = {"fmt": "D", "color": COLOURS[0], "markersize": drawing.MARK, "capsize": 3}
             ax.errorbar(difference.mean, place, xerr=difference.high - difference.mean, **style)
-        ax.axvline(0, color=GREY, linewidth=1.0)
+        ax.axvline(0, color=DARK_GREY, linewidth=drawing.THIN)
         ax.axvline(effect, color=COLOURS[1], linestyle="--", label=f"paper, {effect:+.2f}")
         ax.set_yticks(range(len(arms)), [f"{ARMS[arm]} ({d.n})" for arm, d in arms.items()])
         ax.set_ylim(len(arms) - 0.4, -0.6)
-        ax.set_title(MODELS[model], loc="left", fontsize=10)
-    panels[-1].set_xlabel("minus own order (points)")
-    panels[0].plot([], [], "o", color=COLOURS[5], markersize=4, label="one seed")
-    panels[0].plot([], [], "D-", color=COLOURS[0], markersize=5, label="mean, 95% interval")
+        ax.set_title(MODELS[model])
+    panels[-1].set_xlabel("top-1, minus own order (points)")
+    mark = {"markersize": drawing.MARK}
+    panels[0].plot([], [], "o", color=COLOURS[5], label="one seed", **mark)
+    panels[0].plot([], [], "D-", color=COLOURS[0], label="mean, 95% interval", **mark)
     drawing.legend_below(figure, *panels[0].get_legend_handles_labels(), 2)
     return figure
 
 
 def mechanism(found: Mapping[str, Runs]) -> Figure:
-    """What the tokens of trained models do, by depth and arm: means over seeds, whole range.
+    """Do an image's tokens collapse with depth, and do they follow the first? By model and arm.
 
-    From `reorder.mechanism`: sensitivity to the order, similarity, clusters as a share of the
-    tokens, effective rank, excess similarity with the token read first, and response to it.
+    Above, the mean cosine of an image's tokens; below, that with the token read first minus that
+    among the others, for arms in which one token is. Means over seeds; own and random order with
+    their whole range. Grey ground: what Mamba mixers do, where others do something too.
     """
-    rows = {
-        "sensitivity\nto the order": lambda run: run["orders"]["sensitivity"],
-        "mean cosine": lambda run: run["mechanism"]["similarity"],
-        f"clusters at {ANGLE}°,\nshare of tokens": _share_of_clusters,
-        "effective rank": lambda run: run["mechanism"]["effective_rank"],
-        "closer to the first\nthan to each other": lambda run: run["mechanism"]["excess"],
-        "response\nto the first": lambda run: (run["mechanism"]["response"] or {}).get("first"),
-    }
     depths = [len(runs[0]["mechanism"]["depths"]) for runs in found.values()]
-    # Wide enough for the names of the depths.
     widths = {"width_ratios": [max(depth, 8) for depth in depths]}
-    figure, array = axes(len(found), len(rows), sharex="col", gridspec_kw=widths)
-    figure.set_size_inches(8.0, 11.5)
+    figure, array = axes(len(found), 2, height=2.7, sharex="col", sharey="row", gridspec_kw=widths)
     for (model, runs), column in zip(found.items(), array.T, strict=True):
-        column[0].set_title(MODELS[model], loc="left", fontsize=10)
         names = runs[0]["mechanism"]["depths"]
-        for ax, measure in zip(column, rows.values(), strict=True):
-            drawn = [_by_depth(ax, runs, arm, measure, names) for arm in ARMS]
-            ax.set_visible(any(drawn))
-        last = [ax for ax in column if ax.get_visible()][-1]
-        last.tick_params(labelbottom=True)
-        last.set_xticks(range(len(names)), [_short(name) for name in names], fontsize=7)
-        last.set_xlabel(_axis(names))
-    for row, label in zip(array, rows, strict=True):
-        next(ax for ax in row if ax.get_visible()).set_ylabel(label)
+        for ax, measure in zip(column, ("similarity", "excess"), strict=True):
+            for arm in ARMS:
+                _by_depth(ax, runs, arm, measure, names)
+            _mixers(ax, names)
+        column[0].set_title(MODELS[model])
+        column[0].axhline(1, color=DARK_GREY, linewidth=drawing.THIN)
+        column[1].axhline(0, color=DARK_GREY, linewidth=drawing.THIN)
+        column[1].set_xticks(*_ticks(names))
+        column[1].set_xlabel(_axis(names))
+    array[0, 0].set(ylim=(0, 1.04), ylabel="cosine of tokens\n(1: all are one)")
+    array[1, 0].set_ylabel("closer to the first\nthan to each other")
     figure.align_ylabels(array[:, 0])
     # Not every model has every arm.
     drawn = {}
@@ -191,23 +178,25 @@ def power_curves(
     once: seed-to-seed sds for a comparison of one run each.
     effect: marked by a line.
     """
-    figure, ((ax,),) = axes()
+    figure, ((ax,),) = axes(height=3.4)
     reach = [comparison.detectable_once(max(once))]
     reach += [comparison.detectable(d.sd, d.n) for d in ours.values()]
     x = np.linspace(0, 1.1 * min(max(reach), 4 * reach[0]), 200)
     styles = ("-", "--", ":")
-    for sd, style in zip(once, styles, strict=False):
-        y = [comparison.power_once(value, sd) for value in x]
-        ax.plot(x, y, color=COLOURS[1], linestyle=style, label=f"one run each, seeds' sd {sd:g}")
     for (name, d), style in zip(ours.items(), styles, strict=False):
         y = [comparison.power(value, d.sd, d.n) for value in x]
         label = f"{name}, {d.n} pairs, sd {d.sd:.2f}"
         ax.plot(x, y, color=COLOURS[0], linestyle=style, label=label)
-    ax.axvline(effect, color=GREY, linewidth=1.0)
-    ax.annotate(f" {effect:+.2f}", (effect, 1.02), color=GREY, fontsize=9)
-    ax.axhline(0.8, color=GREY, linewidth=0.8, linestyle=":")
+    for sd, style in zip(once, styles, strict=False):
+        y = [comparison.power_once(value, sd) for value in x]
+        ax.plot(x, y, color=COLOURS[1], linestyle=style, label=f"one run each, seeds' sd {sd:g}")
+    ax.axvline(effect, color=DARK_GREY, linewidth=drawing.THIN)
+    ax.axhline(0.8, color=DARK_GREY, linewidth=drawing.THIN, linestyle=":")
+    end = {"color": DARK_GREY, "fontsize": drawing.SMALL}
+    ax.annotate(f" paper, {effect:+.2f}", (effect, 1.02), **end)
+    ax.annotate("four times in five", (0.65 * x[-1], 0.8), ha="center", va="bottom", **end)
     ax.set(xlabel="true difference (points)", ylabel="power at level 0.05", ylim=(0, 1.08))
-    ax.legend(frameon=False)
+    drawing.legend(ax, 2)
     return figure
 
 
@@ -220,7 +209,7 @@ def curves_by_gpus(curves: Mapping[str, Sequence[float]], every: int) -> Figure:
     first, *others = curves
     for colour, (name, losses) in zip(COLOURS, curves.items(), strict=False):
         steps = every * np.arange(1, len(losses) + 1)
-        style = {"color": colour, "label": name, "linewidth": 1.2}
+        style = {"color": colour, "label": name, "linewidth": drawing.LINE}
         left.plot(steps, losses, **style)
         if name in others:
             apart = np.abs(np.subtract(losses, curves[first]))
@@ -228,8 +217,7 @@ def curves_by_gpus(curves: Mapping[str, Sequence[float]], every: int) -> Figure:
             right.plot(steps, np.where(apart > 0, apart, np.nan), **style)
     left.set(xlabel="steps", ylabel="training loss")
     right.set(xlabel="steps", ylabel=f"distance from {first}", yscale="log")
-    for ax in (left, right):
-        ax.legend(frameon=False, fontsize=8)
+    drawing.legend_below(figure, *left.get_legend_handles_labels(), 2)
     return figure
 
 
@@ -258,51 +246,55 @@ def _paired_by_epoch(ax: Axes, runs: Runs) -> None:
         raise ValueError(f"found: {len(seeds)} seeds in both orders, takes two or more")
     by_epoch = (zip(*(each[seed] for seed in seeds), strict=True) for each in (random, own))
     each = [comparison.paired(*pair) for pair in zip(*by_epoch, strict=True)]
-    ax.axhline(0, color=GREY, linewidth=1.0)
+    ax.axhline(0, color=DARK_GREY, linewidth=drawing.THIN)
     values = estimates(map(asdict, each))
-    band(ax, range(1, len(each) + 1), values, COLOURS[2], "random minus own order, test")
+    band(ax, range(1, len(each) + 1), values, _SIDE_BY_SIDE["random"], "random minus own order")
     # Early epochs differ by much more than late ones, which are the ones to see.
     late = [(d.mean, d.low, d.high) for d in each[len(each) // 3 :]]
     reach = 1.15 * float(np.nanmax(np.abs(late)))
     ax.set_ylim(-reach, reach)
 
 
-def _share_of_clusters(run: Mapping[str, Any]) -> list[float]:
-    counts = run["mechanism"]["clusters"][str(ANGLE)]
-    return [n / length for n, length in zip(counts, run["mechanism"]["tokens"], strict=True)]
-
-
-def _by_depth(ax: Axes, runs: Runs, arm: str, measure: Any, names: Sequence[str]) -> bool:
-    """Draw a measure of an arm; whether there was anything to draw."""
-    lists = [found for run in runs if run["arm"] == arm and (found := measure(run)) is not None]
+def _by_depth(ax: Axes, runs: Runs, arm: str, measure: str, names: Sequence[str]) -> None:
+    """Draw a measure of `reorder.mechanism` for an arm, if its runs have it."""
+    lists = [run["mechanism"][measure] for run in runs if run["arm"] == arm]
+    lists = [values for values in lists if values is not None]
     if not lists:
-        return False
+        return
     table = np.array(lists, dtype=float)  # None becomes NaN
-    label = ARMS[arm]
     # A line of its own for each stage: between stages the tokens are merged.
-    for _, group in itertools.groupby(range(len(names)), key=lambda i: _stage(names[i])):
-        places = list(group)
-        _over_seeds(ax, places, table[:, places], arm, label, linewidth=1.2)
-        label = "_nolegend_"
-    return True
+    for places in _stages(names).values():
+        part = table[:, places]
+        if arm in ("baseline", "random"):
+            _over_seeds(ax, places, part, arm, ARMS[arm], linewidth=drawing.LINE)
+        else:
+            style = {"color": _SIDE_BY_SIDE[arm], "linewidth": drawing.LINE, "label": ARMS[arm]}
+            ax.plot(places, part.mean(0), **style)
 
 
-def _stage(name: str) -> str:
-    return name.partition(",")[0] if name.startswith("stage") else ""
+def _mixers(ax: Axes, names: Sequence[str]) -> None:
+    """A grey ground from the tokens before to those after each block that is called Mamba's."""
+    for place, name in enumerate(names):
+        if name.endswith("(mamba)"):
+            ax.axvspan(place - 1, place, color=GREY, alpha=0.15, linewidth=0)
 
 
-def _short(name: str) -> str:
-    """ "stage 3, block 5 (attention)" as 5a, an input as in, the embedding as 0."""
-    if name == "embedding":
-        return "0"
-    if name.endswith("input"):
-        return "in"
-    words = name.replace("(", "").replace(")", "").split()
-    return words[-2] + words[-1][0] if _stage(name) else words[-1]
+def _stages(names: Sequence[str]) -> dict[str, list[int]]:
+    """Places of depths by stage; a model without stages has one, called ""."""
+    found: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        stage = name.partition(",")[0] if name.startswith("stage") else ""
+        found.setdefault(stage, []).append(place)
+    return found
+
+
+def _ticks(names: Sequence[str]) -> tuple[list[int], list[int]]:
+    """Places of some depths, and the blocks or layers of its stage that are passed there."""
+    stages = _stages(names).values()
+    ticks = {place: place - stage[0] for stage in stages for place in stage[:: len(stage) // 2]}
+    return list(ticks), list(ticks.values())
 
 
 def _axis(names: Sequence[str]) -> str:
-    stages = list(dict.fromkeys(map(_stage, names)))
-    if stages == [""]:
-        return "layers passed"
-    return " | ".join(stages) + " (m: Mamba, a: attention)"
+    stages = list(_stages(names))
+    return "layers passed" if stages == [""] else f"blocks of {' | '.join(stages)}"

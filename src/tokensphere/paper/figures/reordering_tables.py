@@ -41,6 +41,12 @@ def markdown(head: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
     return tables.table(head, rows).data + "\n\n"
 
 
+def folded(title: str, text: str) -> str:
+    """Markdown that a reader opens by its title; a print shows it open."""
+    head = f'<details class="folded-proof">\n<summary>{title}</summary>'
+    return f"{head}\n\n{text.strip()}\n\n</details>\n\n"
+
+
 def interval(d: Difference | significance.Unpaired, form: str = "+.2f") -> str:
     """Mean and bounds of a difference, in a format."""
     return f"{d.mean:{form}} [{d.low:{form}}, {d.high:{form}}]"
@@ -236,9 +242,47 @@ def diversity_table(rows: Iterable[contrasts.Diversity]) -> str:
     cells = []
     for row in rows:
         change = [f"{row.own:.3g}", interval(row.difference, "+.3g"), _chance(row.p)]
-        place = f"{MODELS[row.model]}, {row.depth}"
+        place = f"{MODELS[row.model]}, {_stage(row.depth)}"
         cells.append([place, MEASURES[row.measure], *change, SAID[row.shown]])
     return markdown([*head, "reordered tokens are"], cells)
+
+
+def diversity_summary(rows: Sequence[contrasts.Diversity]) -> str:
+    """The same by measure and stage, without p: what reordered tokens are, and the difference."""
+    cells: dict[str, dict[str, str]] = {}
+    for row in rows:
+        column = cells.setdefault(f"{MODELS[row.model]}, {_stage(row.depth)}", {})
+        column[MEASURES[row.measure]] = f"{SAID[row.shown]}: {interval(row.difference, '+.2g')}"
+    return tables.columns(cells, "random order, difference from own order").data + "\n\n"
+
+
+def tokens_table(found: Mapping[str, Runs]) -> str:
+    """Every arm's tokens at the end of each stage: means over seeds, with their range."""
+    head = ["after", "order in training", *MEASURES.values(), "closer to the first"]
+    rows = []
+    for model, runs in found.items():
+        values = comparison.diversity(runs)
+        names = runs[0]["mechanism"]["depths"]
+        for end in dict.fromkeys(end for end, _ in values):
+            for arm in (arm for arm in ARMS if arm in values[end, "similarity"]):
+                lists = [list(values[end, name][arm].values()) for name in MEASURES]
+                excess = [run["mechanism"]["excess"] for run in runs if run["arm"] == arm]
+                lists.append([each[names.index(end)] for each in excess if each is not None])
+                place = f"{MODELS[model]}, {_stage(end)}"
+                rows.append([place, ARMS[arm], *map(_mean_and_range, lists)])
+    return markdown(head, rows)
+
+
+def _stage(depth: str) -> str:
+    """Of the name of a depth: the stage that ends there, or the layer."""
+    return depth.partition(",")[0]
+
+
+def _mean_and_range(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    mean, low, high = np.mean(values), min(values), max(values)
+    return f"{mean:.3g} ({low:.3g} to {high:.3g})"
 
 
 def short_runs(runs: Mapping[tuple[str, int], Mapping[str, Any]]) -> Markdown:
@@ -318,7 +362,7 @@ def imagenet(cost: Mapping[str, Any], config: Config) -> str:
         f"as measured on two at this batch, it takes\n\n{hours_table(rate, images)}"
         "The hours are the least, without tests and where loading keeps up. Of "
         f"{config.batch} images 8 GPUs have {config.batch // 8} each and 64 have "
-        f"{config.batch // 64}, too few: these rows are for larger batches. The loaders gave "
+        f"{config.batch // 64}, too few: these rows are for larger batches.\n\nThe loaders gave "
         f"{folder:,.0f} photos a second on {cores} cores, decoded and augmented; a training from "
         f"a folder of photos on two GPUs saw {cost['loading']['training']:,.0f}. The "
         f"{wanted:,.0f} a second that 8 GPUs can do take {wanted / folder * cores:.0f} such cores."

@@ -6,10 +6,15 @@ Drawn from the record of `experiments.sinks`.
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tokensphere.sinks.style import COLOURS, GREY, axes, band, estimates
+from tokensphere.sinks.style import band, estimates
+
+from . import drawing
+from .drawing import COLOURS, GREY, axes
+from .sink_tables import called
 
 FACTORS = {
     "write": "step of the token itself",
@@ -25,20 +30,18 @@ def alignment_by_depth(found: Mapping[str, Any]) -> Figure:
 
     found: data of the record of `experiments.sinks`.
     """
-    figure, array = axes(len(found), 2, sharex="col", sharey="row")
-    figure.set_size_inches(9.0, 5.6)
+    figure, array = axes(len(found), 2, height=2.5, sharey="row")
     for (name, run), (upper, lower) in zip(found.items(), array.T, strict=True):
         theory = run["theory"]
         _band(upper, theory["alignment"]["first"], COLOURS[0], "with the first token")
         _band(upper, theory["alignment"]["others"], COLOURS[1], "with each other")
         _band(lower, theory["response"]["first"], COLOURS[0], "the first token is changed")
         _band(lower, theory["response"]["later"], COLOURS[1], "a later token is changed")
-        upper.set_title(name, loc="left", fontsize=10)
+        upper.set_title(called(name))
         lower.set_xlabel("layers passed")
-    array[0, 0].set_ylabel("mean cosine of later tokens")
+    array[0, 0].set_ylabel("cosine of later tokens")
     array[1, 0].set_ylabel("share that they follow")
-    for row in array:
-        row[0].legend(frameon=False)
+    _legends(figure, array)
     return figure
 
 
@@ -48,8 +51,7 @@ def sink_factors(found: Mapping[str, Any]) -> Figure:
 
     found: data of the record of `experiments.sinks`.
     """
-    figure, array = axes(len(found), 2, sharey="row")
-    figure.set_size_inches(9.0, 6.4)
+    figure, array = axes(len(found), 2, height=2.5, sharey="row")
     for (name, run), (upper, lower) in zip(found.items(), array.T, strict=True):
         layers = sorted(run["theory"]["layers"], key=lambda layer: layer["reverse"])
         forward = sum(not layer["reverse"] for layer in layers)
@@ -58,6 +60,7 @@ def sink_factors(found: Mapping[str, Any]) -> Figure:
             _band(upper, estimates(layer[key] for layer in layers), colour, label)
         null = run["scores"]["uniform"]["mean"][0]
         upper.axhline(null, color=GREY, linewidth=1.0, label="uniform attention")
+        upper.set_ylim(bottom=0)  # cut off at the least, shares would look like more
         for (factor, label), colour in zip(FACTORS.items(), COLOURS, strict=False):
             parts = estimates(layer["attribution"][factor] for layer in layers)
             _band(lower, parts, colour, label)
@@ -66,16 +69,30 @@ def sink_factors(found: Mapping[str, Any]) -> Figure:
             for ax in (upper, lower):
                 ax.axvline(forward - 0.5, color=GREY, linestyle=":")
                 ax.set_xticks(range(len(layers)), [str(i % forward) for i in range(len(layers))])
-        upper.set_title(name, loc="left", fontsize=10)
+        upper.set_title(called(name))
         lower.set_xlabel("layer, from 0" if forward == len(layers) else "layer: forward | backward")
     array[0, 0].set_ylabel("share of the first token")
     array[1, 0].set_ylabel("what a factor adds to it")
-    for row in array:
-        handles, labels = row[0].get_legend_handles_labels()
-        row[-1].legend(handles, labels, frameon=False, fontsize=8)
+    _legends(figure, array)
     return figure
+
+
+def _legends(figure: Figure, array: np.ndarray) -> None:
+    """That of the upper row above it, that of the lower one below."""
+    upper, lower = (row[0].get_legend_handles_labels() for row in array)
+    place = {"loc": "outside upper center", "ncols": len(upper[1]), "frameon": False}
+    figure.legend(*upper, fontsize=drawing.SMALL, **place)
+    drawing.legend_below(figure, *lower, len(lower[1]))
 
 
 def _band(ax: Axes, values: Mapping[str, Any], colour: str, label: str) -> None:
     """Against how many layers came before."""
-    band(ax, range(len(values["mean"])), values, colour, label, marker="o", markersize=3)
+    band(
+        ax,
+        range(len(values["mean"])),
+        values,
+        colour,
+        label,
+        marker="o",
+        markersize=drawing.MARK - 1,
+    )

@@ -7,15 +7,22 @@ import numpy as np
 import torch
 from IPython.display import Markdown
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy.stats import spearmanr
 
 from tokensphere.sinks.nulls import lag_importance, uniform_importance
-from tokensphere.sinks.style import COLOURS, GREY, axes
 
-from . import tables
+from . import drawing, tables
+from .drawing import COLOURS, GREY, axes
 
 Found = Mapping[str, Mapping[str, Any]]
 """Data of the record of `experiments.sinks`: by model, `scores` and `theory`."""
+
+CALLED = {
+    "typeseg": "model 1",
+    "without BOS": "model 2, without BOS",
+    "with BOS": "model 2, after BOS",
+}
 
 
 def nulls(length: int, threshold: float, rates: Sequence[float] = (0.1, 0.5, 2.0)) -> Figure:
@@ -26,21 +33,44 @@ def nulls(length: int, threshold: float, rates: Sequence[float] = (0.1, 0.5, 2.0
         length: of the sequences on the left.
         rates: a Delta of the limit, whose gain is 1 - e^{-rate}.
     """
-    figure, ((left, right),) = axes(2, 1)
+    figure, ((left, right),) = axes(2)
     k = range(1, length + 1)
-    left.plot(k, uniform_importance(length), color=GREY, marker="o", label="uniform")
+    left.plot(
+        k,
+        uniform_importance(length),
+        color=GREY,
+        marker="o",
+        markersize=drawing.MARK,
+        label="uniform",
+    )
     for colour, rate in zip(COLOURS, rates, strict=False):
         r = torch.tensor(rate, dtype=torch.float64)
         limit = lag_importance(r, 1 - torch.exp(-r), length)
-        left.plot(k, limit, color=colour, marker="o", markersize=3, label=f"limit, r = {rate}")
+        left.plot(
+            k,
+            limit,
+            color=colour,
+            marker="o",
+            markersize=drawing.MARK - 1,
+            label=f"limit, r = {rate}",
+        )
     left.set(xlabel="position k", ylabel="importance α")
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
     lengths = range(2, 33)
     firsts = [float(uniform_importance(T)[0]) for T in lengths]
-    right.plot(lengths, firsts, color=GREY, marker="o", markersize=3, label="uniform, first token")
+    right.plot(
+        lengths,
+        firsts,
+        color=GREY,
+        marker="o",
+        markersize=drawing.MARK - 1,
+        label="uniform, first token",
+    )
     right.axhline(threshold, color=COLOURS[1], label=f"threshold {threshold}")
     right.set(xlabel="length T", ylabel="importance α")
     for ax in (left, right):
-        ax.legend(frameon=False)
+        ax.set_ylim(bottom=0)
+        drawing.legend(ax)
     return figure
 
 
@@ -54,8 +84,14 @@ def sink_layers(scores: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [layer for layer in scores["layers"] if layer["verdict"]["outcome"] == "sink"]
 
 
+def called(name: str) -> str:
+    """What the book calls one of `experiments.sinks.RUNS`."""
+    return CALLED.get(name, name)
+
+
 def found_sinks(found: Found, caption: str = "") -> Markdown:
-    """Of each model: layers, those with a sink, and eq (36) in both orders of averaging."""
+    """Of each model: layers by their verdict, those with a sink, and eq (36) in both orders of
+    averaging."""
     rows = []
     for name, run in found.items():
         scores = run["scores"]
@@ -66,12 +102,13 @@ def found_sinks(found: Found, caption: str = "") -> Markdown:
         ]
         raw = scores["directions"][0]["sink"]["raw"]["prompts"]
         after, before = raw["after_threshold"]["mean"][0], raw["before_threshold"][0]
-        count = [len(scores["layers"]), len(which)]
-        rows.append([name, *count, "; ".join(which) or "-", f"{after:.2f} / {before:.2f}"])
+        outcomes = [layer["verdict"]["outcome"] for layer in scores["layers"]]
+        count = [outcomes.count(outcome) for outcome in ("sink", "uniform", "undecided")]
+        orders = f"{after:.2f} / {before:.2f}"
+        rows.append([called(name), *count, "; ".join(which) or "-", orders])
     order = "eq (36), raw, forward: after / before the threshold"
-    return tables.table(
-        ["model", "layers read", "with a sink", "which (kind)", order], rows, caption
-    )
+    verdicts = ["layers with a sink", "no more than uniform", "not decided"]
+    return tables.table(["", *verdicts, "which (kind, share)", order], rows, caption)
 
 
 def causes(found: Found) -> Markdown:
@@ -83,7 +120,7 @@ def causes(found: Found) -> Markdown:
         below = sum(layer["limit"]["high"] < null for layer in layers)
         ranked = sum(layer["correlation"]["low"] > 0 for layer in layers)
         shares = [layer["measured"]["mean"] for layer in layers if not layer["reverse"]]
-        columns[name] = {
+        columns[called(name)] = {
             "cosine with the first minus with each other, at the end": _last(excess),
             "response to the first token, at the end": _last(response["first"]),
             "response to a later token, at the end": _last(response["later"]),
@@ -120,7 +157,7 @@ def raw_with_depth(found: Found) -> Markdown:
         ranks = map(_rank_with_depth, columns)
         rates = [layer["rates"]["raw"]["after_threshold"]["mean"][0] for layer in layers]
         rises = int((np.diff(rates) > 0).sum())
-        rows.append([name, *ranks, f"{rises} of {len(layers) - 1}"])
+        rows.append([called(name), *ranks, f"{rises} of {len(layers) - 1}"])
     head = ["", "raw score", "raw score, shuffled tokens", "share", "steps at which Sink rises"]
     return tables.table(head, rows)
 

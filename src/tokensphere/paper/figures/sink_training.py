@@ -7,15 +7,20 @@ from collections import Counter
 
 import numpy as np
 from IPython.display import Markdown
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tokensphere.paper.experiments import language_model_outcomes as found
 from tokensphere.paper.experiments.language_model_outcomes import Data
-from tokensphere.sinks.style import COLOURS, GREY, axes
+from tokensphere.sinks.style import band
+from tokensphere.sinks.verdicts import MARGIN
 
 from . import drawing, tables
+from .drawing import COLOURS, GREY, axes
 
 WAYS = {"bos": "after a beginning-of-text token", "none": "without one"}
+TITLES = {"bos": "after BOS", "none": "without BOS"}
+BAND = ("mean", "low", "high")
 OUTCOMES = ("sink", "uniform", "undecided")
 
 
@@ -23,27 +28,78 @@ def sinks_in_training(data: Data, model: str, length: int) -> Figure:
     """Loss of a language model in training, and each layer's first-token share along the way, on
     prompts of `length` tokens."""
     history, uniform = data["models"][model], found.uniform(length)
-    figure, ((left, *rest),) = axes(3, 1)
-    figure.set_size_inches(10.0, 3.6)
+    figure, ((left, *rest),) = axes(3)
     steps = [entry["step"] for entry in history["train"]]
     left.plot(steps, [entry["loss"] for entry in history["train"]], color=GREY, label="training")
     seen = history["heldout"]
     losses = [entry["none"]["loss"] for entry in seen]
-    left.plot([entry["step"] for entry in seen], losses, "o-", color=COLOURS[0], label="held out")
-    left.set(xlabel="step", ylabel="loss, nats a token")
-    left.legend(frameon=False)
+    style = {"color": COLOURS[1], "marker": "o", "markersize": drawing.MARK}
+    left.plot([entry["step"] for entry in seen], losses, label="held out", **style)
+    left.set(title="loss", xlabel="step", ylabel="nats a token")
     moments = found.steps(data, model)
-    for ax, (way, title) in zip(rest, WAYS.items(), strict=True):
+    for ax, (way, title) in zip(rest, TITLES.items(), strict=True):
         for place, moment in enumerate(moments):
             mean = history["measured"][str(moment)][str(length)][way]["mean"]
             shade = 0.15 + 0.85 * place / max(len(moments) - 1, 1)
             ax.plot(mean, color=COLOURS[0], alpha=shade, label=f"step {moment:,}")
-        ax.axhline(uniform, color=GREY, linewidth=1.0, label="uniform attention")
-        ax.set_title(title, loc="left", fontsize=10)
-        ax.set(xlabel="layer, from 0", ylim=(0, 1.6 * uniform))
+        _null(ax, uniform)
+        ax.set(title=title, xlabel="layer, from 0", ylim=(0, 1.6 * uniform))
     rest[0].set_ylabel("share of the first token")
-    drawing.legend_below(figure, *rest[1].get_legend_handles_labels(), 4)
+    handles, labels = left.get_legend_handles_labels()
+    more, said = rest[1].get_legend_handles_labels()
+    drawing.legend_below(figure, handles + more, labels + said, 5)
     return figure
+
+
+def sinks_at_the_end(data: Data, way: str = "bos") -> Figure:
+    """Each layer's first-token share over uniform attention's after the last step, a line for each
+    model and a panel for each length.
+
+    Bands are intervals corrected for the number of layers; grey: what the verdict "no more than
+    uniform" leaves room for.
+
+    way: "bos" or "none".
+    """
+    figure, (array,) = axes(len(data["lengths"]), sharey=True)
+    for ax, length in zip(array, data["lengths"], strict=True):
+        for (model, history), colour in zip(data["models"].items(), COLOURS, strict=False):
+            moment = str(found.steps(data, model)[-1])
+            cell = history["measured"][moment][str(length)][way]
+            over = {name: np.divide(cell[name], found.uniform(length)) for name in BAND}
+            depth = np.linspace(0, 1, len(over["mean"]))
+            band(ax, depth, over, colour, model, marker="o", markersize=drawing.MARK - 1)
+        ax.axhspan(1, 1 + MARGIN, color=GREY, alpha=0.15, linewidth=0, label="the verdict's margin")
+        _null(ax, 1)
+        ax.set(title=f"{length} tokens", xlabel="depth: first layer 0, last layer 1", ylim=(0, 1.4))
+    array[0].set_ylabel("share of the first token,\nover uniform")
+    drawing.legend_below(figure, *array[0].get_legend_handles_labels(), 5)
+    return figure
+
+
+def at_the_end(data: Data, way: str = "bos", caption: str = "") -> Markdown:
+    """Of each model after its last step: size, losses, and for each length how many layers have a
+    sink, and the largest share of a layer over uniform attention's.
+
+    way: "bos" or "none", for prompts and for the held-out loss.
+    """
+    head = ["model", "layers", "million weights", "loss in training", "held out"]
+    for length in data["lengths"]:
+        head += [f"sinks, {length} tokens", "largest share"]
+    rows = []
+    for name, history in data["models"].items():
+        layers, weights = history["config"]["layers"], history["parameters"] / 1e6
+        losses = history["train"][-1]["loss"], history["heldout"][-1][way]["loss"]
+        row = [name, layers, f"{weights:.1f}", *(f"{loss:.2f}" for loss in losses)]
+        for length in data["lengths"]:
+            cell = (name, found.steps(data, name)[-1], length, way)
+            sinks = found.outcomes(data, *cell).count("sink")
+            row += [f"{sinks} of {layers}", f"{found.largest(data, *cell)[0]:.2f}"]
+        rows.append(row)
+    return tables.table(head, rows, caption)
+
+
+def _null(ax: Axes, value: float) -> None:
+    ax.axhline(value, color=GREY, linewidth=1.0, label="uniform attention")
 
 
 def outcomes(data: Data, caption: str = "") -> Markdown:

@@ -250,10 +250,15 @@ def _classes(config: Any, trust_remote_code: bool) -> list[Any]:
 
 def _load_model(name: str, dtype: str, trust_remote_code: bool) -> nn.Module:
     missing: list[str] = []
-    for make in _classes(_config(name, trust_remote_code), trust_remote_code):
+    config = _config(name, trust_remote_code)
+    if getattr(config, "rescale_prenorm_residual", False):
+        # Of a model's start: transformers divides `out_proj` by it whenever it loads the model.
+        config.rescale_prenorm_residual = False
+    for make in _classes(config, trust_remote_code):
         with _failing(name):
             model, found = make.from_pretrained(
                 name,
+                config=config,
                 dtype=dtype if dtype == "auto" else getattr(torch, dtype),
                 use_safetensors=True,
                 output_loading_info=True,

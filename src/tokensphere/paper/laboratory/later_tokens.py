@@ -221,7 +221,7 @@ def general_steps() -> list[Preset]:
         Preset(
             "apart",
             "sphere",
-            "The same with rates 2: apart",
+            "Under Theorem 3.2's steps, rates 2: apart",
             "The same start and the same form: later tokens settle at several coordinate vectors.",
             (
                 f"{page}#fig-general-clusters",

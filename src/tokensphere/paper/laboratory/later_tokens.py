@@ -222,7 +222,7 @@ def general_steps() -> list[Preset]:
             "apart",
             "sphere",
             "Under Theorem 3.2's steps, rates 2: apart",
-            "The same start and the same form: later tokens settle at several coordinate vectors.",
+            "Eight tokens that end together with rates 0.5 settle at several coordinate vectors here.",
             (
                 f"{page}#fig-general-clusters",
                 f"{page}#cor-general-thm32",

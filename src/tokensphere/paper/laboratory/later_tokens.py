@@ -222,7 +222,7 @@ def general_steps() -> list[Preset]:
             "apart",
             "sphere",
             "Under Theorem 3.2's steps, rates 2: apart",
-            "Eight tokens that end together with rates 0.5 settle at several coordinate vectors here.",
+            "Eight tokens that end together with rates 0.5 settle at several axes here.",
             (
                 f"{page}#fig-general-clusters",
                 f"{page}#cor-general-thm32",

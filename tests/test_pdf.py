@@ -62,6 +62,7 @@ def book(site):
         ("one.html", "#part-one"),
         ("one.html#thm", "#part-one--thm"),
         ("../intro.html#own", "#intro--own"),
+        ("one.html#bench=line&mu=1", f"{SITE}part/one.html#bench=line&mu=1"),
         ("../genindex.html", f"{SITE}genindex.html"),
         ("../_sources/part/two.ipynb", f"{SITE}_sources/part/two.ipynb"),
         ("https://example.com/one.html", "https://example.com/one.html"),

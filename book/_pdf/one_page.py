@@ -44,7 +44,8 @@ def target(link: str, page: str, pages: set[str], site: str) -> str:
     address, id = urldefrag(link)
     path = posixpath.normpath(posixpath.join(posixpath.dirname(page), address)) if address else page
     name = path.removesuffix(".html")
-    if name in pages and (not address or address.endswith(".html")):
+    state = "=" in id  # of the laboratory, which runs on the site alone
+    if name in pages and not state and (not address or address.endswith(".html")):
         return f"#{anchor(name, id)}"
     return urljoin(urljoin(site, f"{page}.html"), link)
 

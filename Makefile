@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 BROWSE := $(VENV)/.browser
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf test browser-test links baselines benchmarks gpu clean
+.PHONY: help book pdf test types browser-test links baselines benchmarks gpu clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
@@ -38,6 +38,9 @@ test: $(READY)  ## lint; unit, property and claim tests; chapters against their 
 	$(BIN)/python -m pytest $(PARALLEL) --durations=10 --ignore tests/browser tests
 	$(BIN)/python -m pytest $(PARALLEL) --nbval --nbval-current-env \
 	  --nbval-sanitize-with tests/nbval.cfg --durations=10 tests/baselines
+
+types: $(READY)  ## mypy over the library, as pyproject.toml has it
+	$(BIN)/mypy
 
 $(BROWSE): $(READY) requirements-browser.txt
 	$(BIN)/python -m pip install --quiet -r requirements-browser.txt

@@ -1,8 +1,8 @@
 """Which names of the library have a place in the book, and on which page.
 
-A page below `book/api/` says so with the directive `{api} ROOM` and names of modules in its
-content. What it shows of a room is the room's `__all__`, or what its module defines; of a module,
-the public names with a docstring that it defines and that the room does not give.
+A page below `book/api/` says so with the directive `{api} MODULE`. What it shows of a room is the
+room's `__all__`, or what its module defines; of a module in a room, the public names with a
+docstring that it defines and that the room does not give.
 """
 
 import contextlib
@@ -10,36 +10,22 @@ import functools
 import importlib
 import inspect
 import re
-from dataclasses import dataclass
 from typing import Any
 
 import notebooks
 from sphinx.pycode import ModuleAnalyzer
 
 PACKAGE = "tokensphere"
-DIRECTIVE = re.compile(r"^```\{api\} (\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+DIRECTIVE = re.compile(r"^```\{api\} ([\w.]+)$", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Names:
-    """The names of a module that a page shows, in its order."""
-
-    module: str
-    names: tuple[str, ...]
-
-
-def shown(room: str, modules: str) -> list[Names]:
-    """What the directive `{api} room` with this content shows."""
-    full = f"{PACKAGE}.{room}"
-    first = Names(full, tuple(room_names(full)))
-    given = {id(attribute(f"{full}.{name}")) for name in first.names}
-    rest = [
-        Names(
-            name, tuple(each for each in own(name) if id(attribute(f"{name}.{each}")) not in given)
-        )
-        for name in (f"{full}.{module}" for module in modules.split())
-    ]
-    return [first, *rest]
+def shown(module: str) -> list[str]:
+    """The names that the directive shows of a module, by its name within the package."""
+    full, room = f"{PACKAGE}.{module}", f"{PACKAGE}.{module.partition('.')[0]}"
+    if full == room:
+        return room_names(room)
+    given = {id(attribute(f"{room}.{name}")) for name in room_names(room)}
+    return [name for name in own(full) if id(attribute(f"{full}.{name}")) not in given]
 
 
 @functools.cache
@@ -47,10 +33,9 @@ def documented() -> dict[str, str]:
     """The page of each module and name that has one, by its full name."""
     found = {}
     for page in notebooks.pages():
-        for room, modules in DIRECTIVE.findall(notebooks.source(page).read_text("utf-8")):
-            for each in shown(room, modules):
-                found[each.module] = page
-                found |= {f"{each.module}.{name}": page for name in each.names}
+        for module in DIRECTIVE.findall(notebooks.source(page).read_text("utf-8")):
+            full = f"{PACKAGE}.{module}"
+            found |= dict.fromkeys([full, *(f"{full}.{name}" for name in shown(module))], page)
     return found
 
 

@@ -1,7 +1,6 @@
 """Pages of the library's names, out of its docstrings.
 
-The directive `{api} ROOM` writes what `api_names` says that it shows: the room's text and names,
-then each module that its content names, under a heading of its own.
+The directive `{api} MODULE` writes the module's text, and the names that `api_names` gives it.
 """
 
 from types import ModuleType
@@ -14,31 +13,28 @@ from sphinx.util.docutils import SphinxDirective
 
 
 class Api(SphinxDirective):
-    """A room's names; in the content, modules in it."""
+    """A module's text and its names."""
 
     required_arguments = 1
-    has_content = True
 
     def run(self) -> list[nodes.Node]:
-        lines = []
-        room, *modules = api_names.shown(self.arguments[0], " ".join(self.content))
-        for names in (room, *modules):
-            if names is not room:
-                lines += ["", f"## {names.module.removeprefix(room.module + '.')}", ""]
-            lines += ["```{eval-rst}", f".. automodule:: {names.module}"]
-            if api_names.kind(api_names.attribute(names.module)) != "module":
-                lines += ["   :no-index:"]  # the name is a function's
-            lines += [""]
-            for name in names.names:
-                full = f"{names.module}.{name}"
-                word = api_names.kind(api_names.attribute(full))
-                lines += [f".. auto{word}:: {full}"]
-                lines += ["   :members:", ""] if word in ("class", "exception") else [""]
-            lines += ["```"]
-        node = nodes.container()
+        module = f"{api_names.PACKAGE}.{self.arguments[0]}"
+        lines = ["```{eval-rst}", f".. automodule:: {module}"]
+        if api_names.kind(api_names.attribute(module)) != "module":
+            lines += ["   :no-index:"]  # the name is a function's
+        for name in api_names.shown(self.arguments[0]):
+            word = api_names.kind(api_names.attribute(f"{module}.{name}"))
+            lines += ["", f".. auto{word}:: {module}.{name}"]
+            lines += ["   :members:"] if word in ("class", "exception") else []
         source = self.state_machine.get_source_and_line(self.lineno)[0]
-        self.state.nested_parse(StringList(lines, source), 0, node, match_titles=True)
+        node = nodes.container()
+        self.state.nested_parse(StringList([*lines, "```"], source), 0, node)
         return node.children
+
+
+def skip(app, what, name, obj, skipped, options):
+    """Fields of a named tuple, of which Python says that they are its fields."""
+    return True if type(obj).__name__ == "_tuplegetter" else None
 
 
 def rewrite(app, what, name, obj, options, lines):
@@ -61,4 +57,5 @@ def setup(app):
     app.config.autodoc_inherit_docstrings = False  # torch's, for forward
     app.add_directive("api", Api)
     app.connect("autodoc-process-docstring", rewrite)
+    app.connect("autodoc-skip-member", skip)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -27,7 +27,7 @@ def restructured(lines: list[str], known: Known = lambda name: False) -> list[st
         if kind == "section":
             found += _section(block, known)
         elif kind == "shown":
-            found += ["::", "", *_indented(_dedented(block))]
+            found += [".. code-block:: text", "", *_indented(_dedented(block))]
         elif len(items := _items(block)) > 1:
             found += _definitions(items, known)
         else:

@@ -70,7 +70,11 @@ def main() -> int:
     python = str(Path(arguments.python).absolute())  # not resolved: a link is what makes it a venv
     with tempfile.TemporaryDirectory() as folder:
         pip = [sys.executable, "-m", "pip", "--python", python]
-        build = ["wheel", "--quiet", "--no-deps", "--wheel-dir", folder, str(ROOT)]
+        source = Path(folder) / "source"  # a copy: an old build/ beside it would go into the wheel
+        shutil.copytree(ROOT / "src" / "tokensphere", source / "src" / "tokensphere")
+        for name in ("LICENSE", "README.md", "pyproject.toml"):
+            shutil.copy(ROOT / name, source)
+        build = ["wheel", "--quiet", "--no-deps", "--wheel-dir", folder, str(source)]
         subprocess.run([sys.executable, "-m", "pip", *build], check=True)
         (wheel,) = Path(folder).glob("*.whl")
         install = ["install", "--quiet", "--no-deps", "--force-reinstall", str(wheel)]

@@ -40,6 +40,12 @@ def test_stars_bars_and_underscores_are_mathematics():
     assert doctree(text).astext() == text
 
 
+def test_words_in_stars_are_stressed():
+    tree = doctree("A *field* and **column** d of 2*x*y, x* and *x.")
+    assert tree.astext() == "A field and column d of 2*x*y, x* and *x."
+    assert len([node for node in tree[0] if node.tagname in ("emphasis", "strong")]) == 2
+
+
 def test_arguments_become_definitions_with_what_goes_on_below():
     tree = doctree("""Does.
 

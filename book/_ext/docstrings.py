@@ -12,6 +12,7 @@ from itertools import groupby
 SECTION = re.compile(r"(Args|Attributes|Returns|Yields|Raises):(?: (.+))?")
 ITEM = re.compile(r"([*\w.`]+(?:(?:, | and )[*\w.`]+)*)( \(.*?\))?: +(.+)")
 CODE = re.compile(r"(:[\w:]+:`[^`]+`|``.+?``|`[^`]+`)", re.DOTALL)
+STRESSED = re.compile(r"(?<![\w*])(?P<star>\*\*?)(?=\w)([\w -]*\w)(?P=star)(?![\w*])")
 ADDRESS = re.compile(r"[A-Za-z_][\w.]*(?:\(\))?")
 
 Known = Callable[[str], bool]
@@ -41,8 +42,7 @@ def inline(text: str, known: Known = lambda name: False) -> str:
     parts = []
     for piece in CODE.split(text):
         if not CODE.fullmatch(piece):
-            piece = re.sub(r"([\\*|`])", r"\\\1", piece)
-            parts.append(re.sub(r"(?<=\w)_(?!\w)", r"\\_", piece))
+            parts.append(_prose(piece))
             continue
         if not piece.startswith(":"):
             code = " ".join(piece.strip("`").split())
@@ -52,6 +52,19 @@ def inline(text: str, known: Known = lambda name: False) -> str:
         # Markup begins and ends at a word's edge, and an escaped space, which is not shown, is one.
         parts.append(f"\\ {piece}\\ ")
     return "".join(parts)
+
+
+def _prose(text: str) -> str:
+    """Text to the letter, but for words in stars, which are stressed."""
+    found, at = "", 0
+    for stressed in STRESSED.finditer(text):
+        found += _escaped(text[at : stressed.start()]) + stressed[0]
+        at = stressed.end()
+    return found + _escaped(text[at:])
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"(?<=\w)_(?!\w)", r"\\_", re.sub(r"([\\*|`])", r"\\\1", text))
 
 
 def _blocks(lines: list[str]) -> Iterator[tuple[str, list[str]]]:

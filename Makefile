@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 BROWSE := $(VENV)/.browser
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf test browser-test links workflows dist baselines benchmarks gpu clean new-chapter new-claim
+.PHONY: help book pdf test types wheel-test browser-test links workflows dist baselines benchmarks gpu clean new-chapter new-claim
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
@@ -38,6 +38,14 @@ test: $(READY)  ## lint; unit, property and claim tests; chapters against their 
 	$(BIN)/python -m pytest $(PARALLEL) --durations=10 --ignore tests/browser tests
 	$(BIN)/python -m pytest $(PARALLEL) --nbval --nbval-current-env \
 	  --nbval-sanitize-with tests/nbval.cfg --durations=10 tests/baselines
+
+types: $(READY)  ## mypy over the library, as pyproject.toml has it
+	$(BIN)/mypy
+
+# FOR has the library's dependencies, pytest and hypothesis, in any versions: .venv has the newest.
+FOR ?= $(BIN)/python
+wheel-test: $(READY)  ## the library's own tests against its wheel; FOR=PYTHON of another environment
+	$(BIN)/python tests/wheel.py $(FOR)
 
 $(BROWSE): $(READY) requirements-browser.txt
 	$(BIN)/python -m pip install --quiet -r requirements-browser.txt

@@ -225,3 +225,10 @@ def test_one_chapter_or_another_mode_is_left_to_sphinx(executed):
     assert executed.fill("a").ran == []
     executed.config.nb_execution_mode = "off"
     assert executed.fill("a", "b").ran == []
+
+
+def test_the_quickstart_has_ten_cells_and_what_each_draws_on_is_in_the_library():
+    cells = [source for source, _ in notebooks.code(notebooks.read(notebooks.QUICKSTART))]
+    assert len(cells) == 10
+    assert "tokensphere.paper" not in "".join(cells)
+    assert max(len(source.splitlines()) for source in cells) <= 8

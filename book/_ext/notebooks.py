@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT / "book"
+QUICKSTART = "quickstart"
+"""A notebook that claims nothing: it has no box `In short`, no verdicts and no exercises."""
+
 BASELINES = ROOT / "tests" / "baselines"
 
 # The first cell of every notebook that leaves the book. Does nothing where the package is there.

@@ -181,7 +181,8 @@ class MinutesRole(SphinxRole):
     def run(self):
         chapters = notebooks.chapters()
         pages = [page.strip() for page in self.text.split(",")]
-        pages = chapters if pages == ["all"] else pages
+        argued = [page for page in chapters if page != notebooks.QUICKSTART]
+        pages = argued if pages == ["all"] else pages
         for page in pages:
             if page not in chapters:
                 raise ValueError(f"minutes: no chapter {page!r} in _toc.yml")

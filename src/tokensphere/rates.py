@@ -61,7 +61,7 @@ class ExponentialFit:
     floor: float
     power: int = 0
 
-    def __call__(self, times: ArrayLike) -> NDArray:
+    def __call__(self, times: ArrayLike) -> NDArray[np.float64]:
         """The fitted curve at `times`, any shape."""
         times = np.asarray(times, dtype=float)
         return self.prefactor * times**self.power * np.exp(-self.rate * times)
@@ -142,7 +142,9 @@ def fit_exponential(
     )
 
 
-def _line(times: NDArray, log: NDArray) -> tuple[float, float, float] | tuple[int, str]:
+def _line(
+    times: NDArray[np.float64], log: NDArray[np.float64]
+) -> tuple[float, float, float] | tuple[int, str]:
     """(standard error, rate, intercept) of the line through log, or (stage, why there is none)."""
     if len(times) < FEWEST:
         return 0, f"{len(times)} points, takes {FEWEST} or more"
@@ -181,7 +183,9 @@ def _line(times: NDArray, log: NDArray) -> tuple[float, float, float] | tuple[in
     return total, float(rate), float(intercept)
 
 
-def _slope(times: NDArray, log: NDArray) -> tuple[float, float, float, NDArray]:
+def _slope(
+    times: NDArray[np.float64], log: NDArray[np.float64]
+) -> tuple[float, float, float, NDArray[np.float64]]:
     """Slope, its standard error with correlated residuals, intercept, residuals."""
     # Not scipy.stats.linregress: its error comes from 1 - r^2, which rounding spoils below 1e-8.
     count, middle = len(times), times.mean()
@@ -199,7 +203,9 @@ def _slope(times: NDArray, log: NDArray) -> tuple[float, float, float, NDArray]:
     return slope, spread + rounding, intercept, residual
 
 
-def _parts(times: NDArray, log: NDArray, count: int) -> tuple[list[float], float] | None:
+def _parts(
+    times: NDArray[np.float64], log: NDArray[np.float64], count: int
+) -> tuple[list[float], float] | None:
     """Rates on `count` equal stretches of time, and the standard error of a difference of two."""
     edges = np.searchsorted(times, np.linspace(times[0], times[-1], count + 1)[1:-1])
     pieces = list(zip(np.split(times, edges), np.split(log, edges), strict=True))
@@ -209,7 +215,7 @@ def _parts(times: NDArray, log: NDArray, count: int) -> tuple[list[float], float
     return [-slope for slope, _ in slopes], float(np.sqrt(2) * max(s for _, s in slopes))
 
 
-def _check_does_not_grow(times: NDArray, log: NDArray) -> None:
+def _check_does_not_grow(times: NDArray[np.float64], log: NDArray[np.float64]) -> None:
     """Refuses an error that ends e^3 or more above where it was: noise alone moves less."""
     smooth = _running_median(log)
     ending = max(3, len(log) // 10)
@@ -224,7 +230,7 @@ def _check_does_not_grow(times: NDArray, log: NDArray) -> None:
         raise ValueError(f"error: grows from t = {times[lowest]:g} on")
 
 
-def _plateau(times: NDArray, log: NDArray) -> float | None:
+def _plateau(times: NDArray[np.float64], log: NDArray[np.float64]) -> float | None:
     """The log of the highest value on the plateau at the end, None if there is no plateau.
 
     The end is one if the last two factors of e take more than three times as long as the decay
@@ -246,12 +252,14 @@ def _plateau(times: NDArray, log: NDArray) -> float | None:
     return None
 
 
-def _running_median(values: NDArray, width: int = 5) -> NDArray:
+def _running_median(values: NDArray[np.float64], width: int = 5) -> NDArray[np.float64]:
     padded = np.pad(values, width // 2, mode="edge")
     return np.median(np.lib.stride_tricks.sliding_window_view(padded, width), axis=1)
 
 
-def _checked(times, error, power, floor) -> tuple[NDArray, NDArray]:
+def _checked(
+    times: ArrayLike, error: ArrayLike, power: float, floor: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     arrays = {}
     for name, value in {"times": times, "error": error}.items():
         value = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)

@@ -199,7 +199,7 @@ def digest(source: str) -> str:
     # A comment ends its line, so cutting it moved no column before it. Last docstring first:
     # cutting one moves only what follows it.
     for node in sorted(_docstrings(text), key=lambda n: (n.lineno, n.col_offset), reverse=True):
-        first, last = node.lineno - 1, node.end_lineno - 1
+        first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
         # ast counts columns in bytes of UTF-8.
         head = lines[first].encode()[: node.col_offset].decode()
         tail = lines[last].encode()[node.end_col_offset :].decode()
@@ -211,7 +211,7 @@ def digest(source: str) -> str:
 def digests(modules: Iterable[str]) -> dict[str, str]:
     """Of each of `modules` and their :func:`dependencies`, by name, as their files are now."""
     names = sorted(dependencies(modules))
-    return {name: digest(source_file(name).read_text("utf-8")) for name in names}
+    return {name: digest(_known_file(name).read_text("utf-8")) for name in names}
 
 
 def dependencies(modules: Iterable[str], engines: bool = False) -> set[str]:
@@ -259,10 +259,15 @@ def source_file(module: str) -> Path | None:
     return next((p for p in (base / "__init__.py", base.with_suffix(".py")) if p.is_file()), None)
 
 
-def _imports(module: str) -> list[str]:
+def _known_file(module: str) -> Path:
     file = source_file(module)
     if file is None:
         raise ValueError(f"code: {module!r} is no module of {PACKAGE}")
+    return file
+
+
+def _imports(module: str) -> list[str]:
+    file = _known_file(module)
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
     found = file.stat()
     return _imported(file, package, found.st_mtime_ns, found.st_size)
@@ -297,7 +302,7 @@ def _digests(modules: Iterable[str], since: float) -> dict[str, str | None]:
     for module, each in digests(modules).items():
         if module in modules and not each:
             raise ValueError(f"code: {module!r} holds no code; name the modules in it")
-        found[module] = each if source_file(module).stat().st_mtime <= since else None
+        found[module] = each if _known_file(module).stat().st_mtime <= since else None
     return found
 
 
@@ -342,16 +347,17 @@ def read(path: str | os.PathLike[str]) -> Record:
     }.items():
         if names:
             raise ValueError(f"{path}: not a whole record: {kind} {', '.join(names)}")
-    for name, kind in {
-        "parameters": dict,
-        "device": str,
-        "versions": dict,
-        "seconds": float | int,
-        "date": str,
-        "commit": str | None,
-        "code": dict,
-    }.items():
-        if not isinstance(content[name], kind):
+    takes: dict[str, tuple[type, ...]] = {
+        "parameters": (dict,),
+        "device": (str,),
+        "versions": (dict,),
+        "seconds": (float, int),
+        "date": (str,),
+        "commit": (str, type(None)),
+        "code": (dict,),
+    }
+    for name, types in takes.items():
+        if not isinstance(content[name], types):
             raise ValueError(f"{path}: not a record: {name} is {content[name]!r}")
     if not content["code"]:
         raise ValueError(f"{path}: not a record: code names no module")

@@ -15,7 +15,9 @@ from .phase import Portrait, Zero
 AXIS, STEPS, FORM = KINDS
 
 
-def distances(portrait: Portrait, start, times: Sequence[float]) -> NDArray:
+def distances(
+    portrait: Portrait, start: float | Sequence[float], times: Sequence[float]
+) -> NDArray[np.float64]:
     """|phi(t) - limit| in radians, (T,), of the first token from `start`.
 
     Integrates the logarithm of the distance u, with the factors of F expanded about the zero:
@@ -38,16 +40,16 @@ def distances(portrait: Portrait, start, times: Sequence[float]) -> NDArray:
         raise ValueError(f"start: {start!r} is an equilibrium, takes a token that moves")
     factors = _Factors(portrait, zero)
 
-    def rate(t: float, logarithm: NDArray) -> NDArray:
+    def rate(t: float, logarithm: NDArray[np.float64]) -> NDArray[np.float64]:
         distance = np.exp(logarithm)
         return -abs(factors.field(-direction * distance)) / distance
 
-    times = np.asarray(times, dtype=float)
-    run = solve_ivp(rate, (0, times[-1]), [math.log(gap)], "LSODA", times, rtol=1e-10, atol=1e-10)
+    until = float(times[-1])
+    run = solve_ivp(rate, (0, until), [math.log(gap)], "LSODA", times, rtol=1e-10, atol=1e-10)
     return np.exp(run.y[0])
 
 
-def power_law(zero: Zero, times: Sequence[float]) -> NDArray:
+def power_law(zero: Zero, times: Sequence[float]) -> NDArray[np.float64]:
     """((m - 1) |leading| t)^(-1/(m - 1)), the distance from a zero of order m > 1 as t grows.
 
     Raises:
@@ -79,7 +81,7 @@ class _Factors:
             order = zero.order - (AXIS in zero.kinds) - (STEPS in zero.kinds)
             self.form[:order] = [0.0] * order
 
-    def field(self, v: NDArray) -> NDArray:
+    def field(self, v: NDArray[np.float64]) -> NDArray[np.float64]:
         cos, sin = np.cos(v), np.sin(v)
         if AXIS in self.zero.kinds:
             axes = round(math.cos(2 * self.angle)) * cos * sin

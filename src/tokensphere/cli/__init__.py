@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tokensphere.cli import sinks
+from tokensphere.cli import completion, sinks
 from tokensphere.cli.errors import InputError
 
 
@@ -36,7 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for given in argv:
             if given != given.encode(errors="ignore").decode():
                 raise InputError(f"argument {given!r} is not UTF-8")
-        arguments = _parser().parse_args(sinks.renamed(argv))
+        parser = _parser()
+        completion.offer(parser)
+        arguments = parser.parse_args(sinks.renamed(argv))
         if arguments.needs_repository and importlib.util.find_spec("tokensphere.paper") is None:
             raise InputError(
                 f"{arguments.needs_repository} come with the repository, not with the installed "

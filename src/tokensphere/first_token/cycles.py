@@ -90,7 +90,8 @@ def certify_octant(S_Delta: Tensor) -> OctantCertificate:
     if check_square("S_Delta", S_Delta) != 3 or S_Delta.ndim != 2:
         raise ValueError(f"S_Delta: shape {tuple(S_Delta.shape)}, takes (3, 3)")
     S = [[Fraction(entry) for entry in row] for row in S_Delta.tolist()]
-    directions = tuple(_direction(S, i, j) for i, j in EDGES)
+    first, second, third = (_direction(S, i, j) for i, j in EDGES)
+    directions = (first, second, third)
     cyclic = set(directions) in ({1}, {-1})
     return OctantCertificate(
         directions, *_interior(S), _quotient(S, directions[0]) if cyclic else None
@@ -111,12 +112,13 @@ def _interior(S: list[list[Fraction]]) -> tuple[bool, Fraction, Fraction]:
     n = [-x for x in n] if n[0] < 0 else n
     if not all(x > 0 for x in n):
         return False, Fraction(0), Fraction(0)
-    square = sum(x * x for x in n)
-    mean = [sum(n[k] ** 2 * S[j][k] for k in range(3)) / square for j in range(3)]
+    zero = Fraction(0)
+    square = sum((x * x for x in n), zero)
+    mean = [sum((x * x * S[j][k] for k, x in enumerate(n)), zero) / square for j in range(3)]
     # |n| times the linear part of w at n / |n|, over sigma(u); it has the eigenvalue 0 across.
     M = [[n[i] * (S[j][i] - mean[j]) for j in range(3)] for i in range(3)]
     minors = (M[i][i] * M[j][j] - M[i][j] * M[j][i] for i, j in EDGES)
-    return True, sum(M[i][i] for i in range(3)), sum(minors)
+    return True, sum((M[i][i] for i in range(3)), zero), sum(minors, zero)
 
 
 def _quotient(S: list[list[Fraction]], direction: int) -> arb:
@@ -220,7 +222,9 @@ def dwell_times(S_Delta: Tensor, stop: float) -> np.ndarray:
     return np.diff(times[np.nonzero(np.diff(largest))[0]])
 
 
-def lotka_volterra(growth: Iterable[float], interactions: Iterable, size: float) -> Tensor:
+def lotka_volterra(
+    growth: Iterable[float], interactions: Iterable[Iterable[float]], size: float
+) -> Tensor:
     """S_Delta, (n + 1, n + 1), whose first tokens follow a Lotka-Volterra system as size -> 0.
 
     The n species ``x_i' = x_i (growth_i + sum_j interactions_ij x_j)`` are x_i = y_i / y_{n+1}
@@ -232,13 +236,13 @@ def lotka_volterra(growth: Iterable[float], interactions: Iterable, size: float)
     Raises:
         ValueError: shapes that do not agree.
     """
-    growth = torch.as_tensor(growth, dtype=torch.float64)
-    interactions = torch.as_tensor(interactions, dtype=torch.float64)
-    n = len(growth)
-    if interactions.shape != (n, n):
-        raise ValueError(f"interactions: shape {tuple(interactions.shape)}, takes ({n}, {n})")
+    rates = torch.as_tensor(growth, dtype=torch.float64)
+    effects = torch.as_tensor(interactions, dtype=torch.float64)
+    n = len(rates)
+    if effects.shape != (n, n):
+        raise ValueError(f"interactions: shape {tuple(effects.shape)}, takes ({n}, {n})")
     G = torch.zeros(n + 1, n + 1, dtype=torch.float64)
-    G[:n, :n], G[:n, n] = interactions, growth
+    G[:n, :n], G[:n, n] = effects, rates
     return size * G.mT
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..flow import FirstTokenFlow, simulate
-from .equilibria import Equilibrium, equilibria
+from .equilibria import Equilibrium, Family, equilibria
 
 __all__ = ["SpherePortrait", "even_points", "sphere_portrait"]
 
@@ -65,7 +65,7 @@ def sphere_portrait(
     rounding = 1e-9 * flow.layer(grid).norm(dim=-1).mean()
     typical = flow(grid).norm(dim=-1).mean().maximum(rounding).clamp(min=1e-300)
 
-    def course(y: Tensor, s: Tensor) -> Tensor:
+    def course(y: Tensor, s: Tensor | float) -> Tensor:
         velocity = flow(y)
         return velocity / (velocity.norm(dim=-1, keepdim=True) + 0.1 * typical)
 
@@ -81,11 +81,11 @@ def sphere_portrait(
         arrows.append(run[middle : middle + 2, token])
     angle = torch.linspace(0, 2 * torch.pi, 121, dtype=torch.float64)
     circle = torch.stack([angle.cos(), angle.sin()], -1)
-    bases = [family.basis for family in found if family.kind == "family"]
+    bases = [family.basis for family in found if isinstance(family, Family)]
     return SpherePortrait(
         paths,
         torch.stack(arrows) if arrows else run.new_empty(0, 2, 3),
-        [point for point in found if point.kind != "family"],
+        [point for point in found if isinstance(point, Equilibrium)],
         [circle @ basis.mT for basis in bases if basis.shape[1] == 2],
         any(basis.shape[1] == 3 for basis in bases),
     )

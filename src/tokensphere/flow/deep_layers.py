@@ -73,7 +73,11 @@ def mean_field(bank: MambaFlow) -> Field:
     Args:
         bank: constant parameters with one leading dimension, (K, ...). Tokens are (L, D).
     """
-    return lambda x, t=0.0: project(x, bank.layer(x.unsqueeze(0), t).mean(0))
+
+    def field(x: Tensor, t: Tensor | float = 0.0) -> Tensor:
+        return project(x, bank.layer(x.unsqueeze(0), t).mean(0))
+
+    return field
 
 
 def drawn_layers(bank: MambaFlow, which: Tensor, times: Tensor) -> MambaFlow:

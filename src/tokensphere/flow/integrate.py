@@ -236,4 +236,5 @@ def _by_torchdiffeq(
 
 
 def unit(x: Tensor) -> Tensor:
+    """x / |x| along the last dimension, (..., D); not a number where x is zero."""
     return x / x.norm(dim=-1, keepdim=True)

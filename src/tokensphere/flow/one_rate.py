@@ -53,7 +53,9 @@ def nearest_rates(attention: Tensor, scores: Tensor, delta: Tensor) -> tuple[Ten
         lag = (elapsed[:, None] - elapsed).tril()
         front = (scores * delta[:, d]).tril()
 
-        def distance(log_a: float, M=M, front=front, lag=lag) -> float:
+        def distance(
+            log_a: float, M: Tensor = M, front: Tensor = front, lag: Tensor = lag
+        ) -> float:
             return float((M - front * torch.exp(-math.exp(log_a) * lag)).norm() / M.norm())
 
         start = min(torch.linspace(-LARGEST, LARGEST, 41).tolist(), key=distance)

@@ -32,7 +32,8 @@ def near_end(
     if known.first is None:
         raise ValueError(f"x0: takes tokens of which one blows up first, these: {known.kind}")
     run = simulate(mu, s, a, x0, math.log(known.time) + torch.log1p(-left))
-    return run.log_x[:, known.first].exp(), first_law(mu, s, known.time * left)
+    law = torch.as_tensor(first_law(mu, s, known.time * left))
+    return run.log_x[:, known.first].exp(), law
 
 
 def first_law(mu: float, s: float, left: float | Tensor) -> float | Tensor:

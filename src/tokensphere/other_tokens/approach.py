@@ -5,6 +5,7 @@ with a small absolute tolerance it keeps its relative accuracy however small it 
 be fitted over many factors of e.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -145,7 +146,7 @@ def random_approaches(
     """
     axis = torch.eye(dim, dtype=torch.float64)[0]
     times = torch.linspace(0, stop, 141, dtype=torch.float64)
-    batches = []
+    batches: list[tuple[str, Tensor, Sequence[SharedStepFlow | AutoregressiveFlow], Tensor]] = []
     if "eq (11)" in systems:
         flow = random_shared_step(count, dim, generator)
         x0 = tokens_from_axis(count, length, dim, generator)
@@ -160,18 +161,18 @@ def random_approaches(
         x0 = torch.stack([tokens_from_axis(count, length, dim, generator) for _ in families])
         x = simulate(AutoregressiveFlow(scaled), x0, times, 1e-5, TINY).tokens
         for index, (name, matrices) in enumerate(zip(families, scaled(consensus), strict=True)):
-            flows = [AutoregressiveFlow(constant(matrix)) for matrix in matrices]
-            batches.append((name, x[:, index], flows, rates[index]))
+            constants = [AutoregressiveFlow(constant(matrix)) for matrix in matrices]
+            batches.append((name, x[:, index], constants, rates[index]))
     runs, left_out = [], 0
     for name, x, flows, units in batches:
-        for i, flow in enumerate(flows):
+        for i, one in enumerate(flows):
             signs = x[-1, i, :, 0].sign()
             error = axis_distance(x[:, i], signs).sum(-1)
-            slow, next_slow = consensus_spectrum(flow, axis, signs)[1:, 0].abs().sort().values[:2]
+            slow, next_slow = consensus_spectrum(one, axis, signs)[1:, 0].abs().sort().values[:2]
             if next_slow < (1 + APART) * slow or error[len(times) // 2] > 1e-3:
                 left_out += 1
                 continue
-            predicted = consensus_rate(flow, axis, signs)
+            predicted = consensus_rate(one, axis, signs)
             expected = predicted.rate, predicted.power
-            runs.append(Approach(name, flow, signs, *expected, float(units[i]), times, error))
+            runs.append(Approach(name, one, signs, *expected, float(units[i]), times, error))
     return runs, left_out

@@ -57,7 +57,9 @@ def three_token_flow(a_21: float, a_31: float, a_32: float) -> AutoregressiveFlo
     return AutoregressiveFlow(constant(weights))
 
 
-def exceptional_curve(a_21: float, a_31: float, a_32: float) -> tuple[NDArray, NDArray]:
+def exceptional_curve(
+    a_21: float, a_31: float, a_32: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Where a third token must start to end at -x_1, for constant weights.
 
     It is one orbit, followed backwards in time from its tangent at (0, 0),
@@ -79,7 +81,7 @@ def exceptional_curve(a_21: float, a_31: float, a_32: float) -> tuple[NDArray, N
 
 def final_angle(
     theta: ArrayLike, phi: ArrayLike, weights: tuple[float, float, float], stop: float = 12.0
-) -> NDArray:
+) -> NDArray[np.float64]:
     """How far x_3 has turned from -x_1 at time `stop`: near pi or -pi, by its way to x_1.
 
     Between two starts that turn different ways lies one that ends at -x_1.

@@ -10,7 +10,7 @@ obey a linear system of their own, dX/dt = gamma J X, gamma = <x_1, S_BC x_1>, w
 closed form in :func:`tokensphere.other_tokens.exceptional_spectrum`.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import sympy
@@ -40,7 +40,7 @@ def exceptional_point(
     return flow, torch.stack([x1] * (length - 1) + [xi])
 
 
-def exceptional_jacobian(a: Tensor | sympy.Matrix) -> list[list]:
+def exceptional_jacobian(a: Tensor | sympy.Matrix) -> list[list[Any]]:
     """The rows of J, dX/dt = gamma J X, from the weights a_ij at an exceptional point, (L, L).
 
         J X = (sum_{k<L} a_Lk X_k + sum_{k<j} a_jk (X_k - X_j))_j,    j = 1, ..., L - 1.
@@ -54,7 +54,7 @@ def exceptional_jacobian(a: Tensor | sympy.Matrix) -> list[list]:
     """
     size = a.shape[0] - 1
 
-    def entry(j: int, k: int):
+    def entry(j: int, k: int) -> Any:
         if k < j:
             return a[size, k] + a[j, k]
         return a[size, k] - (sum(a[j, i] for i in range(j)) if k == j else 0)
@@ -155,7 +155,9 @@ def eigenvalue_signs(flow: SharedStepFlow, x: Tensor, tolerance: float = 1e-9) -
     return Signs(positive, int(zero.sum()), negative, gap)
 
 
-def saddle_loop(start: tuple[float, float], times: NDArray, pull: float = 0.5) -> NDArray:
+def saddle_loop(
+    start: tuple[float, float], times: NDArray[np.float64], pull: float = 0.5
+) -> NDArray[np.float64]:
     """x' = y, y' = x - x^2 - pull y H with H = y^2/2 - x^2/2 + x^3/3, from `start`: (T, 2).
 
     dH/dt = -pull y^2 H: inside the loop H = 0 through the saddle 0, whose eigenvalues are 1 and -1,
@@ -166,7 +168,7 @@ def saddle_loop(start: tuple[float, float], times: NDArray, pull: float = 0.5) -
         times: (T,), increasing from the time of `start`.
     """
 
-    def field(_, z):
+    def field(_: float, z: NDArray[np.float64]) -> list[float]:
         x, y = z
         H = y * y / 2 - x * x / 2 + x**3 / 3
         return [y, x - x * x - pull * y * H]

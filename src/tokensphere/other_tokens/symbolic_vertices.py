@@ -14,8 +14,9 @@ def vertex_jacobian(
     differentiation, and its closed form; S_Delta, a and the diagonal of S_BC are symbols.
 
     Token l has D - 1 rows and columns, those of the coordinates other than d_l. The closed form is
-    diagonal: S_dd (Delta_k(x_l) - H_ld) + S_kk H_lk, as in :mod:`.vertices`. Blocks between
-    different tokens are left out: they do not enter the eigenvalues.
+    diagonal: S_dd (Delta_k(x_l) - H_ld) + S_kk H_lk, as in
+    :mod:`tokensphere.other_tokens.vertices`. Blocks between different tokens are left out: they do
+    not enter the eigenvalues.
 
     Args:
         vertices: d_1, ..., d_L, each from 0 to dim - 1.

@@ -1,6 +1,7 @@
 """Rates at which tokens of eq (6) approach consensus at a coordinate vector: points and runs."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,7 +55,7 @@ def random_vertex_consensus(
     """
     dim, patterns = flow.a.shape[-1], sign_patterns(length)
     attracts = consensus_attracts(flow, patterns)
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for index, found in enumerate(attracts):
         if len(rows) == count:
             break
@@ -74,16 +75,16 @@ def random_vertex_consensus(
         order = spectrum.flatten().sort().values
         if order[0] < STIFF * order[-1] or order[-2] > APART * order[-1]:
             continue
-        rate = consensus_rate(one, x1, signs).rate
-        scaled = (one.S_BC / rate, one.S_Delta, one.a)
+        slowest = consensus_rate(one, x1, signs).rate
+        scaled = (one.S_BC / slowest, one.S_Delta, one.a)
         x = signs.unsqueeze(-1) * x1
-        rows.append((*scaled, x, rate, -float(spectrum[0].max()), wants_equal))
+        rows.append((*scaled, x, slowest, -float(spectrum[0].max()), wants_equal))
     if len(rows) < count:
         raise ValueError(f"flow: a batch of {len(attracts)} has {len(rows)} points, not {count}")
     *tensors, rate, first, equal = zip(*rows, strict=True)
     S_BC, S_Delta, a, x = (torch.stack(part) for part in tensors)
-    numbers = (torch.tensor(part, dtype=torch.float64) for part in (rate, first))
-    return VertexConsensus(MambaFlow(S_BC, S_Delta, a), x, *numbers, torch.tensor(equal))
+    speed, alone = (torch.tensor(part, dtype=torch.float64) for part in (rate, first))
+    return VertexConsensus(MambaFlow(S_BC, S_Delta, a), x, speed, alone, torch.tensor(equal))
 
 
 def approach_vertices(

@@ -136,11 +136,11 @@ def holm(p: Sequence[float]) -> np.ndarray:
 
     Raises ValueError for no p-value, or one outside [0, 1].
     """
-    p = np.asarray(p, dtype=float)
-    if p.ndim != 1 or not len(p) or not ((p >= 0) & (p <= 1)).all():
-        raise ValueError(f"p: got {p.tolist()}, takes one or more numbers from 0 to 1")
-    order = np.argsort(p)
-    adjusted = np.maximum.accumulate(np.arange(len(p), 0, -1) * p[order])
+    values = np.asarray(p, dtype=float)
+    if values.ndim != 1 or not len(values) or not ((values >= 0) & (values <= 1)).all():
+        raise ValueError(f"p: got {values.tolist()}, takes one or more numbers from 0 to 1")
+    order = np.argsort(values)
+    adjusted = np.maximum.accumulate(np.arange(len(values), 0, -1) * values[order])
     return np.minimum(adjusted, 1)[np.argsort(order)]
 
 
@@ -260,7 +260,9 @@ def outcomes(runs: Sequence[Mapping[str, Any]], metric: str) -> dict[str, dict[i
     return found
 
 
-def diversity(runs: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, dict]]:
+def diversity(
+    runs: Sequence[Mapping[str, Any]],
+) -> dict[tuple[str, str], dict[str, dict[int, float]]]:
     """What `reorder.mechanism` measured at the end of each stage: by depth and name of a measure,
     then as `outcomes` by arm and seed.
 
@@ -274,7 +276,7 @@ def diversity(runs: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], dict[s
     (names,) = depths
     stages = [name.partition(",")[0] if name.startswith("stage") else "" for name in names]
     ends = [i for i, stage in enumerate(stages) if stage not in stages[i + 1 :]]
-    found: dict[tuple[str, str], dict[str, dict]] = {}
+    found: dict[tuple[str, str], dict[str, dict[int, float]]] = {}
     for run in runs:
         measured = run["mechanism"]
         lists = {name: measured[name] for name in DIVERSE if name != "clusters"}
@@ -305,8 +307,8 @@ def differences(
             continue
         common = sorted(seeds.keys() & found[control].keys())
         if len(common) >= 2:
-            values = [[side[seed] for seed in common] for side in (seeds, found[control])]
-            compared[arm] = paired(*values, confidence)
+            ours, theirs = ([side[seed] for seed in common] for side in (seeds, found[control]))
+            compared[arm] = paired(ours, theirs, confidence)
     return compared
 
 

@@ -14,7 +14,7 @@ GREY = "#888888"
 """What is drawn for comparison."""
 
 
-def axes(columns: int = 1, rows: int = 1, **options) -> tuple[Figure, np.ndarray]:
+def axes(columns: int = 1, rows: int = 1, **options: Any) -> tuple[Figure, np.ndarray]:
     """A figure of the book's width with `rows` x `columns` axes: (figure, array of axes)."""
     # Here, because pyplot chooses a backend: who only wants the palette needs none.
     import matplotlib.pyplot as plt

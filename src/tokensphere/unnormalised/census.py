@@ -1,7 +1,7 @@
 """Ends of random first tokens and of random sequences, counted."""
 
 from collections import Counter
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Generator, Tensor
@@ -17,7 +17,7 @@ FIRST = ("to zero", "to the cone", "slow", "blow-up")
 Sequence = Literal[
     "all to zero", "blow-up, first token", "blow-up, later token", "rest, not all zero", "undecided"
 ]
-SEQUENCES = Sequence.__args__
+SEQUENCES: tuple[str, ...] = get_args(Sequence)
 """Ends of a sequence. At a later token's blow-up the first token is finite: neither all tokens
 diverge nor do all tend to zero. What the others do at a first token's blow-up is left open. A norm
 beyond 1e12 counts as a blow-up."""

@@ -227,7 +227,7 @@ def _blow_up(
     def far(s: float, state: np.ndarray) -> float:
         return float(u.max() - state[:-1].max())
 
-    far.terminal = True
+    far.terminal = True  # type: ignore[attr-defined]  # as scipy asks for it
     start = np.append(orbit.u0, 0.0)
     stop = float(u.max() - orbit.u0.max()) + 10.0
     options = {"method": "LSODA", "rtol": 1e-10, "atol": 1e-14, "events": far}

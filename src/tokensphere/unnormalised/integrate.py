@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,7 +81,7 @@ def simulate(
     start = np.append(x0.numpy().ravel(), float(times[0]))
     options = {"rtol": rtol, "atol": atol, "jac": jacobian}
     run = LSODA(lambda s, y: moved(y[None])[0], 0.0, start, math.inf, **options)
-    pieces = []  # (t at its end, the solution on it), a step each
+    pieces: list[tuple[float, Any]] = []  # (t at its end, the solution on it), a step each
     while not left(run.y):
         message = run.step()
         if run.status == "failed" or len(pieces) > steps:
@@ -101,7 +102,11 @@ def simulate(
     found = [x0]
     for time in wanted[1:].tolist():
         path = pieces[min(int(np.searchsorted(ends, time)), len(pieces) - 1)][1]
-        state = path(_where(lambda y, time=time: y[-1] >= time, path))
+
+        def passed(y: np.ndarray, time: float = time) -> bool:
+            return bool(y[-1] >= time)
+
+        state = path(_where(passed, path))
         found.append(torch.as_tensor(state[:-1]).reshape(shape))
     inner = (x * speed).sum(-1) / x.square().sum(-1).clamp(min=1e-300)
     return Trajectory(wanted, torch.stack(found), blow_up, first, x, inner * last[-1])
@@ -125,8 +130,8 @@ def _in_the_clock(field: Unnormalised, shape: torch.Size) -> Callable[[np.ndarra
     return moved
 
 
-def _where(test: Callable[[np.ndarray], bool], path) -> float:
-    """The s of a step from which on the test holds, by bisection."""
+def _where(test: Callable[[np.ndarray], bool], path: Any) -> float:
+    """The s from which on the test holds, by bisection of a step: scipy's dense output."""
     low, high = path.t_old, path.t
     for _ in range(60):
         middle = 0.5 * (low + high)

@@ -13,6 +13,7 @@ out.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy.integrate import LSODA
@@ -139,5 +140,5 @@ def _bisect(
 class Run:
     """How an orbit ends, and ln|x|, (n,), where it was left."""
 
-    kind: str
+    kind: Literal["to the cone", "to zero", "blow-up", "slow"]
     u: np.ndarray

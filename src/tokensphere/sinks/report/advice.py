@@ -51,10 +51,10 @@ def advice(data: Mapping[str, Any]) -> list[str]:
             "model says, --ablate tells: it takes the first token out of what these layers read."
         )
     if kinds["token"]:
-        how = ["--replace-with", *starts]
+        ways = ["--replace-with", *starts]
         said.append(
             f"The sink in {_named(kinds['token'])} goes with the token: try other first tokens, by "
-            f"{' or '.join(how)}."
+            f"{' or '.join(ways)}."
         )
     if kinds["undetermined"]:
         said.append(

@@ -23,7 +23,7 @@ VARIANTS = {
 WEIGHTS = {"absolute": "mean share of absolute weight", "softmax": "mean softmax weight"}
 MOST_TICKS = 12
 QUANTITIES = {"score": "importance α", "rate": "share of channels\nover the threshold"}
-NULLS = {
+NULLS: dict[str, tuple[str, dict[str, Any]]] = {
     "uniform": ("uniform attention", {"color": GREY, "linewidth": 1.0}),
     "shuffled": ("tokens shuffled", {"color": GREY, "linestyle": "--"}),
     "shuffled_after_bos": (

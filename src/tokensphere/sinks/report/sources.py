@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import nn
@@ -44,6 +44,13 @@ HEADS = ("lm_head", "score", "classifier")
 """Where transformers' classes keep what stands on a model; one without leaves such weights out."""
 
 
+class About(TypedDict):
+    """What a report says of the origin of its model."""
+
+    name: str
+    revision: str | None
+
+
 @dataclass(frozen=True)
 class Source:
     """A model for evaluation, on its device.
@@ -52,7 +59,7 @@ class Source:
     """
 
     model: nn.Module
-    about: dict[str, str | None]
+    about: About
 
 
 def vocabulary(name: str, *, trust_remote_code: bool = False) -> int | None:
@@ -118,7 +125,7 @@ def load(
     check_dtype(dtype)
     device = device_of(device)
     if name == "typeseg":
-        model = typeseg.load()
+        model: nn.Module = typeseg.load()
         if dtype != "auto":
             model = model.to(getattr(torch, dtype))
         revision = f"typeseg {importlib.metadata.version('typeseg')}"
@@ -131,8 +138,8 @@ def load(
             model = mamba_ssm.load(native, None if dtype == "auto" else getattr(torch, dtype))
         else:
             model = _load_model(name, dtype, trust_remote_code)
-    revision = getattr(getattr(model, "config", None), "_commit_hash", None)
-    return Source(model.eval().to(device), {"name": name, "revision": revision})
+    commit = getattr(getattr(model, "config", None), "_commit_hash", None)
+    return Source(model.eval().to(device), {"name": name, "revision": commit})
 
 
 def check_dtype(dtype: str) -> None:

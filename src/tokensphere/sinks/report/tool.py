@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -99,7 +100,8 @@ def write_report(
         encoded = encode_prompts(text.encode, lines, max_length)
         filler = None if replace_with is None else text.find(replace_with)
         both = model == "typeseg" or any(
-            True in find(mixer).directions for mixer in (mixers or {}).values()
+            family is not None and True in family.directions
+            for family in map(find, (mixers or {}).values())
         )
         _check_tokens(encoded, text, size)
         _check_filler(encoded, filler, size, both)
@@ -185,7 +187,7 @@ def _unknown(ids: Tensor, text: Text) -> bool:
     return text.unknown is not None and set(ids.tolist()) <= {text.unknown, text.bos}
 
 
-def _with_lines(prompts: dict, encoded: Encoded, texts: dict[int, str]) -> dict:
+def _with_lines(prompts: dict[str, Any], encoded: Encoded, texts: dict[int, str]) -> dict[str, Any]:
     """The document's prompts with what only their file tells: lines, and those cut or left out."""
     each = [{**one, "line": encoded.lines[one["number"] - 1]} for one in prompts["each"]]
     said = sorted(texts[one["line"]] for one in each)

@@ -183,7 +183,10 @@ def test_nulls_are_told_apart_by_colour(scores):
 
 def test_the_axis_of_raw_scores_is_theirs(scores):
     for ax in sink_scores.by_layer(scores, "score").axes[:2]:
-        assert ax.get_ylim()[1] < 0.1  # uniform attention has 0.3 and more
+        low, high = ax.get_ylim()
+        assert low <= 0 < high < 0.1  # uniform attention has 0.3 and more
+    # Rates have one axis in all panels, from 0 to 1.
+    assert {ax.get_ylim() for ax in sink_scores.by_layer(scores, "rate").axes} == {(-0.04, 1.04)}
 
 
 def test_the_least_even_map():

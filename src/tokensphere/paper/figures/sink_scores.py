@@ -43,6 +43,7 @@ def by_position(scores: Scores, quantity: str) -> Figure:
 def maps(scores: Scores, variant: str) -> Figure:
     """:func:`tokensphere.sinks.report.figures.attention_maps`."""
     figure = report.attention_maps(scores, variant)
+    figure.set_layout_engine("compressed")  # one map alone stands in the middle
     for ax, found in zip(figure.axes, scores["maps"], strict=False):
         ax.set_title(f"layer {found['index']}{', backward' if found['reverse'] else ''}")
     columns = min(3, len(scores["maps"]))
@@ -75,8 +76,11 @@ def _told_apart(figure: Figure) -> Figure:
             for line in ax.lines[:]:
                 if line.get_label() == report.NULLS["uniform"][0]:
                     line.remove()
-            ax.relim()
-            ax.autoscale()
+            if ax.get_autoscaley_on():  # rates have their limits
+                ax.relim()
+                ax.autoscale(axis="y")
+                low, high = ax.get_ylim()
+                ax.set_ylim(min(low, 0), high)
     return figure
 
 

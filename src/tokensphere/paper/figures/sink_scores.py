@@ -71,16 +71,16 @@ def _told_apart(figure: Figure) -> Figure:
         texts = [text.get_text() for text in legend.get_texts()]
         for handle, text in zip(legend.legend_handles, texts, strict=True):
             handle.set(**styles.get(text, {}))
-    for ax in figure.axes:
-        if ax.get_title(loc="left").startswith(report.VARIANTS["raw"]):
-            for line in ax.lines[:]:
-                if line.get_label() == report.NULLS["uniform"][0]:
-                    line.remove()
-            if ax.get_autoscaley_on():  # rates have their limits
-                ax.relim()
-                ax.autoscale(axis="y")
-                low, high = ax.get_ylim()
-                ax.set_ylim(min(low, 0), high)
+    raw = [ax for ax in figure.axes if ax.get_title(loc="left").startswith(report.VARIANTS["raw"])]
+    for ax in raw:
+        for line in ax.lines[:]:
+            if line.get_label() == report.NULLS["uniform"][0]:
+                line.remove()
+        ax.relim()
+    if raw[0].get_autoscaley_on():  # rates have their limits; panels of a row share theirs
+        raw[0].autoscale(axis="y")
+        low, high = raw[0].get_ylim()
+        raw[0].set_ylim(min(low, 0), high)
     return figure
 
 

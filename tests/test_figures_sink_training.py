@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex, to_rgb
 
 from tokensphere.paper.experiments import language_model_outcomes as outcomes
 from tokensphere.paper.figures import drawing
@@ -75,6 +76,13 @@ def test_training_says_how_far_and_what_was_found(data):
     )
 
 
+def luminance(colour):
+    """Of a colour on a screen, 0 to 1, as WCAG has it."""
+    part = np.array(to_rgb(colour))
+    linear = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
 def test_shares_are_drawn_over_layers_by_moment(data):
     figure = figures.sinks_in_training(data, "larger", 64)
     left, bos, none = figure.axes
@@ -87,6 +95,10 @@ def test_shares_are_drawn_over_layers_by_moment(data):
         np.testing.assert_allclose(null, uniform)
         # No line leaves the axes.
         assert ax.get_ylim()[1] > end.max()
+        # Each moment is as far from white as from black, and the last one is the thick line.
+        for line in ax.lines[:2]:
+            assert line.get_alpha() is None and 0.1 < luminance(line.get_color()) < 0.5
+        assert ax.lines[0].get_linewidth() < ax.lines[1].get_linewidth()
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["training", "held out", "step 0", "step 2,000", "uniform attention"]
     assert figure.get_figwidth() == drawing.WIDTH and figure.patch.get_alpha() == 0
@@ -95,23 +107,44 @@ def test_shares_are_drawn_over_layers_by_moment(data):
 
 def test_shares_at_the_end_are_over_uniform_attention(data):
     figure = figures.sinks_at_the_end(data)
-    short, long = figure.axes
+    short, long = figure.axes[:3], figure.axes[3:]
+    titles = [f"{model}, {length} tokens" for length in (16, 64) for model in data["models"]]
+    assert [ax.get_title() for ax in figure.axes] == titles
+    small, large = LAST
     # At 16 tokens after BOS as before the first step, at 64 what the models end with.
-    for ax, small, large in ((short, [0.5, 0.6, 0.7], [0.5, 0.6, 0.7]), (long, *LAST)):
-        *lines, null = ax.lines
-        for line, shares in zip(lines, (small, small, large), strict=True):
-            np.testing.assert_allclose(line.get_xydata(), np.transpose([[0, 0.5, 1], shares]))
-        assert set(null.get_ydata()) == {1}
-        # The whole band is within 0.15 of the line, as the intervals are made.
-        ends = ax.collections[2].get_datalim(ax.transData).intervaly
-        np.testing.assert_allclose(ends, [min(large) - 0.15, max(large) + 0.15])
-    (margin,) = [patch for patch in long.patches if patch.get_label() == "the verdict's margin"]
-    assert margin.get_extents().transformed(long.transData.inverted()).intervaly == (
+    for row, shares in ((short, 3 * [[0.5, 0.6, 0.7]]), (long, [small, small, large])):
+        for ax, wanted in zip(row, shares, strict=True):
+            points = {
+                round(x): (y, to_hex(line.get_color()))
+                for line in ax.lines
+                if line.get_marker() == "o"
+                for x, y in line.get_xydata()
+            }
+            np.testing.assert_allclose([points[layer][0] for layer in range(3)], wanted)
+            # 0.15 to both sides: a layer has a sink above 1.15.
+            colours = [drawing.COLOURS[int(share > 1.15)] for share in wanted]
+            assert [points[layer][1] for layer in range(3)] == colours
+            assert set(ax.lines[0].get_ydata()) == {1}
+            ends = [
+                sorted(segment[:, 1])
+                for bars in ax.collections
+                for segment in bars.get_segments()
+                if len(segment)
+            ]
+            expected = [[share - 0.15, share + 0.15] for share in wanted]
+            np.testing.assert_allclose(sorted(ends), sorted(expected))
+    ax = long[0]
+    (margin,) = [patch for patch in ax.patches if patch.get_label() == "less than a fifth above"]
+    assert margin.get_extents().transformed(ax.transData.inverted()).intervaly == (
         pytest.approx((1, 1.2))
     )
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    wanted = ["first", "second", "larger", "the verdict's margin", "uniform attention"]
-    assert labels == wanted
+    assert labels == [
+        "less than a fifth above",
+        "uniform attention",
+        "other layers",
+        "layers with a sink",
+    ]
     plt.close(figure)
 
 

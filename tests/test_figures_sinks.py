@@ -152,8 +152,14 @@ def test_scores_are_the_report_s(scores):
     ):
         mine, other = ours(scores, "score"), theirs(scores, "score")
         for ax, old in zip(mine.axes, other.axes, strict=True):
-            for line, before in zip(ax.lines, old.lines, strict=True):
-                np.testing.assert_array_equal(line.get_xydata(), before.get_xydata())
+            drawn, wanted = (
+                {line.get_label(): line.get_xydata() for line in each.lines} for each in (ax, old)
+            )
+            if "raw" in ax.get_title():  # uniform attention is no null of raw scores
+                del wanted["uniform attention"]
+            assert drawn.keys() == wanted.keys()
+            for label, points in drawn.items():
+                np.testing.assert_array_equal(points, wanted[label])
             assert ax.get_title() == old.get_title(loc="left")
             assert not ax.get_title(loc="left")
         said, before = (
@@ -163,6 +169,32 @@ def test_scores_are_the_report_s(scores):
         assert len(mine.legends) == 1
     labels = {ax.get_xlabel() for ax in sink_scores.by_layer(scores, "score").axes}
     assert labels == {"", "layer, from 0"}
+
+
+def test_nulls_are_told_apart_by_colour(scores):
+    figure = sink_scores.by_layer(scores, "score")
+    drawn = {line.get_label(): to_hex(line.get_color()) for line in figure.axes[-1].lines}
+    assert len(set(drawn.values())) == len(drawn) == 4
+    (legend,) = figure.legends
+    texts = [text.get_text() for text in legend.get_texts()]
+    shown = [to_hex(handle.get_color()) for handle in legend.legend_handles]
+    assert shown == list(drawn.values()) and texts[1:] == list(drawn)[1:]
+
+
+def test_the_axis_of_raw_scores_is_theirs(scores):
+    for ax in sink_scores.by_layer(scores, "score").axes[:2]:
+        low, high = ax.get_ylim()
+        assert low <= 0 < high < 0.1  # uniform attention has 0.3 and more
+    # Rates have one axis in all panels, from 0 to 1.
+    assert {ax.get_ylim() for ax in sink_scores.by_layer(scores, "rate").axes} == {(-0.04, 1.04)}
+
+
+def test_the_least_even_map():
+    even = {"softmax": [[1.0], [0.5, 0.5]]}
+    odd = {"softmax": [[1.0], [0.25, 0.75]]}
+    for maps in ([even, odd], [odd, even]):
+        found, most = sink_scores.least_even({"maps": maps}, "softmax")
+        assert found is odd and most == 0.25
 
 
 def test_maps_are_of_the_layers_named(scores):
@@ -228,3 +260,17 @@ def test_effects_are_drawn_by_whether_a_layer_has_a_sink():
     assert [ax.get_title() for ax in loss.axes] == ["model 2, after BOS", "model 2, without BOS"]
     (line,) = [line for line in loss.axes[0].lines if len(line.get_xdata()) == 3]
     assert line.get_ydata().tolist() == [-1.0, 2.0, 0.0]
+
+
+def test_effects_say_where_their_axis_is_linear():
+    ax = ablations.effects(EFFECTS, 64).axes[0]
+    (ground,) = [patch for patch in ax.patches if patch.get_label() == "linear axis"]
+    bounds = ground.get_extents().transformed(ax.transData.inverted()).intervaly
+    np.testing.assert_allclose(bounds, [-1, 1])  # the median size, 1, is a power of ten
+    assert ax.get_yscale() == "symlog" and ax.yaxis.get_transform().linthresh == 1
+    said = dict(zip(ax.get_yticks(), (t.get_text() for t in ax.get_yticklabels()), strict=True))
+    sizes = ("0.5", "1", "2")
+    wanted = {float(size): size for size in sizes} | {0: "0"}
+    assert said == wanted | {-float(size): f"\u2212{size}" for size in sizes}
+    low, high = ax.get_ylim()
+    assert low < -2.5 and high > 1.5  # the intervals' ends

@@ -74,3 +74,42 @@ def test_a_theorem_leads_to_its_entry_and_its_check(fresh):
     back.click()
     page.wait_for_url("**/first-token/circle.html#*")
     assert not visit.said and not visit.requests
+
+
+def test_the_ledger_lays_out_what_is_in_sight(browser, site):
+    with visits.context(browser, "light") as context:  # as it is: a Visit lays out all of it
+        page = context.new_page()
+        page.goto(f"{site}{LEDGER}.html")
+        last = page.locator("article.claim-entry").last
+        laid_out = "it => it.firstElementChild.checkVisibility({contentVisibilityAuto: true})"
+        assert not last.evaluate(laid_out)
+        page.goto(f"{site}{LEDGER}.html#{last.get_attribute('id')}")
+        expect(last).to_be_in_viewport()
+        assert last.evaluate(laid_out)
+
+
+def test_a_jump_in_a_page_is_instant(browser, site):
+    page = browser.new_page(reduced_motion="no-preference")
+    page.goto(f"{site}{LEDGER}.html")
+    assert page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
+    page.close()
+
+
+def test_a_picture_that_scrolls_says_so(read):
+    said = "it => getComputedStyle(it.querySelector('figcaption'), '::before').content"
+    for mode, hint in (("narrow", True), ("light", False)):
+        page = read("experiments/attention_sink", mode).page
+        found = page.locator(".bd-article figure").evaluate_all(f"all => all.map({said})")
+        assert found and {"scrolls sideways" in content for content in found} == {hint}
+
+
+def test_the_button_to_the_top_stands_on_the_bar(read):
+    page = read("experiments/attention_sink", "narrow").page
+    page.evaluate("document.getElementById('pst-back-to-top').style.display = 'block'")
+    button = page.locator("#pst-back-to-top").bounding_box()
+    bar = page.locator(".bd-header-article").first.bounding_box()
+    assert bar["y"] <= button["y"] and button["y"] + button["height"] <= bar["y"] + bar["height"]
+    others = page.locator(".bd-header-article :is(button, label, a):visible").all()
+    for other in filter(None, (one.bounding_box() for one in others)):
+        apart = other["x"] + other["width"], button["x"] + button["width"]
+        assert apart[0] <= button["x"] or apart[1] <= other["x"]

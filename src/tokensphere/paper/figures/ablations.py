@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from IPython.display import Markdown
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tokensphere.sinks.style import estimates
@@ -31,7 +32,7 @@ def effects(found: Found, length: int, measure: str = "kl") -> Figure:
     The effect is the change by ablating the layer's first token less that by a later one; 95%
     intervals over prompts for the scores, corrected for the number of layers for the effects. These
     differ by orders of magnitude: the axis is linear up to the power of ten above the median
-    size, logarithmic beyond.
+    size, where the ground is grey, and logarithmic beyond.
 
     Args:
         length: of the prompts. measure: "kl" or "loss", which a model without labels lacks.
@@ -56,11 +57,34 @@ def effects(found: Found, length: int, measure: str = "kl") -> Figure:
             ax.errorbar(x["mean"], y["mean"], *errors, label=label, **style)
         sizes = [abs(layer["excess"][measure]["mean"]) for layer in run["layers"]]
         middle = max(float(np.median(sizes)), TINY)
-        ax.set_yscale("symlog", linthresh=10 ** math.ceil(math.log10(middle)))
+        _linear_then_logarithmic(ax, math.ceil(math.log10(middle)))
         ax.set(title=called(name), xlabel="share of the first token")
     array[0].set_ylabel("effect of ablating it, nats a\ntoken, less that of a later one")
-    drawing.legend_below(figure, *array[0].get_legend_handles_labels(), 3)
+    drawing.legend_below(figure, *array[0].get_legend_handles_labels(), 4)
     return figure
+
+
+def _linear_then_logarithmic(ax: Axes, power: int) -> None:
+    """The y axis, linear up to 10^power to both sides; labelled there, in the middle of it, and at
+    one, two and five times each power of ten beyond."""
+    end = 10.0**power
+    low, high = ax.get_ylim()
+    ax.set_yscale("symlog", linthresh=end)
+    ax.axhspan(-end, end, color=GREY, alpha=0.15, lw=0, label="linear axis")
+    size = max(-low, high)
+    most = math.floor(math.log10(size)) if size > end else power
+    powers = [10.0**each for each in range(power, most + 1)]
+    beyond = [count * each for each in powers for count in range(2, 10)]
+    named = [end / 2, *(count * each for each in powers for count in (1, 2, 5))]
+    named = [each for each in named if each <= max(size, end)]
+    ticks = [0.0, *(side * each for side in (-1, 1) for each in named)]
+    ax.set_yticks(ticks, [_tick(tick) for tick in ticks])
+    ax.set_yticks([side * each for side in (-1, 1) for each in beyond], minor=True)
+    ax.set_ylim(low, high)
+
+
+def _tick(value: float) -> str:
+    return f"{value:g}".replace("-", "\u2212")
 
 
 def answers(found: Found, lengths: Sequence[int]) -> Markdown:
@@ -76,7 +100,7 @@ def answers(found: Found, lengths: Sequence[int]) -> Markdown:
                 f"rank correlation in a prompt ({primary['confidence']:.1%})": _spread(primary),
                 "the same of the ratio, first over later (95%)": _spread(run["ratio"]),
                 "layers with a sink": f"{len(sinks['layers'])} of {len(run['layers'])}",
-                "layers whose excess is above 0": _above(run, "kl"),
+                "layers whose effect is above that of a later token's key": _above(run, "kl"),
                 "all layers at once, first token": _spread(run["all"]["first"]["kl"]),
                 "all layers at once, a later token": _spread(run["all"]["later"]["kl"]),
                 "a layer with a sink less another": _spread(alone and alone["kl"]),

@@ -177,9 +177,10 @@ def strongest_layer(scores: Mapping[str, Any], theory: Mapping[str, Any], channe
         f"Of the {len(sinks)} layers of model 1 with a sink, {fixed} keep it whichever token "
         f"stands first. In the strongest one, {layer['name']}"
         f"{' backward' if layer['reverse'] else ''}, the share is {parts['measured']:.2f} on "
-        f"{channels} of its channels. Level attention would have {parts['levelled']:.2f}; the "
-        f"first token's own larger step adds {parts['write']:.2f}, and the other three factors "
-        f"together {rest:.2f}."
+        f"{channels} of its channels. Level attention, in which only the distance counts, would "
+        f"have {parts['levelled']:.2f}, less than uniform attention's "
+        f"{scores['uniform']['mean'][0]:.2f}: a scan forgets what is far. The first token's own "
+        f"larger step adds {parts['write']:.2f}, and the other three factors together {rest:.2f}."
     )
 
 

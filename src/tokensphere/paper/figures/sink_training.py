@@ -8,11 +8,11 @@ from collections import Counter
 import numpy as np
 from IPython.display import Markdown
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from tokensphere.paper.experiments import language_model_outcomes as found
 from tokensphere.paper.experiments.language_model_outcomes import Data
-from tokensphere.sinks.style import band
 from tokensphere.sinks.verdicts import MARGIN
 
 from . import drawing, tables
@@ -22,6 +22,9 @@ WAYS = {"bos": "after a beginning-of-text token", "none": "without one"}
 TITLES = {"bos": "after BOS", "none": "without BOS"}
 BAND = ("mean", "low", "high")
 OUTCOMES = ("sink", "uniform", "undecided")
+ALONG = LinearSegmentedColormap.from_list("along", [COLOURS[place] for place in (4, 1, 3, 0)])
+"""From the first moment, yellow, by orange and pink to the last, blue: all are seen on white and on
+black."""
 
 
 def sinks_in_training(data: Data, model: str, length: int) -> Figure:
@@ -33,15 +36,16 @@ def sinks_in_training(data: Data, model: str, length: int) -> Figure:
     left.plot(steps, [entry["loss"] for entry in history["train"]], color=GREY, label="training")
     seen = history["heldout"]
     losses = [entry["none"]["loss"] for entry in seen]
-    style = {"color": COLOURS[1], "marker": "o", "markersize": drawing.MARK}
+    style = {"color": COLOURS[2], "marker": "o", "markersize": drawing.MARK}
     left.plot([entry["step"] for entry in seen], losses, label="held out", **style)
     left.set(title="loss", xlabel="step", ylabel="nats a token")
     moments = found.steps(data, model)
     for ax, (way, title) in zip(rest, TITLES.items(), strict=True):
         for place, moment in enumerate(moments):
             mean = history["measured"][str(moment)][str(length)][way]["mean"]
-            shade = 0.15 + 0.85 * place / max(len(moments) - 1, 1)
-            ax.plot(mean, color=COLOURS[0], alpha=shade, label=f"step {moment:,}")
+            colour = ALONG(place / max(len(moments) - 1, 1))
+            width = drawing.THICK if moment == moments[-1] else 1.0
+            ax.plot(mean, color=colour, linewidth=width, label=f"step {moment:,}")
         _null(ax, uniform)
         ax.set(title=title, xlabel="layer, from 0", ylim=(0, 1.6 * uniform))
     rest[0].set_ylabel("share of the first token")
@@ -52,28 +56,41 @@ def sinks_in_training(data: Data, model: str, length: int) -> Figure:
 
 
 def sinks_at_the_end(data: Data, way: str = "bos") -> Figure:
-    """Each layer's first-token share over uniform attention's after the last step, a line for each
-    model and a panel for each length.
+    """Each layer's first-token share over uniform attention's after the last step, a column for
+    each model and a row for each length.
 
-    Bands are intervals corrected for the number of layers; grey: what the verdict "no more than
-    uniform" leaves room for.
+    Intervals are corrected for the number of layers; grey: excesses below the verdict's margin.
 
     way: "bos" or "none".
     """
-    figure, (array,) = axes(len(data["lengths"]), sharey=True)
-    for ax, length in zip(array, data["lengths"], strict=True):
-        for (model, history), colour in zip(data["models"].items(), COLOURS, strict=False):
-            moment = str(found.steps(data, model)[-1])
-            cell = history["measured"][moment][str(length)][way]
-            over = {name: np.divide(cell[name], found.uniform(length)) for name in BAND}
-            depth = np.linspace(0, 1, len(over["mean"]))
-            band(ax, depth, over, colour, model, marker="o", markersize=drawing.MARK - 1)
-        ax.axhspan(1, 1 + MARGIN, color=GREY, alpha=0.15, linewidth=0, label="the verdict's margin")
-        _null(ax, 1)
-        ax.set(title=f"{length} tokens", xlabel="depth: first layer 0, last layer 1", ylim=(0, 1.4))
-    array[0].set_ylabel("share of the first token,\nover uniform")
-    drawing.legend_below(figure, *array[0].get_legend_handles_labels(), 5)
+    models, lengths = data["models"], data["lengths"]
+    figure, array = axes(len(models), len(lengths), height=2.3, sharex="col", sharey=True)
+    for row, length in zip(array, lengths, strict=True):
+        for ax, model in zip(row, models, strict=True):
+            _layers_at_the_end(ax, data, model, length, way)
+            ax.set_title(f"{model}, {length} tokens")
+        row[0].set_ylabel("share of the first\ntoken, over uniform")
+    for ax in array[-1]:
+        ax.set_xlabel("layer, from 0")
+    drawing.legend_below(figure, *array[0, 0].get_legend_handles_labels(), 4)
     return figure
+
+
+def _layers_at_the_end(ax: Axes, data: Data, model: str, length: int, way: str) -> None:
+    moment = found.steps(data, model)[-1]
+    cell = data["models"][model]["measured"][str(moment)][str(length)][way]
+    mean, low, high = (np.divide(cell[name], found.uniform(length)) for name in BAND)
+    sink = np.equal(found.outcomes(data, model, moment, length, way), "sink")
+    ax.axhspan(1, 1 + MARGIN, color=GREY, alpha=0.15, linewidth=0, label="less than a fifth above")
+    _null(ax, 1)
+    style = {"fmt": "o", "elinewidth": drawing.LINE}
+    for label, which, colour, size in (
+        ("other layers", ~sink, COLOURS[0], drawing.MARK - 2),
+        ("layers with a sink", sink, COLOURS[1], drawing.MARK),
+    ):
+        (layers,) = which.nonzero()
+        errors = [(mean - low)[which], (high - mean)[which]]
+        ax.errorbar(layers, mean[which], errors, ms=size, color=colour, label=label, **style)
 
 
 def at_the_end(data: Data, way: str = "bos", caption: str = "") -> Markdown:

@@ -186,6 +186,8 @@ def roadmap() -> str:
     """The roadmap as Markdown."""
     parts = []
     for page in notebooks.chapters():
+        if page == notebooks.QUICKSTART:  # it asks nothing
+            continue
         text = left_open(notebooks.source(page).read_text("utf-8"), page)
         if text:
             parts.append(f"**{{doc}}`/{page}`**\n\n{text}")

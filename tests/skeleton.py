@@ -136,9 +136,10 @@ def chapter(name: str, root: Path = ROOT) -> list[Path]:
     part, _, last = name.partition("/")
     toc = root / "_toc.yml"
     lines = toc.read_text("utf-8").splitlines(keepends=True)
+    # Pages of the library's names are no chapters.
+    parts = sorted(set(re.findall(r"- file: ([\w-]+)/", "".join(lines))) - {"api"})
     places = [n for n, line in enumerate(lines) if re.match(rf"\s*- file: {part}/", line)]
-    if not places:
-        parts = sorted(set(re.findall(r"- file: ([\w-]+)/", "".join(lines))))
+    if part not in parts:
         raise Refused(f"NAME: no part {part!r}, there are {', '.join(parts)}")
     if f"- file: {name}\n" in [line.lstrip() for line in lines]:
         raise Refused(f"NAME: there is a chapter {name}")

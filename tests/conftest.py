@@ -51,3 +51,28 @@ def slight(monkeypatch):
     from tokensphere.sinks.report import page
 
     monkeypatch.setattr(page, "_draw", lambda data: dict.fromkeys(page.FIGURES, "<svg></svg>"))
+
+
+@pytest.fixture(scope="module")
+def scores():
+    """What the report on sinks has of a small labelling model that is not trained."""
+    import torch
+
+    from tokensphere.sinks.report import measure_model
+    from tokensphere.sinks.typeseg import TypeSeg
+
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = TypeSeg(blocks=2, width=12, inner=10, states=4, rank=3, classes=5).eval()
+    g = torch.Generator().manual_seed(0)
+    prompts = [torch.randint(1, 30, (length,), generator=g) for length in (5, 12, 12, 9, 12)]
+    return measure_model(model.requires_grad_(False), prompts)
+
+
+@pytest.fixture
+def closed():
+    """Figures that a test draws are closed after it."""
+    yield
+    import matplotlib.pyplot as plt
+
+    plt.close("all")

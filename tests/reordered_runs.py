@@ -25,12 +25,10 @@ DEPTHS = {
 
 def line(epoch, top1):
     named = {"train": top1 - 0.2, "test": top1 - 0.01, "average": top1}
-    seconds = {"seconds_a_step": 0.01 * epoch}
-    shares = {f"{name}_top1": value for name, value in named.items()}
     return {
         "epoch": epoch,
-        **seconds,
-        **shares,
+        "seconds_a_step": 0.01 * epoch,
+        **{f"{name}_top1": value for name, value in named.items()},
         **{f"{name}_top5": value + 0.1 for name, value in named.items()},
     }
 

@@ -7,11 +7,7 @@ import torch
 
 from tokensphere.paper.figures.alignment import ends_by_start, fitted_rates, ratios_and_bounds
 
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed")
 
 
 def test_each_ratio_has_its_bound_and_the_sharp_slope_stands_beside():

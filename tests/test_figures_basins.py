@@ -10,11 +10,7 @@ import torch
 
 from tokensphere.paper.figures import basins
 
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed")
 
 
 def test_the_grid_is_on_the_sphere_and_of_equal_area():

@@ -8,11 +8,7 @@ import pytest
 
 from tokensphere.paper.figures.first_token import equilibrium_counts, no_rest, stable_counts
 
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed")
 
 
 def test_counts_are_shown_by_dimension_and_by_support():

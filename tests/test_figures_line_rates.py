@@ -2,7 +2,6 @@
 
 import math
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -10,11 +9,7 @@ import torch
 from tokensphere.one_dimension import decay, simulate
 from tokensphere.paper.figures import line_rates
 
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed")
 
 
 def tensor(*values: float) -> torch.Tensor:

@@ -1,6 +1,5 @@
 """What the figures and tables of the two refinements show of the record."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -10,11 +9,7 @@ from tokensphere.paper.experiments import refinement_outcomes as outcomes
 from tokensphere.paper.figures import refinements
 from tokensphere.reorder import comparison
 
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed")
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,7 @@ import torch
 from tokensphere.paper import survey
 from tokensphere.paper.figures import regimes
 
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed")
 
 
 def tensor(*values):

@@ -1,6 +1,5 @@
 """Figures of the chapter on reordered training, from runs made up for them."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from reordered_runs import JITTER, OTHER, SHIFT, made
@@ -17,10 +16,7 @@ def found():
     return made()
 
 
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed")
 
 
 def drawn(ax):

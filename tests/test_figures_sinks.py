@@ -1,32 +1,14 @@
 """Figures of sinks: what they draw, and that they look as the book's others do."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import torch
 from matplotlib.colors import to_hex
 
 from tokensphere.paper.experiments import sinks as experiment
 from tokensphere.paper.figures import ablations, drawing, sink_causes, sink_scores, sink_tables
 from tokensphere.sinks.report import figures as report
-from tokensphere.sinks.report import measure_model
-from tokensphere.sinks.typeseg import TypeSeg
 
-
-@pytest.fixture(scope="module")
-def scores():
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        model = TypeSeg(blocks=2, width=12, inner=10, states=4, rank=3, classes=5).eval()
-    g = torch.Generator().manual_seed(0)
-    prompts = [torch.randint(1, 30, (length,), generator=g) for length in (5, 12, 12, 9, 12)]
-    return measure_model(model.requires_grad_(False), prompts)
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed")
 
 
 def estimate(value, half=0.25):

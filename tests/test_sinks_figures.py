@@ -1,29 +1,11 @@
 """Figures of reports draw their documents' numbers and the model's own names."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import torch
 
-from tokensphere.sinks import report
 from tokensphere.sinks.report import figures
-from tokensphere.sinks.typeseg import TypeSeg
 
-
-@pytest.fixture(scope="module")
-def document():
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        model = TypeSeg(blocks=2, width=12, inner=10, states=4, rank=3, classes=5).eval()
-    g = torch.Generator().manual_seed(0)
-    prompts = [torch.randint(1, 30, (length,), generator=g) for length in (5, 12, 12, 9, 12)]
-    return report.measure_model(model.requires_grad_(False), prompts)
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed")
 
 
 def lines(ax):
@@ -38,28 +20,28 @@ def ticks(ax):
     return dict(zip(ax.get_xticks(), [t.get_text() for t in ax.get_xticklabels()], strict=True))
 
 
-def test_by_layer(document):
-    drawn = lines(figures.sinks_by_layer(document, "rate").axes[4])  # forward, absolute
-    layers = [layer for layer in document["layers"] if not layer["reverse"]]
+def test_by_layer(scores):
+    drawn = lines(figures.sinks_by_layer(scores, "rate").axes[4])  # forward, absolute
+    layers = [layer for layer in scores["layers"] if not layer["reverse"]]
     equal(
         drawn["the prompts"],
         [layer["rates"]["absolute"]["after_threshold"]["mean"][0] for layer in layers],
     )
     nulls = [layer["nulls"]["shuffled"]["absolute"]["after_threshold"] for layer in layers]
     equal(drawn["tokens shuffled"], [null["mean"] for null in nulls])
-    equal(drawn["uniform attention"], [document["uniform"]["rate"][0]] * 2)
+    equal(drawn["uniform attention"], [scores["uniform"]["rate"][0]] * 2)
     with pytest.raises(ValueError, match="^quantity: got 'rates'"):
-        figures.sinks_by_layer(document, "rates")
+        figures.sinks_by_layer(scores, "rates")
 
 
-def test_layers_have_the_models_names(document):
-    figure = figures.sinks_by_layer(document, "score")
+def test_layers_have_the_models_names(scores):
+    figure = figures.sinks_by_layer(scores, "score")
     assert figure.axes[-1].get_xlabel() == "layer * of blocks.*.mixer"
     assert ticks(figure.axes[-1]) == {0: "0", 1: "1"}
     # Where only some of a hybrid's layers are Mamba's, their numbers in the model count.
     renamed = {0: "model.layers.3.mamba", 1: "model.layers.7.mamba"}
-    layers = [{**layer, "name": renamed[layer["index"]]} for layer in document["layers"]]
-    figure = figures.sinks_by_layer({**document, "layers": layers}, "score")
+    layers = [{**layer, "name": renamed[layer["index"]]} for layer in scores["layers"]]
+    figure = figures.sinks_by_layer({**scores, "layers": layers}, "score")
     assert figure.axes[-1].get_xlabel() == "layer * of model.layers.*.mamba"
     assert ticks(figure.axes[-1]) == {0: "3", 1: "7"}
 
@@ -79,22 +61,22 @@ def test_what_names_share(names, want):
     assert figures.short_names(names) == want
 
 
-def test_by_position_ends_where_few_tokens_read(document):
-    figure = figures.sinks_by_position(document, "score")
-    backward = document["directions"][1]["importance"]
+def test_by_position_ends_where_few_tokens_read(scores):
+    figure = figures.sinks_by_position(scores, "score")
+    backward = scores["directions"][1]["importance"]
     equal(lines(figure.axes[1])["the prompts"], backward["raw"]["prompts"]["mean"])
     drawn = lines(figure.axes[5])
     equal(drawn["first token replaced"], backward["absolute"]["replaced"]["mean"])
-    equal(drawn["uniform attention"], document["uniform"]["mean"])
+    equal(drawn["uniform attention"], scores["uniform"]["mean"])
     assert np.isnan(drawn["the prompts"]).tolist() == [False] * 10 + [True] * 2
     assert figure.axes[5].get_xlim()[1] < 11
 
 
 @pytest.mark.parametrize("variant", ["absolute", "softmax"])
-def test_maps(document, variant):
-    figure = figures.attention_maps(document, variant)
+def test_maps(scores, variant):
+    figure = figures.attention_maps(scores, variant)
     shown = figure.axes[1].get_images()[0].get_array()
-    rows = document["maps"][1][variant]
+    rows = scores["maps"][1][variant]
     assert shown[4, :5].tolist() == rows[4]
     assert shown.mask[4, 5:].all()
     assert [ax.get_title() for ax in figure.axes[1:4]] == [
@@ -104,15 +86,15 @@ def test_maps(document, variant):
     ]
     assert variant.removesuffix("ute") in figure.axes[-1].get_ylabel()
     with pytest.raises(ValueError, match="^variant: got 'raw'"):
-        figures.attention_maps(document, "raw")
+        figures.attention_maps(scores, "raw")
 
 
 @pytest.mark.parametrize("variant", ["absolute", "softmax"])
-def test_maps_share_a_scale_that_one_entry_in_a_hundred_exceeds(document, variant):
+def test_maps_share_a_scale_that_one_entry_in_a_hundred_exceeds(scores, variant):
     """A first column that a colour stands for must not be brighter than the scale's end tells."""
     ramp = [[(1 + 31 * i + j) / 496 for j in range(i + 1)] for i in range(31)]
-    maps = [{**document["maps"][0], variant: ramp}, document["maps"][1] | {variant: [[0.5]]}]
-    figure = figures.attention_maps({**document, "maps": maps}, variant)
+    maps = [{**scores["maps"][0], variant: ramp}, scores["maps"][1] | {variant: [[0.5]]}]
+    figure = figures.attention_maps({**scores, "maps": maps}, variant)
     entries = [*(entry for row in ramp for entry in row), 0.5]
     (image,), (other,) = (ax.get_images() for ax in figure.axes[:2])
     assert image.get_clim() == other.get_clim() == (0, pytest.approx(np.quantile(entries, 0.99)))
@@ -121,27 +103,23 @@ def test_maps_share_a_scale_that_one_entry_in_a_hundred_exceeds(document, varian
     assert image.cmap.name == other.cmap.name == "viridis"
 
 
-def test_several_models_lie_on_one_scale_of_depth(document):
-    some = [layer for layer in document["layers"] if layer["index"] == 1]
-    other = {**document, "layers": some, "model": {**document["model"], "mixers": 5}}
-    (ax,) = figures.first_token_by_depth({"one": document, "two": other}).axes
+def test_several_models_lie_on_one_scale_of_depth(scores):
+    some = [layer for layer in scores["layers"] if layer["index"] == 1]
+    other = {**scores, "layers": some, "model": {**scores["model"], "mixers": 5}}
+    (ax,) = figures.first_token_by_depth({"one": scores, "two": other}).axes
     drawn = {line.get_label(): line for line in ax.get_lines()}
     assert list(drawn["one"].get_xdata()) == [0, 1]
     assert list(drawn["two, backward"].get_xdata()) == [0.25]
     equal(
         drawn["one, backward"].get_ydata(),
-        [
-            layer["scores"]["absolute"]["mean"][0]
-            for layer in document["layers"]
-            if layer["reverse"]
-        ],
+        [layer["scores"]["absolute"]["mean"][0] for layer in scores["layers"] if layer["reverse"]],
     )
     assert drawn["one"].get_color() == drawn["one, backward"].get_color()
     assert drawn["one"].get_color() != drawn["two"].get_color()
 
 
-def test_models_are_in_the_legend_whatever_they_are_called(document):
-    figure = figures.first_token_by_depth({"_one": document, "a_$x$": document})
+def test_models_are_in_the_legend_whatever_they_are_called(scores):
+    figure = figures.first_token_by_depth({"_one": scores, "a_$x$": scores})
     (legend,) = figure.legends
     names = [text.get_text() for text in legend.get_texts()]
     assert names == ["_one", "_one, backward", "a_$x$", "a_$x$, backward", "uniform attention"]

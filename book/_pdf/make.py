@@ -114,6 +114,7 @@ def with_outline(pdf: bytes, contents: list[tuple[int, str, str]]) -> bytes:
                 above[max(upper for upper in above if upper < level)].append(item)
                 above = {upper: kept for upper, kept in above.items() if upper < level}
                 above[level] = item.children
+        pikepdf.settings.set_flate_compression_level(9)  # a sixteenth less than zlib's default
         document.save(
             written,
             object_stream_mode=pikepdf.ObjectStreamMode.generate,

@@ -214,14 +214,14 @@ def curves_by_gpus(curves: Mapping[str, Sequence[float]], every: int) -> Figure:
     curves: of the record of `reorder.scaling`, a value every so many steps.
     """
     figure, ((left, right),) = axes(2)
-    first, *others, last = curves
+    first, *_, last = curves
     for colour, (name, losses) in zip(COLOURS, curves.items(), strict=False):
         steps = every * np.arange(1, len(losses) + 1)
-        style = {"color": colour, "label": name, "linewidth": drawing.LINE}
-        style |= {"linewidth": 3 * drawing.LINE} if name == first else {}
-        style |= {"linestyle": ":"} if name == last else {}
+        width = (3 if name == first else 1) * drawing.LINE
+        dashes = ":" if name == last else "-"
+        style = {"color": colour, "label": name, "linewidth": width, "linestyle": dashes}
         left.plot(steps, losses, **style)
-        if name in (*others, last):
+        if name != first:
             apart = np.abs(np.subtract(losses, curves[first]))
             # Curves that are equal have no place on a scale of logarithms.
             right.plot(steps, np.where(apart > 0, apart, np.nan), **style)

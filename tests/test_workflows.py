@@ -166,9 +166,14 @@ def test_tests_run_on_each_push_with_oldest_colab_s_and_newest_python():
     assert jobs["test"]["strategy"]["matrix"]["python"] == [oldest, "3.13", newest]
     release = parsed(ROOT / ".github" / "workflows" / "release.yml")["jobs"]["wheel"]
     assert release["strategy"]["matrix"] == jobs["test"]["strategy"]["matrix"]
+    # Lower bounds are versions with which the wheel passes.
+    assert jobs["wheel"]["strategy"]["matrix"]["include"] == [
+        {"python": oldest, "resolution": "lowest-direct"},
+        {"python": newest, "resolution": "highest"},
+    ]
     # Nothing is published that was not tested.
     for name in ("publish", "notebooks"):
-        assert set(jobs[name]["needs"]) == {"test", "workflows", "book"}
+        assert set(jobs[name]["needs"]) == {"test", "wheel", "workflows", "book"}
         assert "refs/heads/main" in jobs[name]["if"]
 
 

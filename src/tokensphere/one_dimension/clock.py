@@ -10,7 +10,8 @@ nothing over- or underflows.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from scipy.integrate import solve_ivp
@@ -62,7 +63,7 @@ class Clock:
         tau = np.maximum(tau, 1e-300)
         return self.log_t0 + tau + np.log(-np.expm1(-tau))
 
-    def drives(self, G: Sequence[float]) -> tuple[float, list[tuple[float, float, float]]]:
+    def drives(self, G: np.ndarray) -> tuple[float, list[tuple[float, float, float]]]:
         """ln of the largest own drive Delta_l x_l^2; then for each moving token, by that one, ln of
         its own drive and ln W_l, and the damping of what comes from the token before.
 
@@ -99,7 +100,9 @@ class Clock:
         moving = math.copysign(1.0 / (1.0 + math.exp(-max(pace, -700.0))), self.line.mu)
         return math.exp(theta) * np.concatenate([[waiting], moving / total * shares])
 
-    def run(self, stop: float, *events: Callable, dense: bool = False):
+    def run(
+        self, stop: float, *events: Callable[[float, np.ndarray], float], dense: bool = False
+    ) -> Any:
         """Until theta = `stop` or a terminal event; scipy's result."""
         found = solve_ivp(
             self,

@@ -1,13 +1,17 @@
 """The field of tokens that are numbers: eq (6) of the later paper with D = 1, not projected."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
-from sympy import Expr, exp
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from tokensphere import symbolic
-
 from .arguments import number, positive
+
+if TYPE_CHECKING:
+    from sympy import Expr
 
 
 def velocity(x: Tensor, mu: float, s: float, a: float) -> Tensor:
@@ -39,6 +43,10 @@ def velocity(x: Tensor, mu: float, s: float, a: float) -> Tensor:
 
 def symbolic_velocity(x: list[Expr], mu: Expr, s: Expr, a: Expr) -> list[Expr]:
     """The same in sympy, for exact checks."""
+    from sympy import exp
+
+    from tokensphere import symbolic
+
     found, before = [], 0
     for value in x:
         delta = symbolic.softplus(s * value)

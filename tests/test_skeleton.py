@@ -131,8 +131,7 @@ def test_what_cannot_be_written_is_refused_and_nothing_changes(tree, capsys, arg
 def test_make_passes_on_what_it_is_given():
     def said(*arguments):
         done = subprocess.run(
-            # Under `make test` it is a make in a make, which would say where it enters and leaves.
-            ["make", "-n", "--no-print-directory", *arguments],
+            ["make", "--no-print-directory", "-n", *arguments],  # may run inside a `make test`
             cwd=ROOT,
             env=os.environ | {"NAME": "the shell's"},
             text=True,

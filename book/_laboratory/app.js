@@ -15,6 +15,7 @@ export function start({presets, shares, titles}) {
     benches[name] = new MAKERS[name](root, {presets, shares, titles});
     benches[name].choose(FIRST[name], true);
   }
+  const still = matchMedia("(prefers-reduced-motion: reduce)");
   const wrong = document.getElementById("laboratory-wrong");
   const follow = () => {
     wrong.textContent = "";
@@ -23,6 +24,8 @@ export function start({presets, shares, titles}) {
       if (found) {
         benches[found.bench].load(found.state, true);
         benches[found.bench].root.scrollIntoView();
+        // Who follows a link to an example sees it run, but for who asked for less motion.
+        benches[found.bench].play(!still.matches);
       }
     } catch (error) {
       wrong.textContent = `The address of this page does not fit: ${error.message}.`;

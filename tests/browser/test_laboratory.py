@@ -24,7 +24,8 @@ def open_page(browser, site):
     contexts = []
 
     def opened(fragment: str = "", mode: str = "light", **options):
-        made = browser.new_context(**visits.MODES[mode], reduced_motion="reduce", **options)
+        settings = {"reduced_motion": "reduce", **visits.MODES[mode], **options}
+        made = browser.new_context(**settings)
         made.set_default_timeout(visits.SLOW)
         contexts.append(made)
         return visits.Visit(made, f"{site}{PAGE}.html{fragment}")
@@ -270,6 +271,21 @@ def test_an_address_restores_its_state(open_page, name):
     other.page.evaluate(f"location.hash = 'bench={name}&preset={MANY[name]}'")
     expect(field(again, "Preset")).to_have_value(MANY[name])
     assert not other.said
+
+
+@pytest.mark.parametrize("name", BENCHES)
+def test_an_address_runs_where_motion_is_welcome(open_page, name):
+    fragment = f"#bench={name}&preset={MANY[name]}"
+    still = bench(open_page(fragment).page, name)
+    expect(still.get_by_role("button", name="Play")).to_be_visible()
+    visit = open_page(fragment, reduced_motion="no-preference")
+    place = bench(visit.page, name)
+    expect(place.get_by_role("button", name="Pause")).to_be_visible()
+    first = place.locator(".lab-time").text_content()
+    expect(place.locator(".lab-time")).not_to_have_text(first)
+    other = next(each for each in BENCHES if each != name)
+    expect(bench(visit.page, other).get_by_role("button", name="Play")).to_be_visible()
+    assert not visit.said
 
 
 def test_an_address_that_does_not_fit_says_so(open_page):

@@ -13,8 +13,9 @@ import tokensphere
 HEAVY = {"matplotlib", "plotly", "sympy", "transformers"}
 """What a reader of numbers may never need: loaded by the function that does."""
 
-ALGEBRA = {"symbolic"}
-"""Rooms that load sympy: symbols are what it is for."""
+ALGEBRA = {"symbolic", "one_dimension"}
+"""Rooms that load sympy. Symbols are what `symbolic` is for. `one_dimension` gives its field in
+sympy too, and its import moves into that function when the record `line` is next renewed."""
 
 NUMBERS = {"numpy", "scipy", "torch"}
 WITHOUT_NUMBERS = {"circle", "records"}

@@ -10,8 +10,7 @@ nothing over- or underflows.
 """
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.integrate import solve_ivp
@@ -63,7 +62,7 @@ class Clock:
         tau = np.maximum(tau, 1e-300)
         return self.log_t0 + tau + np.log(-np.expm1(-tau))
 
-    def drives(self, G: np.ndarray) -> tuple[float, list[tuple[float, float, float]]]:
+    def drives(self, G: Sequence[float]) -> tuple[float, list[tuple[float, float, float]]]:
         """ln of the largest own drive Delta_l x_l^2; then for each moving token, by that one, ln of
         its own drive and ln W_l, and the damping of what comes from the token before.
 
@@ -100,9 +99,7 @@ class Clock:
         moving = math.copysign(1.0 / (1.0 + math.exp(-max(pace, -700.0))), self.line.mu)
         return math.exp(theta) * np.concatenate([[waiting], moving / total * shares])
 
-    def run(
-        self, stop: float, *events: Callable[[float, np.ndarray], float], dense: bool = False
-    ) -> Any:
+    def run(self, stop: float, *events: Callable, dense: bool = False):
         """Until theta = `stop` or a terminal event; scipy's result."""
         found = solve_ivp(
             self,

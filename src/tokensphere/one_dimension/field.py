@@ -1,17 +1,13 @@
 """The field of tokens that are numbers: eq (6) of the later paper with D = 1, not projected."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import torch
+from sympy import Expr, exp
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from .arguments import number, positive
+from tokensphere import symbolic
 
-if TYPE_CHECKING:
-    from sympy import Expr
+from .arguments import number, positive
 
 
 def velocity(x: Tensor, mu: float, s: float, a: float) -> Tensor:
@@ -43,10 +39,6 @@ def velocity(x: Tensor, mu: float, s: float, a: float) -> Tensor:
 
 def symbolic_velocity(x: list[Expr], mu: Expr, s: Expr, a: Expr) -> list[Expr]:
     """The same in sympy, for exact checks."""
-    from sympy import exp
-
-    from tokensphere import symbolic
-
     found, before = [], 0
     for value in x:
         delta = symbolic.softplus(s * value)

@@ -1,7 +1,7 @@
 """Tokens on the line at times given by their logarithm, and on the way to a blow-up."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,9 +101,7 @@ def approach(
     return _trajectory(line, clock.log_time(states[0]), states[1:].T)
 
 
-def _where(
-    solution: Callable[[np.ndarray], np.ndarray], stop: float, row: int, wanted: np.ndarray
-) -> np.ndarray:
+def _where(solution, stop: float, row: int, wanted: np.ndarray) -> np.ndarray:
     """The theta at which an increasing row of the solution has these values, by bisection."""
     low, high = np.zeros_like(wanted), np.full_like(wanted, stop)
     for _ in range(100):

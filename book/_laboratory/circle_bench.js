@@ -272,7 +272,7 @@ export class CircleBench extends Bench {
     this.scrubber.setAttribute("aria-valuetext", `t = ${shown(t)}`);
     this.canvas.setAttribute(
       "aria-label",
-      `The circle with ${starts.length} first tokens and the equilibria. ${this.runText}`,
+      `The circle with ${starts.length === 1 ? "a first token" : `${starts.length} first tokens`} and the equilibria. ${this.runText}`,
     );
     const at = this.now().map((angle) => `${(modulo(angle) / DEGREE).toFixed(1)}°`);
     this.speaker.say(

@@ -342,7 +342,8 @@ export class SphereBench extends Bench {
   sayRun() {
     const {state, run, said, curves} = this;
     this.runText = sentences({state, run, said, curves, equilibria: this.equilibria});
-    const what = `The unit sphere with ${state.x.length} tokens, their trajectories and equilibria.`;
+    const tokens = state.x.length === 1 ? "a token, its trajectory" : `${state.x.length} tokens, their trajectories`;
+    const what = `The unit sphere with ${tokens} and equilibria.`;
     this.canvas.setAttribute("aria-label", `${what} ${this.runText}`);
     this.chartCaption.textContent = distancesCaption(state, curves);
   }

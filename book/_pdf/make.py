@@ -29,6 +29,10 @@ CHROMIUM = ("chromium", "google-chrome", "chromium-browser")
 LARGEST = 15e6
 """Bytes: what can be sent by mail."""
 
+ON_SCREEN = ("laboratory", "api/", "status")
+"""Pages that are left to the site, where links to them lead: one to play on, a reference to search
+in, which would be every fourth sheet, and what a build says of itself."""
+
 PATIENCE = 900_000
 """Milliseconds for one step: thousands of formulas, on a machine with other work."""
 
@@ -65,13 +69,14 @@ FILL = """(sheets) => {
 
 
 def parts() -> list[one_page.Part]:
-    """The book's pages in reading order, by the captions of _toc.yml."""
+    """The book's printed pages in reading order, by the captions of _toc.yml."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
-    first = one_page.Part("", [toc["root"]])
-    return [first] + [
-        one_page.Part(part["caption"], [chapter["file"] for chapter in part["chapters"]])
-        for part in toc["parts"]
-    ]
+    found = [one_page.Part("", [toc["root"]])]
+    for part in toc["parts"]:
+        pages = [chapter["file"] for chapter in part["chapters"]]
+        if printed := [page for page in pages if not page.startswith(ON_SCREEN)]:
+            found.append(one_page.Part(part["caption"], printed))
+    return found
 
 
 def about() -> dict[str, str]:

@@ -169,7 +169,7 @@ def _box(
 
 def _fixed(axes: Iterable[str | int], seen: Seen) -> str:
     """What earlier arguments have said of these axes."""
-    known = {axis: seen.sizes[axis] for axis in axes if axis in seen.sizes}  # type: ignore[index]
+    known = {axis: seen.sizes[axis] for axis in axes if axis in seen.sizes}
     said = [f"{axis} = {size} as in {name}" for axis, (size, name) in known.items()]
     return f"; {', '.join(said)}" if said else ""
 

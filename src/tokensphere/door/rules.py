@@ -121,7 +121,8 @@ def whole(least: int | None = None, most: int | None = None) -> Rule:
 
 def _real(value: Any) -> float | Fault | None:
     """The value as a float; None for a tensor whose value is not looked at."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    plain = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not plain:
         kind = kind_of(value)
         if kind not in ("f", "i") or value.ndim != 0:
             return Fault(say(value), wrong_kind=not isinstance(value, numbers.Complex) and not kind)

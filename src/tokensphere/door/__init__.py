@@ -24,7 +24,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from .arrays import array, tensor
+from .arrays import array, exact, tensor
 from .rules import (
     Rule,
     Seen,
@@ -51,6 +51,7 @@ __all__ = [
     "at_least",
     "each",
     "either",
+    "exact",
     "flag",
     "function",
     "instance",

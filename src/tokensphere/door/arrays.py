@@ -5,6 +5,7 @@ from __future__ import annotations
 import numbers
 from collections.abc import Iterable
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 from .rules import Fault, Rule, Seen
@@ -20,6 +21,7 @@ def array(
     finite: bool = True,
     nonzero: bool = False,
     unit: bool = False,
+    empty: bool = False,
     above: float | None = None,
     least: float | None = None,
     largest: float | None = None,
@@ -33,10 +35,13 @@ def array(
             are Python's fractions and integers of any size.
         finite: NaN and infinity are refused.
         nonzero, unit: of rows along the last axis: none is of length 0; all are of length 1.
+        empty: the axes of "..." may be of size 0.
         above, least, largest: every entry is above this; this or more; in size at most this.
         sizes: by letter the least size of an axis, 1 where nothing is said.
     """
-    return _box("numbers", None, axes, kinds, finite, nonzero, unit, above, least, largest, sizes)
+    return _box(
+        "numbers", None, axes, kinds, finite, nonzero, unit, empty, above, least, largest, sizes
+    )
 
 
 def tensor(
@@ -47,6 +52,7 @@ def tensor(
     finite: bool = True,
     nonzero: bool = False,
     unit: bool = False,
+    empty: bool = False,
     above: float | None = None,
     least: float | None = None,
     largest: float | None = None,
@@ -58,7 +64,9 @@ def tensor(
         dtype: the one that is taken, such as "float64".
         alike: dtype and device are those of the call's other tensors that are alike.
     """
-    rule = _box("a tensor", dtype, axes, kinds, finite, nonzero, unit, above, least, largest, sizes)
+    rule = _box(
+        "a tensor", dtype, axes, kinds, finite, nonzero, unit, empty, above, least, largest, sizes
+    )
 
     def fault(value: Any, seen: Seen) -> Fault | None:
         if not is_tensor(value):
@@ -90,6 +98,7 @@ def _box(
     finite: bool,
     nonzero: bool,
     unit: bool,
+    empty: bool,
     above: float | None,
     least: float | None,
     largest: float | None,
@@ -129,6 +138,8 @@ def _box(
             known = seen.sizes[axis][0] if axis in seen.sizes else own.setdefault(axis, size)
             if size != known or size < sizes.get(axis, 1):
                 return Fault(f"shape {found}", _fixed(named, seen))
+        if not empty and 0 in found[: len(found) - len(named)]:
+            return Fault(f"shape {found}", _fixed(named, seen))
         for axis, size in own.items():
             seen.sizes[axis] = size, seen.name
         if not looks or kind == "O" or 0 in found:
@@ -184,3 +195,46 @@ def _as_array(value: Any) -> Any:
         return numpy_module().asarray(value)
     except (ValueError, TypeError, RuntimeError, OverflowError):
         return Fault(f"a {type(value).__name__} of which no array can be made")
+
+
+def exact(*axes: str | int, text: bool = False) -> Rule:
+    """Finite rational numbers as they are, in nested lists of this shape: integers, fractions and
+    floats, with `text` also "1/3"; arrays and tensors of such numbers too."""
+    shape = f"({', '.join(map(str, axes))}{',' if len(axes) == 1 else ''})"
+
+    def fault(value: Any, seen: Seen) -> Fault | None:
+        if is_tensor(value) and not readable(value):
+            return Fault("a tensor that cannot be read")
+        rows = value.tolist() if hasattr(value, "tolist") else value
+        found: list[int] = []
+        level = [rows]
+        for _ in axes:
+            for row in level:
+                if isinstance(row, str) or not hasattr(row, "__len__") or isinstance(row, dict):
+                    return Fault(say(value), wrong_kind=not isinstance(value, numbers.Number))
+            sizes = {len(row) for row in level}
+            if len(sizes) != 1 or 0 in sizes:
+                return Fault("rows of different or no length", _fixed(axes, seen))
+            found.append(sizes.pop())
+            level = [entry for row in level for entry in row]
+        own: dict[str, int] = {}
+        for axis, size in zip(axes, found, strict=True):
+            known = axis
+            if isinstance(axis, str):
+                known = seen.sizes[axis][0] if axis in seen.sizes else own.setdefault(axis, size)
+            if size != known:
+                return Fault(f"shape {tuple(found)}", _fixed(axes, seen))
+        for axis, size in own.items():
+            seen.sizes[axis] = size, seen.name
+        for entry in level:
+            if isinstance(entry, bool) or not isinstance(entry, numbers.Real | str):
+                return Fault(f"{say(entry)} in it", wrong_kind=True)
+            try:
+                if isinstance(entry, str) and not text:
+                    raise ValueError
+                Fraction(entry)  # type: ignore[arg-type]
+            except (ValueError, TypeError, OverflowError, ZeroDivisionError):
+                return Fault(f"{say(entry)} in it")
+        return None
+
+    return Rule(f"finite rational numbers {shape}", fault)

@@ -23,6 +23,9 @@ class Fault(NamedTuple):
     wrong_kind: bool = False
 
 
+LARGEST_WHOLE = 2**63 - 1
+
+
 @dataclass
 class Seen:
     """What the arguments of one call have fixed for those after them, and which of them did."""
@@ -95,7 +98,10 @@ def share(*, closed: bool = True) -> Rule:
 
 
 def whole(least: int | None = None, most: int | None = None) -> Rule:
-    """An integer in [least, most], of Python, numpy or a tensor of no dimension; no bool."""
+    """An integer in [least, most], of Python, numpy or a tensor of no dimension; no bool. None of
+    more than 64 bits, which neither arrays nor generators take."""
+    low = -LARGEST_WHOLE if least is None else least
+    high = LARGEST_WHOLE if most is None else most
 
     def fault(value: Any, seen: Seen) -> Fault | None:
         if isinstance(value, bool) or not isinstance(value, numbers.Integral):
@@ -105,9 +111,7 @@ def whole(least: int | None = None, most: int | None = None) -> Rule:
             if kind_of(value) != "i":
                 return Fault(say(value))
             value = real
-        if (least is None or value >= least) and (most is None or value <= most):
-            return None
-        return Fault(say(value))
+        return None if low <= value <= high else Fault(say(value))
 
     said = "a whole number"
     if least is not None and most is not None:

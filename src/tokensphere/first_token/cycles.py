@@ -19,6 +19,8 @@ from flint import arb, ctx, fmpq
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
+from tokensphere.door import array, number, positive, takes, tensor, whole
+
 from ..flow.checks import check_square
 
 PRECISION = 128
@@ -76,6 +78,7 @@ class OctantCertificate:
         return self.repels and self.source
 
 
+@takes(S_Delta=tensor(3, 3, dtype="float64"))
 def certify_octant(S_Delta: Tensor) -> OctantCertificate:
     """Proves what the positive octant's boundary and interior do for a positive definite form.
 
@@ -135,6 +138,7 @@ def _softplus(value: Fraction) -> arb:
     return arb(fmpq(value.numerator, value.denominator)).exp().log1p()
 
 
+@takes(diagonal=number(), size=number())
 def rock_paper_scissors(diagonal: float, size: float = 3.0) -> Tensor:
     """S_Delta of three steps that chase one another in the positive octant, (3, 3).
 
@@ -146,6 +150,7 @@ def rock_paper_scissors(diagonal: float, size: float = 3.0) -> Tensor:
     return size * torch.tensor([[d, -1, 1], [1, d, -1], [-1, 1, d]], dtype=torch.float64)
 
 
+@takes(S_Delta=tensor(3, 3, dtype="float64"))
 def cyclic_octant(S_Delta: Tensor) -> Tensor:
     """The signs, (3,), of the octant where at each vertex the other two steps are in cyclic order:
     one of the two antipodal octants that have no potential, for generic S_Delta.
@@ -163,6 +168,12 @@ def cyclic_octant(S_Delta: Tensor) -> Tensor:
     return gaps.sign()
 
 
+@takes(
+    S_Delta=tensor("D", "D", dtype="float64"),
+    logarithms=array("D", "n"),
+    times=array("T", T=2),
+    rtol=positive(),
+)
 def follow_logarithms(
     S_Delta: Tensor, logarithms: np.ndarray, times: np.ndarray, rtol: float = 1e-8
 ) -> np.ndarray:
@@ -207,6 +218,7 @@ def _normalised(logarithms: np.ndarray, axis: int = 0) -> np.ndarray:
     return relative - np.log(np.linalg.norm(np.exp(relative), axis=axis, keepdims=True))
 
 
+@takes(S_Delta=tensor("D", "D", dtype="float64"), stop=positive())
 def dwell_times(S_Delta: Tensor, stop: float) -> np.ndarray:
     """How long one first token has each largest coordinate in turn, for S_BC = I.
 
@@ -222,6 +234,7 @@ def dwell_times(S_Delta: Tensor, stop: float) -> np.ndarray:
     return np.diff(times[np.nonzero(np.diff(largest))[0]])
 
 
+@takes(growth=array("n"), interactions=array("n", "n"), size=number())
 def lotka_volterra(
     growth: Iterable[float], interactions: Iterable[Iterable[float]], size: float
 ) -> Tensor:
@@ -246,6 +259,7 @@ def lotka_volterra(
     return size * G.mT
 
 
+@takes(alpha=number())
 def arneodo_coullet_tresser(alpha: float = 1.5) -> tuple[Tensor, Tensor]:
     """Growth, (3,), and interactions, (3, 3), of three species with a strange attractor.
 
@@ -256,6 +270,13 @@ def arneodo_coullet_tresser(alpha: float = 1.5) -> tuple[Tensor, Tensor]:
     return A.sum(1), -A
 
 
+@takes(
+    S_Delta=tensor("D", "D", dtype="float64", D=2),
+    stop=positive(),
+    tokens=whole(1),
+    seed=whole(0),
+    every=positive(),
+)
 def lyapunov_exponents(
     S_Delta: Tensor, stop: float, tokens: int, seed: int, every: float = 40.0
 ) -> np.ndarray:

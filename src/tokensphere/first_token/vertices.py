@@ -15,9 +15,14 @@ from scipy.stats import binom, chisquare
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from tokensphere.door import share, takes, tensor, whole
+
 from ..flow.checks import check_square
 
 
+@takes(
+    S_BC=tensor("...", "D", "D", dtype="float64"), S_Delta=tensor("...", "D", "D", dtype="float64")
+)
 def vertex_eigenvalues(S_BC: Tensor, S_Delta: Tensor) -> Tensor:
     """The eigenvalues at e_1 .. e_D, -e_1 .. -e_D, (..., 2 D, D - 1), all real.
 
@@ -37,6 +42,9 @@ def vertex_eigenvalues(S_BC: Tensor, S_Delta: Tensor) -> Tensor:
     return values[..., others].reshape(*values.shape[:-1], dim - 1)
 
 
+@takes(
+    S_BC=tensor("...", "D", "D", dtype="float64"), S_Delta=tensor("...", "D", "D", dtype="float64")
+)
 def stable_vertices(S_BC: Tensor, S_Delta: Tensor) -> Tensor:
     """Which of e_1 .. e_D, -e_1 .. -e_D have negative eigenvalues only, (..., 2 D), bool.
 
@@ -59,6 +67,7 @@ def stable_vertices(S_BC: Tensor, S_Delta: Tensor) -> Tensor:
     return torch.cat([plus, minus], dim=-1)
 
 
+@takes(counts=tensor("n", kinds="i"), trials=whole(1), probability=share())
 def binomial_p_value(counts: Tensor, trials: int, probability: float) -> float:
     """Pearson's p-value for `counts`, (n,) integers, being draws of Binomial(trials, probability).
 

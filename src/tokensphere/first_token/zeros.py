@@ -12,10 +12,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from tokensphere.door import instance, takes, tensor, whole
+
 from ..flow.checks import check_tensor, check_tokens
 from .equilibria import check_problem
 
 
+@takes(
+    S_BC=tensor("D", "D", dtype="float64"),
+    S_Delta=tensor("D", "D", dtype="float64"),
+    p=tensor("n", "D", dtype="float64", unit=True),
+)
 def inflow(S_BC: Tensor, S_Delta: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
     """kappa, (n,), and c, (n, D), at zeros p of the form.
 
@@ -31,6 +38,7 @@ def inflow(S_BC: Tensor, S_Delta: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
     return 2 * (c * softplus(p @ S_Delta)).sum(-1), c
 
 
+@takes(S_BC=tensor("D", "D", dtype="float64"))
 def unit_zero(S_BC: Tensor) -> Tensor | None:
     """A unit vector, (D,), at which the form vanishes, to rounding; None if the form is definite.
 
@@ -51,6 +59,7 @@ def unit_zero(S_BC: Tensor) -> Tensor | None:
     return y / y.norm()
 
 
+@takes(S_BC=tensor(3, 3, dtype="float64"), points=whole(1))
 def zero_curves(S_BC: Tensor, points: int = 200) -> list[Tensor]:
     """The two closed curves <y, S_BC y> = 0 on the sphere of R^3, (points, 3) each.
 
@@ -80,6 +89,7 @@ def zero_curves(S_BC: Tensor, points: int = 200) -> list[Tensor]:
     return [ring, -ring]
 
 
+@takes(values=tensor("...", "D", dtype="float64"), generator=instance(torch.Generator))
 def form_with_eigenvalues(values: Tensor, generator: torch.Generator) -> Tensor:
     """A random S_BC whose symmetric part has the given eigenvalues, for tests and surveys.
 
@@ -100,6 +110,7 @@ def form_with_eigenvalues(values: Tensor, generator: torch.Generator) -> Tensor:
     return (frame * values.unsqueeze(-2)) @ frame.mT + skew - skew.mT
 
 
+@takes(S_BC=tensor("D", "D", dtype="float64"), count=whole(1), generator=instance(torch.Generator))
 def random_zeros(S_BC: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Zeros of an indefinite form, (n, D) unit rows: where segments from random points at which it
     is positive to others at which it is negative cross it.

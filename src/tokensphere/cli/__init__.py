@@ -146,9 +146,7 @@ def _claims(arguments: argparse.Namespace) -> int:
         raise InputError("--seed is for --check, which is missing")
 
     if not -(2**63) <= (arguments.seed or 0) < 2**64:
-        raise InputError(
-            f"--seed: got {arguments.seed}, takes an integer of 64 bits, as torch does"
-        )
+        raise InputError(f"--seed: got {arguments.seed}, takes an integer of 64 bits")
 
     from tokensphere.paper import ledger
 

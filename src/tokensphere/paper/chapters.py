@@ -10,6 +10,7 @@ import ast
 import builtins
 import contextlib
 import difflib
+import json
 import os
 import platform
 import uuid
@@ -228,9 +229,7 @@ def read(source: Path) -> nbformat.NotebookNode:
         raise
     except Exception as error:  # jupytext lets through whatever a bad head makes of its code
         reason = str(error).partition("\n")[0] or type(error).__name__
-        where = ".".join(
-            map(str, getattr(error, "absolute_path", ()))
-        )  # of nbformat, in its schema
+        where = ".".join(map(str, getattr(error, "absolute_path", ())))  # nbformat's
         where = f" at {where}" if where else ""
         raise ChapterError(f"{source} cannot be read as a notebook{where}: {reason}") from None
     if not any(cell.cell_type == "code" for cell in notebook.cells):
@@ -241,8 +240,8 @@ def read(source: Path) -> nbformat.NotebookNode:
     language = kernel.setdefault("language", "python")
     if not kernel["name"] or not isinstance(language, str) or language.lower() != "python":
         raise ChapterError(
-            f"{source} cannot be run: its kernelspec is {kernel['name']!r} of {language!r}, takes a "
-            "kernel of Python"
+            f"{source} cannot be run: its kernelspec is {kernel['name']!r} of {language!r}, takes "
+            "a kernel of Python"
         )
     return notebook
 
@@ -292,7 +291,10 @@ def _sign(draft: Path, source: Path, target: Path) -> None:
 
 
 def checked(values: Mapping[str, Any], kinds: Mapping[str, Any], chapter: str) -> dict[str, Any]:
-    """`values`, of the types that `declared` found, or ChapterError; `chapter` is for its text."""
+    """`values`, of the types that `declared` found and such as JSON holds, or ChapterError.
+
+    chapter: is for its text.
+    """
     result = {}
     for name, value in values.items():
         if name not in kinds:
@@ -313,5 +315,19 @@ def checked(values: Mapping[str, Any], kinds: Mapping[str, Any], chapter: str) -
                 f"parameter {name!r} of chapter {chapter!r} takes {kind.__name__}, "
                 f"got {type(value).__name__} {value!r}"
             )
+        if not is_plain(value):
+            raise ChapterError(
+                f"parameter {name!r} of chapter {chapter!r} takes finite numbers, text and lists, "
+                f"got {value!r}"
+            )
         result[name] = value
     return result
+
+
+def is_plain(value: Any) -> bool:
+    """Whether JSON can hold it, as UTF-8."""
+    try:
+        json.dumps(value, allow_nan=False, sort_keys=True, ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True

@@ -124,8 +124,8 @@ def figure(
 def place(option: str, path: str | os.PathLike[str], endings: Sequence[str]) -> Path:
     """The path of a file that can be written; a mistyped folder is not made.
 
-    Raises BadInput for a name that does not end so, a folder that is not there; chapters.ChapterError
-    for another folder's name, or where nothing can be written.
+    Raises BadInput for another ending, or a folder that is not there; chapters.ChapterError for a
+    folder's name, or where nothing can be written.
     """
     path = Path(path)
     if not path.parent.is_dir():

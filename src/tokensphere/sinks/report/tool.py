@@ -87,8 +87,10 @@ def write_report(
     }
     check_options(channels=channels, seed=seed, threshold=threshold, batch_size=batch_size)
     sources.check_dtype(dtype)
-    place = sources.device_of(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    lines = read_prompts(prompts)
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    place = sources.device_of(device)
+    lines = _read(prompts)
     code = {"trust_remote_code": trust_remote_code}
     with sources.quiet():
         size = sources.vocabulary(model, **code)
@@ -135,6 +137,15 @@ def write_report(
             device=place,
         )
     return Path(out) / "index.html"
+
+
+def _read(prompts: str | os.PathLike[str]) -> list[tuple[int, str]]:
+    try:
+        return read_prompts(prompts)
+    except RecursionError:
+        raise ValueError(
+            f"prompts: {os.fspath(prompts)} holds a line of JSON that is nested too deeply"
+        ) from None
 
 
 def _room(encoded: Encoded, layers: int) -> int:

@@ -22,6 +22,7 @@ def array(
     nonzero: bool = False,
     unit: bool = False,
     empty: bool = False,
+    gaps: bool = False,
     above: float | None = None,
     least: float | None = None,
     largest: float | None = None,
@@ -36,11 +37,24 @@ def array(
         finite: NaN and infinity are refused.
         nonzero, unit: of rows along the last axis: none is of length 0; all are of length 1.
         empty: the axes of "..." may be of size 0.
+        gaps: NaN is taken, for what is not there, and infinity alone refused.
         above, least, largest: every entry is above this; this or more; in size at most this.
         sizes: by letter the least size of an axis, 1 where nothing is said.
     """
     return _box(
-        "numbers", None, axes, kinds, finite, nonzero, unit, empty, above, least, largest, sizes
+        "numbers",
+        None,
+        axes,
+        kinds,
+        finite,
+        nonzero,
+        unit,
+        empty,
+        gaps,
+        above,
+        least,
+        largest,
+        sizes,
     )
 
 
@@ -53,6 +67,7 @@ def tensor(
     nonzero: bool = False,
     unit: bool = False,
     empty: bool = False,
+    gaps: bool = False,
     above: float | None = None,
     least: float | None = None,
     largest: float | None = None,
@@ -65,7 +80,19 @@ def tensor(
         alike: dtype and device are those of the call's other tensors that are alike.
     """
     rule = _box(
-        "a tensor", dtype, axes, kinds, finite, nonzero, unit, empty, above, least, largest, sizes
+        "a tensor",
+        dtype,
+        axes,
+        kinds,
+        finite,
+        nonzero,
+        unit,
+        empty,
+        gaps,
+        above,
+        least,
+        largest,
+        sizes,
     )
 
     def fault(value: Any, seen: Seen) -> Fault | None:
@@ -99,6 +126,7 @@ def _box(
     nonzero: bool,
     unit: bool,
     empty: bool,
+    gaps: bool,
     above: float | None,
     least: float | None,
     largest: float | None,
@@ -110,7 +138,7 @@ def _box(
     said += [f"of dtype {of}"] if what == "a tensor" or kinds != "fi" else []
     least_sizes = [f"{letter} >= {size}" for letter, size in sizes.items()]
     said += [f"with {', '.join(least_sizes)}"] if least_sizes else []
-    entries = ["finite"] if finite else []
+    entries = ["no infinity"] if gaps else ["finite"] if finite else []
     entries += [f"above {above:g}"] if above is not None else []
     entries += [f"{least:g} or more"] if least is not None else []
     entries += [f"up to {largest:g} in size"] if largest is not None else []
@@ -154,7 +182,9 @@ def _box(
 
     def values(value: Any, kind: str) -> Fault | None:
         numpy = numpy_module()
-        if finite and kind in "fc" and not numpy.isfinite(value).all():
+        if gaps and kind in "fc" and numpy.isinf(value).any():
+            return Fault("infinity")
+        if finite and not gaps and kind in "fc" and not numpy.isfinite(value).all():
             return Fault("NaN or infinity")
         if above is not None or least is not None or largest is not None:
             smallest, greatest = value.min(), value.max()

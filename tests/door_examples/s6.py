@@ -31,16 +31,17 @@ EXAMPLES = {
     selective.selective_scan: U | TENSORS | OTHERS | RESETS,
 }
 
+CHECKED = (
+    "attention.hidden_attention",
+    "attention.attention_rows",
+    "recurrence.scan",
+    "recurrence.column_sums",
+)
 LOOSE = ("NaN", "infinity", "no axis", "no rows", "empty rows")
 """Shapes and values are checked behind the door, the latter where that costs no wait for a GPU."""
 
 TAKEN = {
-    **{
-        (f"s6.{name}", argument): LOOSE
-        for name in ("attention.hidden_attention", "attention.attention_rows")
-        + ("recurrence.scan", "recurrence.column_sums")
-        for argument in ("u", *TENSORS)
-    },
+    **{(f"s6.{name}", argument): LOOSE for name in CHECKED for argument in ("u", *TENSORS)},
     ("s6.attention.attention_rows", "resets"): ("None", "bools"),
     ("s6.attention.hidden_attention", "resets"): ("None", "bools"),
     ("s6.recurrence.column_sums", "resets"): ("None", "bools"),

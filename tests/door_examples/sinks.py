@@ -65,6 +65,7 @@ EXAMPLES = {
 OPTIONAL = ("None",)
 MASKS = ("None", "bools", "another dtype")
 """Whatever is not zero stands for a token."""
+NUMBERS = ("a number", "no axis", "another dtype", "a nested list")
 GAPS = ("NaN",)
 """Past a sequence's end, or where a prompt lacks the token, an importance is NaN."""
 
@@ -72,10 +73,8 @@ TAKEN = {
     ("sinks.ablation.ablate", "labels"): (*OPTIONAL, "no axis"),
     ("sinks.ablation.document.ablation_document", "scores"): OPTIONAL,
     ("sinks.measure.measure", "channels"): OPTIONAL,
-    ("sinks.nulls.lag_importance", "rate"): ("a number", "no axis", "another dtype")
-    + ("a nested list",),
-    ("sinks.nulls.lag_importance", "gain"): ("a number", "no axis", "another dtype")
-    + ("a nested list",),
+    ("sinks.nulls.lag_importance", "rate"): NUMBERS,
+    ("sinks.nulls.lag_importance", "gain"): NUMBERS,
     **{(f"sinks.nulls.{name}", "mask"): MASKS for name in ("move_first", "replace_first")},
     ("sinks.nulls.shuffle_tokens", "mask"): MASKS,
     ("sinks.theory.prepend", "mask"): MASKS,

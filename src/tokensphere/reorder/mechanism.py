@@ -46,7 +46,7 @@ ANGLES = (15, 30, 60)
 MAMBAVISION = "mambavision.models.mamba_vision.MambaVision"
 
 
-@takes(images=tensor("B", "C", "H", "W", alike=False), passes=whole(1), seed=whole(0))
+@takes(images=tensor("B", "C", "H", "W", alike=False), passes=whole(1), seed=whole(0, 2**64 - 1))
 @torch.no_grad()
 def measure_orders(
     model: nn.Module, batches: Any, images: Tensor, *, passes: int, seed: int

@@ -158,13 +158,16 @@ def soft_sort(scores: Tensor, temperature: float) -> Tensor:
 
     scores: (..., L). Returns P (..., L, L) with P[i, j] = softmax over j of
     -|sorted_i - scores_j| / temperature, so that P @ scores is nearly sorted; rows sum to 1.
+    Part of training: scores are not looked at, and NaN passes through.
+
+    Raises ValueError for scores of another kind, a temperature that is not finite and > 0.
     """
     ranked = scores.sort(dim=-1).values
     distance = (ranked[..., :, None] - scores[..., None, :]).abs()
     return torch.softmax(-distance / temperature, dim=-1)
 
 
-@takes(seed=whole(0), step=tensor(kinds="i", alike=False), layers=whole(1))
+@takes(seed=whole(0, 2**64 - 1), step=tensor(kinds="i", alike=False), layers=whole(1))
 def pass_keys(seed: int, step: Tensor, layers: int) -> Tensor:
     """Keys (layers,), int64, of the permutations of one pass: hashes of the three arguments.
 

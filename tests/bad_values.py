@@ -76,6 +76,13 @@ def arrays(good: Any) -> dict[str, Any]:
     return bad
 
 
+def _numeric(good: Sequence[Any]) -> bool:
+    try:
+        return bool(np.asarray(good, dtype=float).size)
+    except (TypeError, ValueError):
+        return False
+
+
 def of_kind(good: Any) -> dict[str, Any]:
     """The catalogue in place of a good value, by what kind of value that is."""
     if isinstance(good, torch.Tensor | np.ndarray) and good.ndim:
@@ -93,7 +100,7 @@ def of_kind(good: Any) -> dict[str, Any]:
             "a list": [good],
         }
     if isinstance(good, Sequence):
-        return NEVER | arrays(good)
+        return NEVER | (arrays(good) if _numeric(good) else {"a number": 1.0, "a set": {1}})
     if isinstance(good, Callable):
         return {name: bad for name, bad in NEVER.items() if name != "a type"} | {"a number": 1.0}
     return NEVER | {"a number": 1.0, "a list": [1.0]}

@@ -229,8 +229,9 @@ TAKEN = {
     ("other_tokens.approach.axis_distance", "signs"): ("a tensor",),
     ("other_tokens.interactions.token_with_interactions", "across"): ("a tensor",),
     ("other_tokens.resonance.signed_sums", "a"): ("a tensor",),
-    # Pairs of a flow and its tokens: the tuple is all that is looked at.
-    ("other_tokens.following.mean_and_error", "values"): ("bools", "True"),
+    ("other_tokens.following.mean_and_error", "values"): ("bools",),
+    # Any name will do.
+    ("other_tokens.approach.approach", "system"): ("another text",),
 }
 
 LEFT = {

@@ -1,5 +1,7 @@
 """Good calls of the functions of `circle`, `rates`, `symbolic` and the paper's survey."""
 
+from dataclasses import replace
+
 import numpy as np
 import sympy
 import torch
@@ -25,7 +27,7 @@ EXAMPLES = {
     shares.gaussian_shares: {"precision": 64},
     counts.p_value: {"count": 2, "unresolved": 0, "draws": 5, "share": 0.5},
     approach.distances: {"portrait": PORTRAIT, "start": (3, 1), "times": [0.0, 1.0]},
-    approach.power_law: {"zero": PORTRAIT.zeros[0], "times": [1.0, 2.0]},
+    approach.power_law: {"zero": replace(PORTRAIT.zeros[0], order=2), "times": [1.0, 2.0]},
     rates.fit_exponential: {
         "times": np.linspace(0, 10, 50),
         "error": np.exp(-np.linspace(0, 10, 50)),
@@ -51,6 +53,7 @@ EXAMPLES = {
     survey.first_tokens: COUNTS | {"device": "cpu", "each": map},
     survey.later_tokens: COUNTS | {"decays": "equal", "length": 2, "device": "cpu", "each": map},
     survey.run: {
+        "path": "none.json",
         "draws": 2,
         "dims": [3],
         "seed": 0,
@@ -81,6 +84,5 @@ LEFT = {
         "circle.lines.lines_of",
     ],
     "symbols": ["symbolic.softplus"],
-    "rooms that come to the door one by one": [
-    ],
+    "rooms that come to the door one by one": [],
 }

@@ -31,7 +31,8 @@ def array(
     """What numpy makes an array of: arrays, tensors, nested lists and tuples, in this shape.
 
     Args:
-        axes: a letter each, or a size; first may stand "...", any number of axes.
+        axes: a letter each, or a size. The first or the last may be "...", any number of axes, or
+            "*B", any number that is the same in all arguments.
         kinds: of dtypes, "f" floating point, "i" integer, "c" complex, "b" bool, "O" objects, which
             are Python's fractions and integers of any size.
         finite: NaN and infinity are refused.
@@ -132,7 +133,9 @@ def _box(
     largest: float | None,
     sizes: dict[str, int],
 ) -> Rule:
-    shape = f"({', '.join(map(str, axes))}{',' if len(axes) == 1 else ''})"
+    batch = next((axis for axis in axes if axis == "..." or str(axis)[:1] == "*"), None)
+    comma = "," if len(axes) == 1 and batch is None else ""
+    shape = f"({', '.join(map(str, axes))}{comma})"
     of = dtype or " or ".join(KINDS[kind] for kind in kinds)
     said = [f"{what} {shape}"]
     said += [f"of dtype {of}"] if what == "a tensor" or kinds != "fi" else []
@@ -143,22 +146,24 @@ def _box(
     entries += [f"{least:g} or more"] if least is not None else []
     entries += [f"up to {largest:g} in size"] if largest is not None else []
     entries += ["rows of length 1"] if unit else ["no row of length 0"] if nonzero else []
-    batched = axes[:1] == ("...",)
-    named = axes[1:] if batched else axes
+    named = tuple(axis for axis in axes if axis is not batch)
+    first = batch is not None and axes[0] is batch  # whether the batch's axes come before the rest
     looks = finite or nonzero or unit or not (above is None and least is None and largest is None)
 
     def fault(value: Any, seen: Seen) -> Fault | None:
-        value = _as_array(value)
+        value = _as_array(value, scalar=not named)
         if isinstance(value, Fault):
             return value
         kind = kind_of(value)
         if kind not in kinds or (dtype is not None and not str(value.dtype).endswith(dtype)):
             return Fault(f"dtype {value.dtype}")
         found = tuple(value.shape)
-        if len(found) < len(named) or (len(found) > len(named) and not batched):
+        if len(found) < len(named) or (len(found) > len(named) and batch is None):
             return Fault(f"shape {found}", _fixed(named, seen))
         own: dict[str, int] = {}
-        for axis, size in zip(named, found[len(found) - len(named) :], strict=True):
+        cut = len(found) - len(named) if first else len(named)
+        others, own_axes = (found[:cut], found[cut:]) if first else (found[cut:], found[:cut])
+        for axis, size in zip(named, own_axes, strict=True):
             if isinstance(axis, int):
                 if size != axis:
                     return Fault(f"shape {found}", _fixed(named, seen))
@@ -166,8 +171,12 @@ def _box(
             known = seen.sizes[axis][0] if axis in seen.sizes else own.setdefault(axis, size)
             if size != known or size < sizes.get(axis, 1):
                 return Fault(f"shape {found}", _fixed(named, seen))
-        if not empty and 0 in found[: len(found) - len(named)]:
+        if not empty and 0 in others:
             return Fault(f"shape {found}", _fixed(named, seen))
+        if batch not in (None, "..."):
+            known_batch, name = seen.batches.setdefault(batch, (others, seen.name))
+            if others != known_batch:
+                return Fault(f"shape {found}", f"; {batch} = {known_batch} as in {name}")
         for axis, size in own.items():
             seen.sizes[axis] = size, seen.name
         if not looks or kind == "O" or 0 in found:
@@ -215,10 +224,12 @@ def _fixed(axes: Iterable[str | int], seen: Seen) -> str:
     return f"; {', '.join(said)}" if said else ""
 
 
-def _as_array(value: Any) -> Any:
-    """What has a shape, as it is; what numpy makes an array of, as one."""
+def _as_array(value: Any, scalar: bool) -> Any:
+    """What has a shape, as it is; what numpy makes an array of, as one; a number if `scalar`."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return value
+    if scalar and isinstance(value, numbers.Real) and not isinstance(value, bool):
+        return numpy_module().asarray(value)
     if not isinstance(value, (list, tuple, range)) and not hasattr(value, "__array__"):
         return Fault(say(value), wrong_kind=not isinstance(value, numbers.Number))
     try:

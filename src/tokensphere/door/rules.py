@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -32,6 +33,7 @@ class Seen:
 
     name: str = ""
     sizes: dict[str, tuple[int, str]] = field(default_factory=dict)
+    batches: dict[str, tuple[tuple[int, ...], str]] = field(default_factory=dict)
     tensor: tuple[Any, str] | None = None
 
 
@@ -145,7 +147,7 @@ def flag() -> Rule:
 
     def fault(value: Any, seen: Seen) -> Fault | None:
         ok = value is True or value is False or (kind_of(value) == "b" and value.shape == ())
-        return None if ok else Fault(say(value), wrong_kind=not isinstance(value, numbers.Number))
+        return None if ok else _no(value)
 
     return Rule("True or False", fault)
 
@@ -153,6 +155,26 @@ def flag() -> Rule:
 def text() -> Rule:
     """A str."""
     return instance(str, "text")
+
+
+def device() -> Rule:
+    """A torch.device, or the name of one."""
+
+    def fault(value: Any, seen: Seen) -> Fault | None:
+        torch = sys.modules["torch"]
+        try:
+            if isinstance(value, str | torch.device) and torch.device(value):
+                return None
+            return _no(value)
+        except RuntimeError:
+            return Fault(say(value))
+
+    return Rule("the name of a device, such as cpu or cuda:0", fault)
+
+
+def _no(value: Any) -> Fault:
+    """Of a value that is of another kind altogether, unless it is a number."""
+    return Fault(say(value), wrong_kind=not isinstance(value, numbers.Number))
 
 
 def one_of(*choices: Any) -> Rule:
@@ -173,7 +195,7 @@ def instance(kind: type | tuple[type, ...], called: str = "") -> Rule:
     def fault(value: Any, seen: Seen) -> Fault | None:
         if isinstance(value, kinds):
             return None
-        return Fault(say(value), wrong_kind=not isinstance(value, numbers.Number))
+        return _no(value)
 
     return Rule(called or f"a {' or '.join(one.__name__ for one in kinds)}", fault)
 
@@ -218,7 +240,7 @@ def each(rule: Rule, least: int = 1) -> Rule:
 
     def fault(value: Any, seen: Seen) -> Fault | None:
         if not isinstance(value, (list, tuple)):
-            return Fault(say(value), wrong_kind=not isinstance(value, numbers.Number))
+            return _no(value)
         if len(value) < least:
             return Fault(f"{len(value)} of them")
         for place, one in enumerate(value):

@@ -95,7 +95,7 @@ def diagonal_limit(S_BC: Tensor, delta: Tensor, y0: Tensor) -> tuple[Tensor, Ten
 
 @takes(
     S_BC=tensor("n", "D", "D", dtype="float64", n=0),
-    y0=tensor("n", "D", dtype="float64", unit=True, n=0),
+    y0=tensor("n", "D", dtype="float64", nonzero=True, n=0),
 )
 def explicit_bound(S_BC: Tensor, y0: Tensor) -> tuple[Tensor, Tensor]:
     """rho_i = r_i/(1-r_i) at t = 0, (n, D), and its bound's exponent kappa, (n,), for Theorem 3.2.

@@ -21,8 +21,6 @@ from torch import Tensor
 
 from tokensphere.door import array, number, positive, takes, tensor, whole
 
-from ..flow.checks import check_square
-
 PRECISION = 128
 """Bits of the balls for the steps at the vertices."""
 
@@ -90,8 +88,6 @@ def certify_octant(S_Delta: Tensor) -> OctantCertificate:
     Raises:
         ValueError: another shape or dtype, entries that are not finite.
     """
-    if check_square("S_Delta", S_Delta) != 3 or S_Delta.ndim != 2:
-        raise ValueError(f"S_Delta: shape {tuple(S_Delta.shape)}, takes (3, 3)")
     S = [[Fraction(entry) for entry in row] for row in S_Delta.tolist()]
     first, second, third = (_direction(S, i, j) for i, j in EDGES)
     directions = (first, second, third)
@@ -160,8 +156,6 @@ def cyclic_octant(S_Delta: Tensor) -> Tensor:
     Raises:
         ValueError: another shape or dtype; two entries of a row that agree, off the diagonal.
     """
-    if check_square("S_Delta", S_Delta) != 3 or S_Delta.ndim != 2:
-        raise ValueError(f"S_Delta: shape {tuple(S_Delta.shape)}, takes (3, 3)")
     gaps = torch.stack([S_Delta[d, d - 1] - S_Delta[d, d - 2] for d in range(3)])
     if not gaps.all():
         raise ValueError("S_Delta: two entries of a row agree off the diagonal; takes generic rows")
@@ -191,9 +185,6 @@ def follow_logarithms(
     Raises:
         ValueError: shapes that do not agree, or what is not finite.
     """
-    dim = check_square("S_Delta", S_Delta)
-    if logarithms.ndim != 2 or len(logarithms) != dim or not np.isfinite(logarithms).all():
-        raise ValueError(f"logarithms: shape {logarithms.shape}, takes finite ({dim}, n)")
     S, shape = S_Delta.numpy(), logarithms.shape
 
     def rates(t: float, sums: np.ndarray) -> np.ndarray:
@@ -252,8 +243,6 @@ def lotka_volterra(
     rates = torch.as_tensor(growth, dtype=torch.float64)
     effects = torch.as_tensor(interactions, dtype=torch.float64)
     n = len(rates)
-    if effects.shape != (n, n):
-        raise ValueError(f"interactions: shape {tuple(effects.shape)}, takes ({n}, {n})")
     G = torch.zeros(n + 1, n + 1, dtype=torch.float64)
     G[:n, :n], G[:n, n] = effects, rates
     return size * G.mT
@@ -296,7 +285,7 @@ def lyapunov_exponents(
     Raises:
         ValueError: S_Delta, or `stop` below four times `every`.
     """
-    dim = check_square("S_Delta", S_Delta)
+    dim = len(S_Delta)
     if stop < 4 * every:
         raise ValueError(f"stop: got {stop:g}, takes four times every = {every:g} or more")
     S, shape = S_Delta.numpy(), (2, dim - 1, tokens)

@@ -14,9 +14,6 @@ from torch.nn.functional import softplus
 
 from tokensphere.door import instance, takes, tensor, whole
 
-from ..flow.checks import check_tensor, check_tokens
-from .equilibria import check_problem
-
 
 @takes(
     S_BC=tensor("D", "D", dtype="float64"),
@@ -32,8 +29,6 @@ def inflow(S_BC: Tensor, S_Delta: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: shapes, dtypes, rows off the sphere.
     """
-    dim = check_problem(S_BC, S_Delta)
-    check_tokens(p, dim, 2, name="p")
     c = p * (p @ (S_BC + S_BC.mT)) / 2
     return 2 * (c * softplus(p @ S_Delta)).sum(-1), c
 
@@ -48,7 +43,6 @@ def unit_zero(S_BC: Tensor) -> Tensor | None:
     Raises:
         ValueError: S_BC is not (D, D), float64, finite.
     """
-    check_problem(S_BC, S_BC)
     values, axes = torch.linalg.eigh((S_BC + S_BC.mT) / 2)
     smallest = values.abs().argmin()
     if values[smallest].abs() <= 1e-12 * values.abs().max():
@@ -70,8 +64,6 @@ def zero_curves(S_BC: Tensor, points: int = 200) -> list[Tensor]:
     Raises:
         ValueError: S_BC is not (3, 3), float64, finite.
     """
-    if check_problem(S_BC, S_BC) != 3:
-        raise ValueError(f"S_BC: shape {tuple(S_BC.shape)}, takes (3, 3)")
     values, axes = torch.linalg.eigh((S_BC + S_BC.mT) / 2)
     if (values > 0).sum() == 2:
         values, axes = values.flip(0), axes.flip(1)
@@ -103,7 +95,6 @@ def form_with_eigenvalues(values: Tensor, generator: torch.Generator) -> Tensor:
     Raises:
         ValueError: values of another dtype, or not finite.
     """
-    check_tensor("values", values, 1)
     shape = (2, *values.shape, values.shape[-1])
     G, skew = torch.randn(shape, generator=generator, dtype=torch.float64)
     frame = torch.linalg.qr(G).Q
@@ -120,7 +111,7 @@ def random_zeros(S_BC: Tensor, count: int, generator: torch.Generator) -> Tensor
     Raises:
         ValueError: S_BC is not (D, D), float64, finite.
     """
-    dim = check_problem(S_BC, S_BC)
+    dim = len(S_BC)
     S = (S_BC + S_BC.mT) / 2
     y = torch.randn(2 * count, dim, generator=generator, dtype=torch.float64)
     q = ((y @ S) * y).sum(-1)

@@ -145,7 +145,7 @@ def near_consensus(
 @takes(
     flow=instance(SharedStepFlow),
     x=tensor("...", "L", "D", dtype="float64", unit=True),
-    signs=tensor("...", "J", dtype="float64"),
+    signs=tensor("...", "J", alike=False),
 )
 def growth_bound(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> Tensor:
     """Eq (27): a lower bound (...) of d/dt U_L1^2 where |U_L1| <= gamma/2, gamma = <x_1, S_BC x_1>.
@@ -164,7 +164,7 @@ def growth_bound(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> Tensor:
 @takes(
     flow=instance(SharedStepFlow),
     x=tensor("...", "L", "D", dtype="float64", unit=True),
-    signs=tensor("...", "J", dtype="float64"),
+    signs=tensor("...", "J", alike=False),
 )
 def speed_bound(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> Tensor:
     """An upper bound (...) of |dx_L/dt|, of any last token behind tokens near +-x_1.
@@ -342,7 +342,7 @@ def second_constant(flow: SharedStepFlow, x1: Tensor, x2: Tensor) -> Tensor:
 
 
 @takes(
-    S_BC=tensor("...", "D", "D", dtype="float64"),
+    S_BC=tensor("...", 3, 3, dtype="float64"),
     x1=tensor("...", "D", dtype="float64", unit=True),
     xi=tensor("...", "D", dtype="float64", unit=True),
 )

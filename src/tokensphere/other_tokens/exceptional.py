@@ -28,7 +28,7 @@ def on_circle(angles: Tensor) -> Tensor:
     return torch.stack([angles.cos(), angles.sin()], -1)
 
 
-@takes(theta=tensor("..."), phi=tensor("..."))
+@takes(theta=tensor("*B"), phi=tensor("*B"))
 def three_on_circle(theta: Tensor, phi: Tensor) -> Tensor:
     """The tokens (..., 3, 2) with x_1 = e_1, x_2 at `theta` from x_1, x_3 at `phi` from -x_1."""
     return on_circle(torch.stack([torch.zeros_like(theta), theta, math.pi + phi], -1))

@@ -75,7 +75,7 @@ def near_first(x: Tensor) -> Tensor:
 
 @takes(
     form=one_of("Gaussian", "identity"),
-    dim=whole(1),
+    dim=whole(2),
     dials=instance(Dials),
     draws=whole(1),
     length=whole(2),

@@ -97,7 +97,9 @@ def zero_rate(S_BC: Tensor, S_Delta: Tensor, p: Tensor, norm: Tensor) -> Tensor:
     return -kappa / norm
 
 
-@takes(times=tensor("T", dtype="float64", above=0.0, T=2), values=tensor("...", dtype="float64"))
+@takes(
+    times=tensor("T", dtype="float64", above=0.0, T=2), values=tensor("T", "...", dtype="float64")
+)
 def fitted_exponents(times: Tensor, values: Tensor) -> Tensor:
     """p of values ~ times^-p by least squares in logarithms, to hold against predicted exponents.
 

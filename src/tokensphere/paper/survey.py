@@ -22,6 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tokensphere import records
+from tokensphere.door import device as a_device
 from tokensphere.door import (
     each,
     function,
@@ -30,7 +31,6 @@ from tokensphere.door import (
     positive,
     takes,
     tensor,
-    text,
     whole,
 )
 from tokensphere.door import number as a_number
@@ -108,7 +108,7 @@ def turning(
     seed=whole(0),
     horizon=positive(),
     batch=whole(1),
-    device=text(),
+    device=a_device(),
     each=function(),
 )
 def first_tokens(
@@ -156,7 +156,7 @@ def _first_batch(parts: tuple[np.ndarray, ...], horizon: float, device: str) -> 
     decays=one_of("independent", "equal"),
     length=whole(1),
     batch=whole(1),
-    device=text(),
+    device=a_device(),
     each=function(),
 )
 def later_tokens(
@@ -231,7 +231,7 @@ def _tensors(parts: tuple[np.ndarray, ...], device: str) -> list[torch.Tensor]:
     seed=whole(0),
     horizon=positive(),
     follow=positive(),
-    device=text(),
+    device=a_device(),
     workers=whole(1),
 )
 def run(

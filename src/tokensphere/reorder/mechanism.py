@@ -8,6 +8,9 @@ first token in each pass. As statements about a model:
    all images `pooled_rank`;
 3. they come to the token read first rather than to each other: `excess`, and
    `tokensphere.sinks.theory.response`; all of `measure`.
+
+One file of over 400 lines, because the questions are one: each measure is a few lines, and says
+at length what it measures.
 """
 
 from __future__ import annotations

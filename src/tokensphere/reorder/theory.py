@@ -10,6 +10,8 @@ where d is any distance between them. An order is a permutation of 0..L-1: the p
 in the order in which they are read.
 
 Random orders are drawn on the CPU, so that a seed gives the same ones on every device.
+
+One file of over 400 lines, because it is one chapter's theory: each function states its formula.
 """
 
 import itertools

@@ -131,7 +131,7 @@ def place(option: str, path: str | os.PathLike[str], endings: Sequence[str]) -> 
     if not path.parent.is_dir():
         raise BadInput(f"{option}: there is no folder {path.parent}")
     if path.suffix not in endings:
-        raise BadInput(f"{option}: got {path.name!r}, takes a name in {', '.join(endings)}")
+        raise BadInput(f"{option}: got {path.name!r}, takes a name in {' or '.join(endings)}")
     chapters.check_place(path, f"{option}:")
     return path
 

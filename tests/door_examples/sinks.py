@@ -7,6 +7,7 @@ from tokensphere.sinks.ablation import ablate, document, sweep
 from tokensphere.sinks.layer import Layer
 from tokensphere.sinks.measure import measure
 from tokensphere.sinks.report import check_options, measure_model
+from tokensphere.sinks.report.tool import write_report
 
 G = torch.Generator().manual_seed(0)
 IDS = torch.randint(1, 9, (2, 5), generator=G)
@@ -46,6 +47,9 @@ EXAMPLES = {
     measure_model: OPTIONS
     | {"model": None, "prompts": [IDS[0], IDS[1]], "bos": 1, "replace_with": 2}
     | {"ablate": False, "progress": False},
+    write_report: OPTIONS
+    | {"model": "typeseg", "prompts": "prompts.txt", "out": "report", "bos": False}
+    | {"max_length": 64, "ablate": False, "trust_remote_code": False},
     scores.exceeds: {"importance": IMPORTANCE, "threshold": 0.3},
     scores.interval: {"values": RANKS, "confidence": 0.95},
     scores.sample_channels: {"count": 4, "sample": 2, "seed": 0, "layer": 1},
@@ -83,6 +87,8 @@ TAKEN = {
     ("sinks.report.check_options", "channels"): OPTIONAL,
     ("sinks.report.measure_model", "channels"): OPTIONAL,
     ("sinks.report.measure_model", "bos"): OPTIONAL,
+    ("sinks.report.tool.write_report", "bos"): OPTIONAL,
+    ("sinks.report.tool.write_report", "channels"): OPTIONAL,
     ("sinks.report.measure_model", "replace_with"): OPTIONAL,
     ("sinks.scores.exceeds", "importance"): (*GAPS, "no axis"),
     ("sinks.scores.interval", "values"): (*GAPS, "another dtype", "empty rows"),
@@ -103,7 +109,6 @@ LEFT = {
         "sinks.report.compare.write_comparison",
         "sinks.report.page.write",
         "sinks.report.places.replacing",
-        "sinks.report.tool.write_report",
     ],
     "a part of the report, behind the doors of measure_model and check_options": [
         "sinks.report.closer.look",

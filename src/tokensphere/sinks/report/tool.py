@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tokensphere.door import flag, number, optional, takes, whole
 from tokensphere.sinks.mixers import find
 from tokensphere.sinks.report import check_layers, check_options, measure_model, page, sources
 from tokensphere.sinks.report.inputs import check_ablate
@@ -26,6 +27,16 @@ MANY_LAYERS = 64
 """Of a model that does not say how many it has before it is loaded."""
 
 
+@takes(
+    bos=optional(flag()),
+    channels=optional(whole(1)),
+    seed=whole(0),
+    threshold=number(),
+    max_length=whole(2),
+    batch_size=whole(1),
+    ablate=flag(),
+    trust_remote_code=flag(),
+)
 def write_report(
     model: str,
     prompts: str | os.PathLike[str],

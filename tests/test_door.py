@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tokensphere import door
-from tokensphere.door import array, number, positive, takes, tensor, whole
+from tokensphere.door import array, exact, number, positive, takes, tensor, whole
 
 
 @takes(S=tensor("...", "D", "D", dtype="float64"), y=array("D", unit=True), t=positive())
@@ -92,6 +92,7 @@ def test_what_is_no_number_or_tensor_is_a_type_error_too():
         (door.at_least(3), [3], [2.9]),
         (whole(2, 5), [2, 5, np.int64(3), np.uint8(3), torch.tensor(3)], [1, 6, 2.0, True, None]),
         (door.flag(), [True, np.True_], [0, 1, None, "yes"]),
+        (door.device(), ["cpu", "cuda:1", torch.device("meta")], ["abacus", 0, None]),
         (door.text(), ["", "x"], [None, b"x", 1]),
         (door.one_of("a", 1), ["a", 1], [True, 1.0, "b", None, []]),
         (door.instance(dict), [{}], [[], None]),
@@ -138,6 +139,35 @@ def test_tensors_of_one_call_are_alike():
         f(one, one.to("meta"))
     with pytest.raises(ValueError, match=r"^b: got shape \(3,\), .*; n = 2 as in a"):
         f(one, torch.ones(3))
+
+
+def test_a_batch_may_be_free_or_the_same_or_come_last():
+    @takes(a=tensor("*B", "n"), b=tensor("*B"), c=array("n", "..."))
+    def f(a, b, c):
+        return a
+
+    a, b, c = torch.ones(4, 5, 2), torch.ones(4, 5), np.ones((2, 7))
+    f(a, b, c)
+    f(a, b, c[:, 0])
+    with pytest.raises(ValueError, match=r"^b: got shape \(4,\), .*; [*]B = \(4, 5\) as in a"):
+        f(a, b[:, 0], c)
+    with pytest.raises(ValueError, match=r"^c: got shape \(3, 7\), takes .*; n = 2 as in a"):
+        f(a, b, np.ones((3, 7)))
+    with pytest.raises(ValueError, match=r"^a: got shape \(0, 5, 2\)"):
+        f(a[:0], b, c)
+
+
+@pytest.mark.parametrize("bad", [[[1, 2], [3]], [[1.0, math.inf]] * 2, [["1/3", 1]] * 2, 3, None])
+def test_exact_numbers_are_rational(bad):
+    @takes(S=exact("D", "D"), v=exact("D"))
+    def f(S, v):
+        return S
+
+    f([[1, Fraction(1, 3)], [0.5, 10**400]], (1, 2))
+    with pytest.raises(ValueError, match="^S: got .*, takes finite rational numbers"):
+        f(bad, (1, 2))
+    with pytest.raises(ValueError, match="^v: got .*D = 2 as in S"):
+        f([[1, 2], [3, 4]], (1, 2, 3))
 
 
 def test_large_finite_numbers_are_finite():

@@ -174,7 +174,7 @@ def _box(
         if not empty and 0 in others:
             return Fault(f"shape {found}", _fixed(named, seen))
         if batch not in (None, "..."):
-            known_batch, name = seen.batches.setdefault(batch, (others, seen.name))
+            known_batch, name = seen.batches.setdefault(str(batch), (others, seen.name))
             if others != known_batch:
                 return Fault(f"shape {found}", f"; {batch} = {known_batch} as in {name}")
         for axis, size in own.items():

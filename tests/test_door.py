@@ -185,7 +185,8 @@ def test_transforms_and_compilers_pass():
     assert torch.func.jvp(f, (x[0],), (x[0],))[1] == 10.0
     with pytest.raises(ValueError, match=r"^x: got shape \(\)"):
         torch.func.vmap(torch.func.vmap(f))(x)
-    assert torch.compile(f, backend="eager", fullgraph=True)(x[0]) == 5.0
+    compiled = torch.compile(f, backend="eager", fullgraph=True)
+    assert compiled(x[0]) == 5.0 and compiled(0 * x[0]) == 0.0  # nothing looks at it
     traced = torch.fx.experimental.proxy_tensor.make_fx(f, tracing_mode="fake")(x[0])
     assert traced(x[1]) == 25.0
     f(torch.ones(2, device="meta"))

@@ -263,7 +263,7 @@ def test_bad_arguments_are_named():
             SharedStepFlow(-flow.S_BC, flow.alpha, 1.0), x1, ones
         ),
         "flow: a MambaFlow": lambda: interaction_speeds(mamba, x1.unsqueeze(0), flow.S_BC),
-        "S_BC: shape": lambda: interactions(x1.unsqueeze(0), flow.S_BC[:2]),
+        "S_BC: got shape": lambda: interactions(x1.unsqueeze(0), flow.S_BC[:2]),
     }.items():
         with pytest.raises(ValueError, match=f"^{name}"):
             call()

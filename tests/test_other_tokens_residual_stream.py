@@ -41,7 +41,7 @@ def test_the_bound_is_met_where_steps_are_short():
 def test_the_bound_names_what_is_wrong():
     with pytest.raises(ValueError, match="a: got -1 in it, takes .*above 0"):
         layer_bound(normal(2, 2), normal(2, 2), -torch.ones(2, dtype=torch.float64))
-    with pytest.raises(ValueError, match="S_BC: shape"):
+    with pytest.raises(ValueError, match="S_BC: got shape"):
         layer_bound(normal(2, 3), normal(2, 2), torch.ones(2, dtype=torch.float64))
 
 

@@ -7,6 +7,8 @@ With steps Delta(u) = softplus(<alpha, u>), token l moves by
 
 M_l does not contain x_l: up to its speed, x_l is the direction of a solution of y' = M_l y. If the
 earlier tokens converge exponentially, so does M_l, and x_l tends to an eigenvector of its limit.
+
+One file of over 400 lines, most of which say what its many short formulas take.
 """
 
 import math

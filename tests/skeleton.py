@@ -13,6 +13,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 TODO = "TO BE FILLED"
 """What every gap of a skeleton says; tests/test_skeleton.py fails as long as one is left."""
+FORM = r"[a-z-]+/[a-z][a-z0-9_]*"
+"""Of a chapter's name."""
 
 CHAPTER = """\
 ---
@@ -131,7 +133,7 @@ def chapter(name: str, root: Path = ROOT) -> list[Path]:
 
     Raises Refused for another form of name, a part that is not there, a chapter that is.
     """
-    if not re.fullmatch(r"[a-z-]+/[a-z][a-z0-9_]*", name):
+    if not re.fullmatch(FORM, name):
         raise Refused(f"NAME: got {name!r}, takes PART/CHAPTER such as other-tokens/heads")
     part, _, last = name.partition("/")
     toc = root / "_toc.yml"
@@ -167,7 +169,8 @@ def claim(id: str, name: str, verdict: str, root: Path = ROOT) -> list[Path]:
         raise Refused(f"ID: got {id!r}, takes letters, digits, dots and hyphens, as in thm-3.3")
     if verdict not in ledger.VERDICTS:
         raise Refused(f"VERDICT: got {verdict!r}, takes one of {', '.join(ledger.VERDICTS)}")
-    if not (root / "book" / f"{name}.md").is_file():
+    # A path that leads out of the book and into it again would be the statements' path too.
+    if not re.fullmatch(FORM, name) or not (root / "book" / f"{name}.md").is_file():
         raise Refused(f"CHAPTER: no page book/{name}.md")
     for file in (root / "src/tokensphere/paper/statements").rglob("*.toml"):
         if f'id = "{id}"\n' in file.read_text("utf-8"):
@@ -246,7 +249,7 @@ def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
                 f"into the chapter: the mark {{claim}}`{arguments.id}` where it is treated, "
                 f'and "{arguments.id}" in its figures.verdicts'
             )
-    except Refused as error:
+    except (Refused, OSError) as error:
         print(f"skeleton: {error}", file=sys.stderr)
         return 2
     for path in written:

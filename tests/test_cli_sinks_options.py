@@ -363,7 +363,7 @@ def test_weights_that_are_no_numbers_are_named_by_their_layer(models, place, cap
     weights = load_file(folder / "model.safetensors")
     weights["backbone.layers.1.mixer.A_log"][0] = torch.nan
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    refused(capsys, place, [folder], "backbone.layers.1.mixer", "not finite")
+    refused(capsys, place, [folder], "NaN or infinity in backbone.layers.1.mixer")
 
 
 def test_options_are_named_with_dashes_and_others_are_left_alone():

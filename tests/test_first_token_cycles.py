@@ -143,11 +143,11 @@ def test_lyapunov_exponents_of_a_sink_and_a_cycle():
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda: certify_octant(gaussian(4, 4)), "S_Delta: shape"),
+        (lambda: certify_octant(gaussian(4, 4)), "S_Delta: got shape"),
         (lambda: cyclic_octant(ONE), "S_Delta: two entries"),
-        (lambda: cyclic_octant(gaussian(2, 2)), "S_Delta: shape"),
-        (lambda: follow_logarithms(ONE, np.zeros((2, 1)), np.arange(2.0)), "logarithms: shape"),
-        (lambda: lotka_volterra([1.0], [[1.0, 2.0]], 0.1), "interactions: shape"),
+        (lambda: cyclic_octant(gaussian(2, 2)), "S_Delta: got shape"),
+        (lambda: follow_logarithms(ONE, np.zeros((2, 1)), np.arange(2.0)), "logarithms: got shape"),
+        (lambda: lotka_volterra([1.0], [[1.0, 2.0]], 0.1), "interactions: got shape"),
         (lambda: lyapunov_exponents(ONE, 10.0, 1, 0), "stop: got 10"),
     ],
 )

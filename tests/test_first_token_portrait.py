@@ -50,5 +50,5 @@ def test_what_is_not_isolated_is_a_circle_or_the_sphere():
 
 
 def test_a_portrait_is_of_dimension_three():
-    with pytest.raises(ValueError, match="^S_Delta"):
+    with pytest.raises(ValueError, match="^S_BC"):
         sphere_portrait(torch.eye(2).double(), torch.eye(2).double())

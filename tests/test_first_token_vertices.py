@@ -70,5 +70,5 @@ def test_counts_that_cannot_be_are_named(counts, said):
 
 
 def test_shapes_that_differ_are_named():
-    with pytest.raises(ValueError, match="S_BC and S_Delta"):
+    with pytest.raises(ValueError, match="S_Delta: got shape"):
         stable_vertices(gaussian(3, 3), gaussian(2, 3, 3))

@@ -34,7 +34,7 @@ def test_a_form_has_the_eigenvalues_asked_for_and_a_skew_part():
     torch.testing.assert_close(found, values, rtol=0, atol=1e-13)
     assert float((S_BC - S_BC.mT).abs().amax((1, 2)).min()) > 0.1
     assert float((S_BC + S_BC.mT)[0, 0, 1:].abs().min()) > 1e-3  # the frame is not the axes'
-    with pytest.raises(ValueError, match="values: dtype torch.float32"):
+    with pytest.raises(ValueError, match="values: got dtype torch.float32"):
         form_with_eigenvalues(torch.ones(2), torch.Generator())
 
 
@@ -69,7 +69,7 @@ def test_kappa_is_the_eigenvalue_across():
 
 
 def test_points_off_the_sphere_are_refused():
-    with pytest.raises(ValueError, match="p: a token is off"):
+    with pytest.raises(ValueError, match="p: got a row whose length is off"):
         inflow(gaussian(3, 3), gaussian(3, 3), 2 * torch.eye(3).double())
 
 
@@ -121,5 +121,5 @@ def test_a_degenerate_indefinite_form_vanishes_on_two_great_circles(outer):
 
 
 def test_zero_curves_are_of_dimension_three():
-    with pytest.raises(ValueError, match="^S_BC: shape"):
+    with pytest.raises(ValueError, match="^S_BC: got shape"):
         zero_curves(torch.eye(2, dtype=torch.float64))

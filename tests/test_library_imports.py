@@ -41,6 +41,10 @@ def test_the_package_alone_loads_nothing():
     assert len(more) < STANDARD
 
 
+def test_a_door_loads_nothing_to_stand_there():
+    assert not loaded("import tokensphere.door") & {*HEAVY, *NUMBERS}
+
+
 def test_the_command_loads_nothing_before_it_has_work():
     names = loaded(
         "from tokensphere.cli import main\n"
@@ -74,7 +78,7 @@ def test_rooms_load_what_they_compute_with(rooms, never):
 def test_every_room_has_its_name():
     folder = Path(tokensphere.__file__).parent
     found = {path.stem for path in folder.iterdir() if path.is_dir() or path.suffix == ".py"}
-    not_rooms = {"__init__", "__main__", "__pycache__", "cli", "paper"}
+    not_rooms = {"__init__", "__main__", "__pycache__", "cli", "door", "paper"}
     assert found - not_rooms == set(tokensphere.__all__) <= set(dir(tokensphere))
     tree = ast.parse((folder / "__init__.py").read_text("utf-8"))
     typed = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level]

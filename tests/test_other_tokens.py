@@ -254,8 +254,8 @@ def test_bad_arguments_are_named():
     ones = torch.ones(3)
     mamba = MambaFlow(torch.eye(3).double(), torch.eye(3).double(), torch.ones(3).double())
     for name, call in {
-        "x1: a token is off": lambda: consensus_spectrum(flow, 2 * x1, ones),
-        "x1: shape": lambda: consensus_spectrum(flow, x1.unsqueeze(0), ones),
+        "x1: got a row whose length is off": lambda: consensus_spectrum(flow, 2 * x1, ones),
+        "x1: got shape": lambda: consensus_spectrum(flow, x1.unsqueeze(0), ones),
         "x1: consensus of eq": lambda: consensus_spectrum(mamba, x1, ones),
         "signs: got": lambda: consensus_spectrum(flow, x1, -ones),
         "signs: a single token": lambda: consensus_rate(flow, x1, ones[:1]),
@@ -263,7 +263,7 @@ def test_bad_arguments_are_named():
             SharedStepFlow(-flow.S_BC, flow.alpha, 1.0), x1, ones
         ),
         "flow: a MambaFlow": lambda: interaction_speeds(mamba, x1.unsqueeze(0), flow.S_BC),
-        "S_BC: shape": lambda: interactions(x1.unsqueeze(0), flow.S_BC[:2]),
+        "S_BC: got shape": lambda: interactions(x1.unsqueeze(0), flow.S_BC[:2]),
     }.items():
         with pytest.raises(ValueError, match=f"^{name}"):
             call()

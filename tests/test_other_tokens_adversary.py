@@ -34,7 +34,7 @@ def test_three_tokens_are_unit_rows_and_the_first_is_the_first_coordinate_vector
     assert (x[:, 0] == torch.eye(3).double()[0]).all()
     assert torch.equal(flow.S_BC, flow.S_BC.mT)
     assert flow.S_BC.abs().max() <= 3
-    with pytest.raises(ValueError, match=r"points: shape \(2, 3\), takes \(n, 19\)"):
+    with pytest.raises(ValueError, match=r"points: got shape \(2, 3\), takes numbers \(n, 19\)"):
         three_tokens(np.zeros((2, 3)))
 
 
@@ -60,7 +60,7 @@ def test_one_interaction_of_the_third_token_becomes_zero(index):
     assert float(pairs((changed, y)).U[:, 2, index - 1].abs().max()) < 1e-13
     assert torch.equal(y[:, :2], x[:, :2])
     assert torch.equal(y, x) == (index == 3)
-    with pytest.raises(ValueError, match="index: got 0, takes 1, 2 or 3"):
+    with pytest.raises(ValueError, match="index: got 0, takes a whole number from 1 to 3"):
         with_zero((flow, x), 0)
 
 
@@ -122,7 +122,7 @@ def test_a_token_with_wanted_interactions_refuses_what_cannot_be():
     x, S_BC = torch.eye(2).double(), torch.eye(2).double()
     with pytest.raises(ValueError, match="leave no room"):
         token_with_interactions(x, S_BC, torch.ones(2).double(), 1.0)
-    with pytest.raises(ValueError, match=r"row: shape \(3,\), takes \(..., 2\)"):
+    with pytest.raises(ValueError, match=r"row: got shape \(3,\), takes .*; L = 2 as in x"):
         token_with_interactions(x, S_BC, torch.ones(3).double())
     with pytest.raises(ValueError, match="both are zero"):
         token_with_interactions(x, S_BC, torch.zeros(2).double())

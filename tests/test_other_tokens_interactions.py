@@ -74,7 +74,7 @@ def test_consensus_configurations_are_distinct_equilibria(dim, length):
 
 
 def test_what_is_refused():
-    with pytest.raises(ValueError, match="length: got 0, takes 1 or more"):
+    with pytest.raises(ValueError, match="length: got 0, takes a whole number of 1 or more"):
         consensus_configurations(torch.ones(1).double(), 0)
-    with pytest.raises(ValueError, match="dim: got 0, takes 1 or more"):
+    with pytest.raises(ValueError, match="dim: got 0, takes a whole number of 1 or more"):
         symbolic_interactions(2, 0, True)

@@ -39,9 +39,9 @@ def test_the_bound_is_met_where_steps_are_short():
 
 
 def test_the_bound_names_what_is_wrong():
-    with pytest.raises(ValueError, match="a: holds -1"):
+    with pytest.raises(ValueError, match="a: got -1 in it, takes .*above 0"):
         layer_bound(normal(2, 2), normal(2, 2), -torch.ones(2, dtype=torch.float64))
-    with pytest.raises(ValueError, match="S_BC: shape"):
+    with pytest.raises(ValueError, match="S_BC: got shape"):
         layer_bound(normal(2, 3), normal(2, 2), torch.ones(2, dtype=torch.float64))
 
 
@@ -73,7 +73,7 @@ def test_later_exponents_are_larger():
 
 @pytest.mark.parametrize("index", [-1, 3])
 def test_an_index_must_be_one_of_the_channels(index):
-    with pytest.raises(ValueError, match=f"index: got {index}, takes 0 to 2"):
+    with pytest.raises(ValueError, match=f"index: got {index}, takes"):
         vertex_exponents(normal(3, 3), normal(3).exp(), index, 2)
 
 

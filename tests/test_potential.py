@@ -133,12 +133,12 @@ def test_value_does_not_depend_on_the_norm_and_reaches_faces():
 @pytest.mark.parametrize(
     ("S_Delta", "signs", "message"),
     [
-        (torch.eye(3), torch.ones(3).double(), "S_Delta: dtype"),
-        (torch.ones(2, 3).double(), torch.ones(3).double(), "S_Delta: shape"),
-        (torch.ones(2, 3, 3).double(), torch.ones(3).double(), "S_Delta: shape"),
-        (torch.eye(3).double() / 0, torch.ones(3).double(), "S_Delta: holds"),
-        (torch.eye(3).double(), torch.ones(2).double(), "signs: shape"),
-        (torch.eye(3).double(), torch.ones(3), "signs: dtype"),
+        (torch.eye(3), torch.ones(3).double(), "S_Delta: got dtype"),
+        (torch.ones(2, 3).double(), torch.ones(3).double(), "S_Delta: got shape"),
+        (torch.ones(2, 3, 3).double(), torch.ones(3).double(), "S_Delta: got shape"),
+        (torch.eye(3).double() / 0, torch.ones(3).double(), "S_Delta: got "),
+        (torch.eye(3).double(), torch.ones(2).double(), "signs: got shape"),
+        (torch.eye(3).double(), torch.ones(3), "signs: got dtype"),
         (torch.eye(3).double(), torch.tensor([1.0, 0, 1]).double(), "signs: takes"),
     ],
 )

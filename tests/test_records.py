@@ -128,6 +128,71 @@ def test_a_change_of_code_voids_the_record(package, tmp_path, module, old, new):
         records.load(tmp_path / "run.json")
 
 
+DOOR = """from tokensphere.door import (
+    positive,  # numbers
+    takes,
+)
+"""
+
+
+@pytest.mark.parametrize(
+    "decorator",
+    ["@takes(x=positive())", "@ takes(  # why\n    x=positive(),\n\n    # and why\n)  # so"],
+)
+def test_a_door_before_a_function_keeps_the_record(package, tmp_path, decorator):
+    save(tmp_path / "run.json")
+    (package / "door.py").write_text("def takes(**rules): ...\n")
+    behind = FORMULA.replace("from .base", f"{DOOR}from .base").replace(
+        "def ", f"{decorator}\ndef "
+    )
+    (package / "formula.py").write_text(behind)
+    records.load(tmp_path / "run.json")
+    assert records.dependencies(["tokensphere.formula"]) == {
+        "tokensphere.formula",
+        "tokensphere.base",
+    }
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        FORMULA.replace("def ", "@takes(x=1)\ndef "),  # from where?
+        "from .other import takes\n" + FORMULA.replace("def ", "@takes(x=1)\ndef "),
+        DOOR + FORMULA.replace("def ", "@cache\n@takes(x=1)\ndef "),
+        DOOR + FORMULA.replace("    # the", "    takes(x=1)\n    # the"),
+        DOOR.replace("takes", "takes as cache") + FORMULA.replace("def ", "@takes(x=1)\ndef "),
+    ],
+)
+def test_what_only_looks_like_a_door_voids_the_record(package, tmp_path, changed):
+    save(tmp_path / "run.json")
+    (package / "formula.py").write_text(changed)
+    with pytest.raises(records.StaleRecord, match="code of tokensphere.formula changed"):
+        records.load(tmp_path / "run.json")
+
+
+def test_stores_and_doors_void_no_record(package, tmp_path):
+    (package / "checkpoint.py").write_text("one = 1\n")
+    (package / "formula.py").write_text("from . import checkpoint\n" + FORMULA)
+    age(package / "formula.py")
+    record = save(tmp_path / "run.json")
+    assert "tokensphere.checkpoint" not in record.code
+    # Of records from before they were left out.
+    record.code["tokensphere.checkpoint"] = record.code["tokensphere.door"] = "another"
+    assert records.staleness(record) == []
+    record.code["tokensphere.base"] = "another"
+    assert records.staleness(record) == ["the code of tokensphere.base changed"]
+
+
+def test_all_records_of_the_repository_are_of_its_code():
+    found = {}
+    for file in records.path("").rglob("*.json"):
+        content = json.loads(file.read_text("utf-8"))
+        if isinstance(content, dict) and "code" in content and "commit" in content:
+            found[file.name] = records.staleness(records.read(file))
+    assert len(found) > 10
+    assert {name: why for name, why in found.items() if why} == {}
+
+
 def test_a_module_that_the_run_did_not_use_may_change_or_go(package, tmp_path):
     save(tmp_path / "run.json")
     (package / "lone.py").unlink()
@@ -201,8 +266,8 @@ def test_every_module_of_the_real_package_can_be_recorded():
     for file in records.ROOT.rglob("*.py"):
         parts = file.relative_to(records.ROOT.parent).with_suffix("").parts
         module = ".".join(part for part in parts if part != "__init__")
-        # records itself makes no numbers: its own changes void nothing.
-        expected = set() if module == "tokensphere.records" else {module}
+        keeps = any(f"{module}.".startswith(f"{name}.") for name in records.KEEPERS)
+        expected = set() if keeps else {module}
         assert records.dependencies([module]) >= expected
         assert records.digest(file.read_text("utf-8")) or file.name == "__init__.py"
 
@@ -224,6 +289,17 @@ class A:
     runs = 'x = f"{1 + 1} # no comment"\nclass A:\n    ; y = 2\n    z: int'
     assert records.digest(source) == hashlib.sha256(runs.encode()).hexdigest()
     assert records.digest(source.replace("\n", "\r\n")) == records.digest(source)
+
+
+@pytest.mark.parametrize("kind", ["", "f", "rb"])
+def test_blank_lines_and_trailing_spaces_count_inside_a_string(kind):
+    """As they do where it runs; not in a docstring, and not after the string."""
+    source = f'x = {kind}"""one \n\ntwo""" \n\ny = 1\n'
+    assert records.digest(source) == records.digest(source.replace('""" \n\n', '"""\n'))
+    runs = f'x = {kind}"""one \n\ntwo"""\ny = 1'
+    assert records.digest(source) == hashlib.sha256(runs.encode()).hexdigest()
+    docstring = 'def f():\n    """one \n\n    two"""\n    return 1\n'
+    assert records.digest(docstring) == records.digest("def f():\n    return 1\n")
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.3, 0.6, 0.97])

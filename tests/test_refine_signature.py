@@ -67,11 +67,11 @@ def test_eigenvalues_of_the_matrix_do_not_tell_the_signs():
 @pytest.mark.parametrize(
     ("maps", "options", "message"),
     [
-        ((torch.ones(2, 3), torch.ones(3, 3)), {}, r"S_C: shape \(3, 3\)"),
-        ((torch.ones(3), torch.ones(3)), {}, r"S_B: shape \(3,\)"),
-        ((torch.ones(2, 3).long(), torch.ones(2, 3)), {}, "S_B: got torch.int64"),
-        (([1.0], torch.ones(2, 3)), {}, "S_B: got list"),
-        ((torch.ones(2, 3), torch.ones(2, 3) / 0), {}, "S_C: holds NaN or infinity"),
+        ((torch.ones(2, 3), torch.ones(3, 3)), {}, r"S_C: got shape \(3, 3\)"),
+        ((torch.ones(3), torch.ones(3)), {}, r"S_B: got shape \(3,\)"),
+        ((torch.ones(2, 3).long(), torch.ones(2, 3)), {}, "S_B: got dtype torch.int64"),
+        (([1.0], torch.ones(2, 3)), {}, r"S_B: got \[1.0\]"),
+        ((torch.ones(2, 3), torch.ones(2, 3) / 0), {}, "S_C: got NaN or infinity"),
         ((torch.ones(2, 3), torch.ones(2, 3)), {"rtol": -1.0}, "rtol: got -1.0"),
     ],
 )
@@ -138,17 +138,17 @@ def test_ties_by_a_definite_matrix_are_passive_for_some_rates_only():
 def test_bad_layers_are_named():
     u, delta, _, C = layer()
     d = torch.ones(3, dtype=torch.float64)
-    with pytest.raises(ValueError, match="u: shape"):
+    with pytest.raises(ValueError, match="u: got shape"):
         refine.least_supply(u[0], delta, C, d)
-    with pytest.raises(ValueError, match="C: shape"):
+    with pytest.raises(ValueError, match="C: got shape"):
         refine.least_supply(u, delta, C[..., 1:], d)
-    with pytest.raises(ValueError, match=r"d: shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"d: got shape \(2,\)"):
         refine.least_supply(u, delta, C, d[1:])
     M, a = torch.eye(2), torch.ones(2)
     for arguments, message in {
-        (M[:1], a): "M: shape",
-        (M, a[:1]): "a: shape",
-        (M / 0, a): "M: holds NaN",
+        (M[:1], a): "M: got shape",
+        (M, a[:1]): "a: got shape",
+        (M / 0, a): "M: got NaN",
         (M, -a): r"a: got \[-1\.0, -1\.0\]",
     }.items():
         with pytest.raises(ValueError, match=message):

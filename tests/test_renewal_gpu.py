@@ -97,6 +97,8 @@ def test_without_a_gpu_nothing_starts(monkeypatch, capsys):
     [
         (["--gpus", "2"], 1, "needs 2 CUDA devices, here is 1"),
         (["--gpus", "0", "--dry-run"], 1, "takes 1 or more"),
+        (["--out", __file__], 1, "--out: got"),
+        (["--out", "", "--dry-run"], 1, "--out: got ''"),
         ([], 1, "needs no_such_package"),
     ],
 )

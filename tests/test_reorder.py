@@ -521,7 +521,10 @@ def test_a_model_without_mixers_is_refused():
         (lambda: ByImportance(0.0), "temperature: got 0.0, takes a finite number > 0"),
         (lambda: ByImportance(float("inf")), "temperature: got inf"),
         (lambda: wrap(Model(), "random"), "policy: got 'random', takes a policy of"),
-        (lambda: wrap(Model(), RandomOrder(), seed=-1), "seed: got -1, takes an int from 0"),
+        (
+            lambda: wrap(Model(), RandomOrder(), seed=-1),
+            "seed: got -1, takes a whole number from 0",
+        ),
         (lambda: wrap(Model(), RandomOrder(), seed=True), "seed: got True"),
         (
             lambda: wrap(torch.compile(Model(), backend="eager"), RandomOrder()),

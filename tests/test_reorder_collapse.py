@@ -62,7 +62,7 @@ def test_the_token_read_first_stands_and_the_other_goes_to_it_or_to_a_zero():
         z = [own * f(moving) + weight * f(still) for f in (math.cos, math.sin)]
         wanted = (math.atan2(z[1], z[0]) - still) * (1 if place == 0 else -1)
         assert float(step[place]) == pytest.approx(wanted)
-    with pytest.raises(ValueError, match="phi: got 3"):
+    with pytest.raises(ValueError, match="phi: got shape"):
         angles_apart(saddle(), (0.1, 0.2, 0.3), 0.1, 1)
 
 

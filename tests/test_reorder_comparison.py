@@ -89,10 +89,10 @@ def test_no_correlation_of_two_pairs_or_of_what_does_not_vary(treatment, control
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (([1.0], [2.0]), "treatment: shape"),
-        (([1.0, 2.0], [[1.0, 2.0]]), "control: shape"),
-        (([1.0, 2.0], [1.0, math.nan]), "control: holds"),
-        (([1.0, 2.0, 3.0], [1.0, 2.0]), "treatment: 3 values"),
+        (([1.0], [2.0]), "treatment: got shape"),
+        (([1.0, 2.0], [[1.0, 2.0]]), "control: got shape"),
+        (([1.0, 2.0], [1.0, math.nan]), "control: got NaN"),
+        (([1.0, 2.0, 3.0], [1.0, 2.0]), "control: got shape"),
         (([1.0, 2.0], [1.0, 2.0], 95), "confidence: got 95"),
     ],
 )
@@ -249,7 +249,7 @@ def test_differences_pair_by_seed():
         (lambda: seeds_needed(0.0, 0.1), "difference: got 0"),
         (lambda: seeds_needed(0.1, 0.0), "sd: got 0.0"),
         (lambda: seeds_needed(0.1, 0.1, 0.01), "power: got 0.01"),
-        (lambda: holm([]), r"p: got \[\]"),
+        (lambda: holm([]), "p: got shape"),
         (lambda: holm([0.1, math.nan]), "p: got"),
         (lambda: holm([0.1, 1.1]), "p: got"),
         (lambda: sampling_error(92.0, 10000), "share: got 92.0"),

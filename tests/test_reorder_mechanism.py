@@ -481,15 +481,21 @@ def test_few_tokens(patch, images, batches):
         (lambda m, x, b: mechanism.layer_tokens(nn.Linear(2, 2), x), "model: got Linear, takes an"),
         (lambda m, x, b: mechanism.measure(nn.Identity(), x), "model: got Identity without"),
         (lambda m, x, b: mechanism.measure(m, x[:1]), r"images: shape \(1, 1, 8, 8\), takes"),
-        (lambda m, x, b: mechanism.measure(m, x[0]), r"images: shape \(1, 8, 8\), takes"),
-        (lambda m, x, b: mechanism.similarity(x), r"tokens: shape \(6, 1, 8, 8\), takes \(B, L, D"),
+        (lambda m, x, b: mechanism.measure(m, x[0]), r"images: got shape \(1, 8, 8\), takes"),
+        (
+            lambda m, x, b: mechanism.similarity(x),
+            r"tokens: got shape \(6, 1, 8, 8\), takes a tensor \(B, L, D",
+        ),
         (lambda m, x, b: mechanism.similarity(0 * x[:, 0]), "tokens: hold one that is zero or"),
-        (lambda m, x, b: mechanism.similarity(x[:, 0] / 0), "tokens: hold one that is zero or"),
-        (lambda m, x, b: mechanism.clusters(x[:, 0], 0), r"angle: got 0, takes degrees above 0"),
+        (lambda m, x, b: mechanism.similarity(x[:, 0] / 0), "tokens: got NaN or infinity"),
+        (
+            lambda m, x, b: mechanism.clusters(x[:, 0], 0),
+            "angle: got 0.0, takes a finite number above 0",
+        ),
         (lambda m, x, b: mechanism.excess(x[:, 0], 8), "first: got 8, takes 0 to 7"),
         (
             lambda m, x, b: mechanism.measure_orders(m, b, x, passes=0, seed=0),
-            "passes: got 0, takes a positive integer",
+            "passes: got 0, takes a whole number of 1 or more",
         ),
         (
             lambda m, x, b: mechanism.measure_orders(m, iter(b), x, passes=1, seed=0),
@@ -501,7 +507,7 @@ def test_few_tokens(patch, images, batches):
         ),
         (
             lambda m, x, b: mechanism.measure_orders(m, b, x, passes=1, seed=-1),
-            "seed: got -1, takes an int",
+            "seed: got -1, takes a whole number",
         ),
     ],
 )

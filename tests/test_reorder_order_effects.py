@@ -91,12 +91,15 @@ def test_the_output_changes_by_what_the_order_does():
     ("call", "said"),
     [
         (lambda: adjacent_shares(1), "side: got 1"),
-        (lambda: consecutive_correlation(torch.zeros(2, 3, 1), torch.arange(4)), "orders: shape"),
-        (lambda: orders_after_the_first(0, 3, seeded()), "passes: got 0"),
+        (
+            lambda: consecutive_correlation(torch.zeros(2, 3, 1), torch.arange(4)),
+            "orders: got shape",
+        ),
+        (lambda: orders_after_the_first(0, 3, seeded()), "sequences: got 0"),
         (lambda: orders_after_the_first(1, 1, seeded()), "length: got 1"),
         (
             lambda: output_change(lambda x: x, torch.zeros(2, 3, 1), torch.arange(3)),
-            "orders: shape",
+            "orders: got shape",
         ),
     ],
 )

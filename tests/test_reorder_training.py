@@ -129,7 +129,7 @@ def test_sizes_that_would_be_padded_are_refused(size):
     [
         (("s6", 10, 8), "model: got 's6', takes one of s6-tiny"),
         (("s6-tiny", 10, 10), "size: got 10, takes a multiple of 4"),
-        (("s6-tiny", 0, 8), "classes: got 0, takes a positive number"),
+        (("s6-tiny", 0, 8), "classes: got 0, takes a whole number of 1 or more"),
         (("s6-tiny", 10, 8, 1, 0.2), "drop_path: got 0.2, takes 0 with s6-tiny"),
     ],
 )

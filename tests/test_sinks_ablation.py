@@ -346,7 +346,7 @@ def test_images(make):
     [
         ({"position": 6}, "position: got 6, takes -6 to 5 as the shortest sequence has 6 tokens"),
         ({"position": -7}, "position: got -7, takes -6 to 5"),
-        ({"position": 0.0}, "position: got 0.0, takes an integer"),
+        ({"position": 0.0}, "position: got 0.0, takes a whole number"),
         ({"position": True}, "position: got True"),
         ({"layers": []}, "layers: got none, takes names of mixers such as backbone.layers.0.mixer"),
         ({"layers": "backbone"}, "layers: got backbone, takes names"),
@@ -354,7 +354,7 @@ def test_images(make):
         ({"channels": [24]}, r"channels: got \[24\], takes numbers from 0 to 23"),
         ({"channels": [-1]}, r"channels: got \[-1\]"),
         ({"labels": torch.zeros(2, 8).long()}, r"labels: got \(2, 8\), takes integers \(2, 9\)"),
-        ({"labels": torch.zeros(2, 9)}, "labels: dtype torch.float32, takes integers"),
+        ({"labels": torch.zeros(2, 9)}, "labels: got dtype torch.float32"),
         ({"labels": torch.full((2, 9), 40)}, "labels: takes classes from 0 to 39, or -100"),
         ({"labels": torch.full((2, 9), -100)}, "labels: takes classes"),
     ],

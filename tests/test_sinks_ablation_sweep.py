@@ -181,7 +181,7 @@ def test_the_document():
     assert ablation_document(replace(found, with_sink=None))["sinks"] is None
     for wrong, message in (
         (scores[:, :5], r"scores: shape \(5, 5\), takes \(5, 6\)"),
-        (scores / 0, "scores: holds NaN or infinity"),
+        (scores / 0, "scores: got NaN or infinity"),
     ):
         with pytest.raises(ValueError, match=f"^{message}"):
             ablation_document(found, wrong)
@@ -277,9 +277,9 @@ def test_the_figure_and_the_text(family):
 @pytest.mark.parametrize(
     ("named", "message"),
     [
-        ({"later": 0}, "later: got 0, takes an integer >= 1"),
-        ({"draws": True}, "draws: got True, takes an integer >= 1"),
-        ({"seed": -1}, "seed: got -1, takes an integer >= 0"),
+        ({"later": 0}, "later: got 0, takes a whole number of 1 or more"),
+        ({"draws": True}, "draws: got True, takes a whole number of 1 or more"),
+        ({"seed": -1}, "seed: got -1, takes a whole number of 0 or more"),
         ({"sinks": [("backbone", False)]}, r"sinks: got \('backbone', False\), takes layers such"),
         ({"batches": []}, "batches: there is none"),
         ({"batches": [ids(2, 5)]}, "batches: hold a prompt of 5 tokens, takes at least 6 for 3"),

@@ -209,10 +209,10 @@ def one(value=0.5):
 @pytest.mark.parametrize(
     ("call", "names"),
     [
-        (lambda: verdict(one()[:1], 0.2, one()[:1], one()[:1]), "scores: shape (1,)"),
-        (lambda: verdict(one(), torch.zeros(2), one(), one()), "null: shape (2,), takes (3,)"),
-        (lambda: verdict(one(), 0.2, one(), one(float("nan"))), "replaced: holds NaN"),
-        (lambda: verdict(one(), float("nan"), one(), one()), "null: holds NaN or infinity"),
+        (lambda: verdict(one()[:1], 0.2, one()[:1], one()[:1]), "scores: got shape (1,)"),
+        (lambda: verdict(one(), torch.zeros(2), one(), one()), "null: got Tensor of shape (2,)"),
+        (lambda: verdict(one(), 0.2, one(), one(float("nan"))), "replaced: got NaN"),
+        (lambda: verdict(one(), float("nan"), one(), one()), "null: got nan"),
         (lambda: verdict(one(), 0.2, one(), one(), 95), "confidence: got 95"),
     ],
 )

@@ -113,6 +113,10 @@ def test_an_entry_has_what_its_verdict_needs(tree, verdict):
         (["claim", "thm new", "--chapter", "setting/flow"], "ID: got 'thm new'"),
         (["claim", "eq-12", "--chapter", "setting/s6_layer"], "pair_interactions.toml has 'eq-12'"),
         (["claim", "x", "--chapter", "setting/nowhere"], "no page book/setting/nowhere.md"),
+        (
+            ["claim", "x", "--chapter", "first-token/../setting/flow"],
+            "no page book/first-token/../setting/flow.md",
+        ),
         (["claim", "x", "--chapter", "setting/flow"], "are a package, src/"),
         (["claim", "x", "--chapter", "setting/s6_layer", "--verdict", "true"], "'true', takes one"),
     ],

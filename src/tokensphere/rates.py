@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tokensphere.door import array, at_least, takes, whole
+
 __all__ = ["ExponentialFit", "fit_exponential"]
 
 FEWEST = 9
@@ -67,6 +69,7 @@ class ExponentialFit:
         return self.prefactor * times**self.power * np.exp(-self.rate * times)
 
 
+@takes(times=array("T"), error=array("T"), power=whole(), floor=at_least(0.0))
 def fit_exponential(
     times: ArrayLike, error: ArrayLike, *, power: int = 0, floor: float = 0.0
 ) -> ExponentialFit:

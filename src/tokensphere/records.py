@@ -39,6 +39,9 @@ ENGINES = (f"{PACKAGE}.s6",)
 """Modules that compute a function that is specified to rounding, each on several ways of which the
 fastest is taken. Tests hold all ways to one reference, on a GPU as records of their own; a faster
 way then voids no record but those that name the engine."""
+DOOR = f"{PACKAGE}.door"
+KEEPERS = (__name__, f"{PACKAGE}.checkpoint", DOOR)
+"""Modules that make no number: a store keeps them to the bit, a door hands them on or refuses."""
 LIBRARIES = ("numpy", "scipy", "torch", "torchdiffeq", PACKAGE)
 
 
@@ -174,7 +177,8 @@ def staleness(record: Record, parameters: Mapping[str, Any] | None = None) -> li
 
     Versions of libraries are no reason: a record is made on one machine and shown on others.
     """
-    reasons = [_staleness(module, digest) for module, digest in record.code.items()]
+    code = {module: digest for module, digest in record.code.items() if module not in KEEPERS}
+    reasons = [_staleness(module, digest) for module, digest in code.items()]
     if parameters is not None:
         asked = _plain(dict(parameters), "parameters")
         reasons += [
@@ -185,26 +189,42 @@ def staleness(record: Record, parameters: Mapping[str, Any] | None = None) -> li
 
 
 def digest(source: str) -> str:
-    """SHA-256 of Python source without comments, docstrings, blank lines and trailing spaces.
+    """SHA-256 of Python source without comments, docstrings, blank lines and trailing spaces; those
+    inside a string count.
 
-    Works on the text, not on a dump of its syntax tree, which differs between versions of Python.
+    A door is no code either: ``@takes(...)`` and ``from tokensphere.door import ...`` are left out,
+    where the second stands in full at the module's top level and brings in the first. Works on the
+    text, not on a dump of its syntax tree, which differs between versions of Python.
     """
     # Not str.splitlines: it also splits at form feeds, which ast and tokenize count as no line.
     lines = source.replace("\r\n", "\n").split("\n")
     text = "\n".join(lines)
+    within = [False] * len(lines)  # whether a string goes on at the line's end
+    starts = []
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.COMMENT:
+        kind = tokenize.tok_name[token.type]
+        if kind == "COMMENT":
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
+        if kind in ("STRING", "FSTRING_START", "TSTRING_START"):
+            starts.append(token.start[0])
+        if kind in ("STRING", "FSTRING_END", "TSTRING_END"):
+            first, last = starts.pop() - 1, token.end[0] - 1
+            within[first:last] = [True] * (last - first)
     # A comment ends its line, so cutting it moved no column before it. Last docstring first:
     # cutting one moves only what follows it.
-    for node in sorted(_docstrings(text), key=lambda n: (n.lineno, n.col_offset), reverse=True):
+    cut = [*_docstrings(text), *_door(text)]
+    for node in sorted(cut, key=lambda n: (n.lineno, n.col_offset), reverse=True):
         first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
         # ast counts columns in bytes of UTF-8.
         head = lines[first].encode()[: node.col_offset].decode()
+        if head.strip() == "@":
+            head = ""
         tail = lines[last].encode()[node.end_col_offset :].decode()
         lines[first : last + 1] = [head + tail]
-    kept = [line.rstrip() for line in lines if line.strip()]
+        within[first : last + 1] = [within[last]]
+    pairs = zip(lines, within, strict=True)
+    kept = [line if inside else line.rstrip() for line, inside in pairs if inside or line.strip()]
     return hashlib.sha256("\n".join(kept).encode()).hexdigest() if kept else ""
 
 
@@ -218,13 +238,13 @@ def dependencies(modules: Iterable[str], engines: bool = False) -> set[str]:
     """`modules` and every module of this package that they import, directly or through others.
 
     Imports are read off the source, wherever they stand in it; those by computed names are not
-    seen. Left out are this module, which keeps numbers and makes none, and, unless `engines`, the
-    ENGINES that `modules` does not name. Raises ValueError for a name that is no module of this
+    seen. Left out are the KEEPERS, which make no number, and, unless `engines`, the ENGINES that
+    `modules` does not name. Raises ValueError for a name that is no module of this
     package.
     """
     found: set[str] = set()
     waiting = list(modules)
-    left_out = {__name__}
+    left_out = {*KEEPERS}
     if not engines:
         left_out |= {e for e in ENGINES if not any(_within(m, e) for m in waiting)}
     while waiting:
@@ -248,6 +268,25 @@ def _docstrings(source: str) -> list[ast.expr]:
         and isinstance(node.value, ast.Constant)
         and isinstance(node.value.value, str)
     ]
+
+
+def _door(source: str) -> list[ast.expr | ast.stmt]:
+    """Imports of the door, and the decorators that they bring in."""
+    tree = ast.parse(source)
+    imported = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.module == DOOR and not node.level
+    ]
+    names = {alias.name for node in imported for alias in node.names if alias.asname is None}
+    decorators = [
+        one
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        for one in node.decorator_list
+        if isinstance(one, ast.Call) and isinstance(one.func, ast.Name) and one.func.id == "takes"
+    ]
+    return [*imported, *(decorators if "takes" in names else [])]
 
 
 def source_file(module: str) -> Path | None:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import sympy
 from sympy import Expr, Matrix
 
+from tokensphere.door import instance, takes
+
 __all__ = [
     "attention_form",
     "first_token_field",
@@ -31,6 +33,10 @@ def softplus(z: Expr) -> Expr:
     return sympy.log(1 + sympy.exp(z))
 
 
+@takes(
+    x=instance(sympy.MatrixBase, "a sympy Matrix"),
+    S_Delta=instance(sympy.MatrixBase, "a sympy Matrix"),
+)
 def steps(x: Matrix, S_Delta: Matrix) -> Matrix:
     """Delta_d(x_l), an L x D matrix, eq (3); **column** d of S_Delta is S_{Delta,d}."""
     if S_Delta.shape != (x.cols, x.cols):
@@ -38,6 +44,12 @@ def steps(x: Matrix, S_Delta: Matrix) -> Matrix:
     return (x * S_Delta).applyfunc(softplus)
 
 
+@takes(
+    x=instance(sympy.MatrixBase, "a sympy Matrix"),
+    delta=instance(sympy.MatrixBase, "a sympy Matrix"),
+    S_B=instance(sympy.MatrixBase, "a sympy Matrix"),
+    S_C=instance(sympy.MatrixBase, "a sympy Matrix"),
+)
 def recurrence(x: Matrix, delta: Matrix, a: Rates, S_B: Matrix, S_C: Matrix) -> Matrix:
     """The layer's output by eqs (1)-(2), step by step.
 
@@ -68,6 +80,11 @@ def recurrence(x: Matrix, delta: Matrix, a: Rates, S_B: Matrix, S_C: Matrix) -> 
     return y
 
 
+@takes(
+    x=instance(sympy.MatrixBase, "a sympy Matrix"),
+    delta=instance(sympy.MatrixBase, "a sympy Matrix"),
+    S_BC=instance(sympy.MatrixBase, "a sympy Matrix"),
+)
 def hidden_attention(x: Matrix, delta: Matrix, a: Rates, S_BC: Matrix) -> list[Matrix]:
     """A_{d,lj} of eqs (5) and (8): for each channel d an L x L matrix, zero for j > l.
 
@@ -90,6 +107,11 @@ def hidden_attention(x: Matrix, delta: Matrix, a: Rates, S_BC: Matrix) -> list[M
     ]
 
 
+@takes(
+    x=instance(sympy.MatrixBase, "a sympy Matrix"),
+    delta=instance(sympy.MatrixBase, "a sympy Matrix"),
+    S_BC=instance(sympy.MatrixBase, "a sympy Matrix"),
+)
 def attention_form(x: Matrix, delta: Matrix, a: Rates, S_BC: Matrix) -> Matrix:
     """The layer's output by eqs (4)-(5): y, L x D.
 
@@ -100,6 +122,9 @@ def attention_form(x: Matrix, delta: Matrix, a: Rates, S_BC: Matrix) -> Matrix:
     return Matrix.hstack(*(attention[d] * x[:, d] for d in range(x.cols)))
 
 
+@takes(
+    x=instance(sympy.MatrixBase, "a sympy Matrix"), y=instance(sympy.MatrixBase, "a sympy Matrix")
+)
 def project(x: Matrix, y: Matrix) -> Matrix:
     """P_x(y) = y - <y, x> x, row by row."""
     if y.shape != x.shape:
@@ -107,6 +132,11 @@ def project(x: Matrix, y: Matrix) -> Matrix:
     return Matrix.vstack(*(y[l, :] - y[l, :].dot(x[l, :]) * x[l, :] for l in range(x.rows)))
 
 
+@takes(
+    x=instance(sympy.MatrixBase, "a sympy Matrix"),
+    S_BC=instance(sympy.MatrixBase, "a sympy Matrix"),
+    S_Delta=instance(sympy.MatrixBase, "a sympy Matrix"),
+)
 def mamba_field(x: Matrix, S_BC: Matrix, S_Delta: Matrix, a: Rates) -> Matrix:
     """dx/dt of eqs (6) and (8), L x D, as :class:`tokensphere.flow.MambaFlow` computes it.
 
@@ -116,6 +146,11 @@ def mamba_field(x: Matrix, S_BC: Matrix, S_Delta: Matrix, a: Rates) -> Matrix:
     return project(x, attention_form(x, steps(x, S_Delta), a, S_BC))
 
 
+@takes(
+    y=instance(sympy.MatrixBase, "a sympy Matrix"),
+    S_BC=instance(sympy.MatrixBase, "a sympy Matrix"),
+    S_Delta=instance(sympy.MatrixBase, "a sympy Matrix"),
+)
 def first_token_field(y: Matrix, S_BC: Matrix, S_Delta: Matrix) -> Matrix:
     """Eq (9): q (Delta * y - m y) with q = <y, S_BC y> and m = <Delta * y, y>, a row of D.
 
@@ -126,6 +161,11 @@ def first_token_field(y: Matrix, S_BC: Matrix, S_Delta: Matrix) -> Matrix:
     return (y * S_BC * y.T)[0] * _orbit_field(y, S_Delta)
 
 
+@takes(
+    y=instance(sympy.MatrixBase, "a sympy Matrix"),
+    S_BC=instance(sympy.MatrixBase, "a sympy Matrix"),
+    S_Delta=instance(sympy.MatrixBase, "a sympy Matrix"),
+)
 def first_token_jacobian(y: Matrix, S_BC: Matrix, S_Delta: Matrix) -> Matrix:
     """The closed form of :func:`tokensphere.first_token.jacobian`, before its restriction to the
     tangent space: D x D, the derivative of :func:`first_token_field` in every direction.

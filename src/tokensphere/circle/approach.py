@@ -8,6 +8,8 @@ from flint import arb, ctx
 from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
+from tokensphere.door import array, instance, takes
+
 from .field import angular_field
 from .lines import KINDS
 from .phase import Portrait, Zero
@@ -15,6 +17,7 @@ from .phase import Portrait, Zero
 AXIS, STEPS, FORM = KINDS
 
 
+@takes(portrait=instance(Portrait), times=array("T", least=0.0))
 def distances(
     portrait: Portrait, start: float | Sequence[float], times: Sequence[float]
 ) -> NDArray[np.float64]:
@@ -49,6 +52,7 @@ def distances(
     return np.exp(run.y[0])
 
 
+@takes(zero=instance(Zero), times=array("...", above=0.0))
 def power_law(zero: Zero, times: Sequence[float]) -> NDArray[np.float64]:
     """((m - 1) |leading| t)^(-1/(m - 1)), the distance from a zero of order m > 1 as t grows.
 

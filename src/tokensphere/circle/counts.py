@@ -2,7 +2,10 @@
 
 from scipy.stats import binomtest
 
+from tokensphere.door import share, takes, whole
 
+
+@takes(count=whole(0), unresolved=whole(0), draws=whole(1), share=share())
 def p_value(count: int, unresolved: int, draws: int, share: float) -> float:
     """Two-sided binomial p-value of `count` of `draws` ends of one kind, by its share.
 

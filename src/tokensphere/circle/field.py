@@ -6,12 +6,15 @@ from numbers import Rational
 
 from flint import arb, arb_series, ctx, fmpq
 
+from tokensphere.door import exact, takes
+
 FIRST_PRECISION, LAST_PRECISION = 64, 2**16
 """Bits to begin with, and bits at which a sign that is still undecided is given up."""
 
 Matrix = tuple[tuple[Fraction, Fraction], tuple[Fraction, Fraction]]
 
 
+@takes(S_BC=exact(2, 2, text=True), S_Delta=exact(2, 2, text=True))
 def angular_field(S_BC, S_Delta, angle):
     """F at `angle`, from eqs (19)-(20): phi' = y_1 y_2' - y_2 y_1', with no factor taken out.
 

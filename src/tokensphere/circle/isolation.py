@@ -6,6 +6,8 @@ from fractions import Fraction
 
 from flint import arb, arb_series, ctx, fmpq
 
+from tokensphere.door import exact, number, takes, whole
+
 from .field import ball, balls, evaluate, rational, sign
 
 
@@ -18,6 +20,12 @@ class Enclosure:
     slope: int
 
 
+@takes(
+    S_BC=exact(2, 2, text=True),
+    S_Delta=exact(2, 2, text=True),
+    precision=whole(16, 2**16),
+    finest=number(least=1e-15, most=1.0),
+)
 def isolate(
     S_BC, S_Delta, precision: int = 128, finest: Fraction = Fraction(1, 2**30)
 ) -> list[Enclosure]:

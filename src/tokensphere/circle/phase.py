@@ -7,6 +7,8 @@ from itertools import pairwise
 
 from flint import arb, ctx
 
+from tokensphere.door import exact, takes
+
 from .field import FIRST_PRECISION, Matrix, ball, number, precisions, rational, sign
 from .lines import KINDS, Line, angles_of, leading, lines_of
 
@@ -112,6 +114,7 @@ class Portrait:
         return None
 
 
+@takes(S_BC=exact(2, 2, text=True), S_Delta=exact(2, 2, text=True))
 def portrait(S_BC, S_Delta) -> Portrait:
     """All zeros of F, their kinds, order, stability and the direction of travel, each proved.
 

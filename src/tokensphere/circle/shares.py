@@ -2,9 +2,12 @@
 
 from flint import acb, arb, ctx, fmpq
 
+from tokensphere.door import takes, whole
+
 from .lines import KINDS
 
 
+@takes(precision=whole(16, 2**16))
 def gaussian_shares(precision: int = 128) -> dict[str, arb]:
     """Expected shares of first tokens by kind of limit, D = 2, S_BC and S_Delta standard Gaussian.
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tokensphere.cli import completion, sinks
-from tokensphere.cli.errors import InputError
+from tokensphere.cli.errors import InputError, one_line
 
 
 class _Parser(argparse.ArgumentParser):
@@ -36,10 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         for given in argv:
             if given != given.encode(errors="ignore").decode():
                 raise InputError(f"argument {given!r} is not UTF-8")
+            if "\0" in given:
+                raise InputError(f"argument {given!r} holds a NUL, which no name of a file does")
         parser = _parser()
         completion.offer(parser)
         arguments = parser.parse_args(sinks.renamed(argv))
-        if arguments.needs_repository and importlib.util.find_spec("tokensphere.paper") is None:
+        if arguments.needs_repository and not _in_a_checkout():
             raise InputError(
                 f"{arguments.needs_repository} come with the repository, not with the installed "
                 "library: run this in a checkout, installed by pip install -e"
@@ -48,18 +50,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Here, so that a closed pipe shows while it can be caught.
         sys.stdout.flush()
         return code
-    except InputError as error:
-        return _complain(error, 2)
     except BrokenPipeError:
         # Python flushes stdout once more on its way out; let it do so into nothing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141  # as a shell reports a program that SIGPIPE ended
     except OSError as error:  # a file that cannot be read or written; its text names it
         return _complain(error, 2)
+    except ValueError as error:
+        if isinstance(error, _refusals()):
+            return _complain(error, 2)
+        raise
     except KeyboardInterrupt as interrupt:
         # Of the paper's commands other signals end so too, and are named.
         number = getattr(interrupt, "number", signal.SIGINT)
         return _complain(str(interrupt) or "interrupted", 128 + number)
+
+
+def _in_a_checkout() -> bool:
+    return importlib.util.find_spec("tokensphere.paper") is not None
+
+
+def _refusals() -> tuple[type[ValueError], ...]:
+    if not _in_a_checkout():
+        return (InputError,)
+    from tokensphere.paper import Refusal
+
+    return InputError, Refusal
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -99,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sinks.add_to(commands)
 
-    if importlib.util.find_spec("tokensphere.paper") is not None:
+    if _in_a_checkout():
         from tokensphere.paper.commands import add_parsers
 
         add_parsers(commands)
@@ -110,17 +126,13 @@ def _run(arguments: argparse.Namespace) -> int:
     from tokensphere.paper import chapters, signals
 
     try:
-        from tokensphere.paper.rerun import BadInput, grid
+        from tokensphere.paper.rerun import grid
 
         source = chapters.find(arguments.chapter)
-        try:
-            parameters = grid.parameters(arguments.parameters)
-        except BadInput as error:
-            raise InputError(error) from None
+        parameters = grid.parameters(arguments.parameters)
+        output = Path(f"{source.stem}.ipynb") if arguments.out is None else arguments.out
         with signals.ending():
-            output = chapters.run(source, parameters, arguments.out or Path(f"{source.stem}.ipynb"))
-    except chapters.ChapterError as error:
-        raise InputError(error) from None
+            output = chapters.run(source, parameters, output)
     except chapters.ChapterFailed as error:
         return _complain(error, 1)
     except ModuleNotFoundError as error:
@@ -132,6 +144,9 @@ def _run(arguments: argparse.Namespace) -> int:
 def _claims(arguments: argparse.Namespace) -> int:
     if arguments.seed is not None and not arguments.check:
         raise InputError("--seed is for --check, which is missing")
+
+    if not -(2**63) <= (arguments.seed or 0) < 2**64:
+        raise InputError(f"--seed: got {arguments.seed}, takes an integer of 64 bits")
 
     from tokensphere.paper import ledger
 
@@ -273,5 +288,5 @@ def _version() -> str:
 
 
 def _complain(message: object, code: int) -> int:
-    print(f"tokensphere: {message}", file=sys.stderr)
+    print(f"tokensphere: {one_line(message)}", file=sys.stderr)
     return code

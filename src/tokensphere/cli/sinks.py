@@ -10,6 +10,7 @@ from typing import Any
 from tokensphere.cli.errors import InputError
 
 MOST_LAYERS = 100_000
+MOST_DIGITS = 20
 COMPARE = "sinks compare"
 """The parser's name for what is typed as two words: the first word alone takes a model."""
 
@@ -216,6 +217,9 @@ def _layers(text: str) -> list[int | str] | None:
         first, dash, last = (piece.strip() for piece in part.partition("-"))
         numbers = (first, last) if dash else (first, first)
         if all(number.isdecimal() for number in numbers):
+            # int() refuses thousands of digits in words of its own.
+            if any(len(number) > MOST_DIGITS for number in numbers):
+                raise InputError(f"layers: got {part!r}, takes numbers below {MOST_LAYERS}")
             if int(numbers[0]) > int(numbers[1]):
                 raise InputError(f"layers: got {part!r}, which ends before it starts")
             if int(numbers[1]) >= MOST_LAYERS:

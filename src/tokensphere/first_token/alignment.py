@@ -11,11 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from tokensphere.door import at_least, instance, number, one_of, positive, takes, tensor, whole
+
 from ..flow import FirstTokenFlow, simulate
 
 LN2 = math.log(2.0)
 
 
+@takes(count=whole(1), dim=whole(1), generator=instance(torch.Generator), sign=one_of(1, -1))
 def definite_form(count: int, dim: int, generator: torch.Generator, sign: int = 1) -> Tensor:
     """Random S_BC with a definite form, not symmetric, for tests and surveys.
 
@@ -39,11 +42,17 @@ def definite_form(count: int, dim: int, generator: torch.Generator, sign: int = 
     return sign * (3 * identity + symmetric / scale) / 2 + (G - G.mT)
 
 
+@takes(S_BC=tensor("...", "D", "D", dtype="float64"))
 def form_eigenvalues(S_BC: Tensor) -> Tensor:
     """Eigenvalues of the symmetric part of S_BC (..., D, D), ascending: (..., D)."""
     return torch.linalg.eigvalsh((S_BC + S_BC.mT) / 2)
 
 
+@takes(
+    S_BC=tensor("n", "D", "D", dtype="float64", n=0),
+    delta=tensor("n", "D", dtype="float64", n=0),
+    y0=tensor("n", "D", dtype="float64", unit=True, n=0),
+)
 def diagonal_limit(S_BC: Tensor, delta: Tensor, y0: Tensor) -> tuple[Tensor, Tensor]:
     """The first token's limit and rate for S_Delta = diag(delta) and a definite form.
 
@@ -84,6 +93,10 @@ def diagonal_limit(S_BC: Tensor, delta: Tensor, y0: Tensor) -> tuple[Tensor, Ten
     return limit, form * rate
 
 
+@takes(
+    S_BC=tensor("n", "D", "D", dtype="float64", n=0),
+    y0=tensor("n", "D", dtype="float64", nonzero=True, n=0),
+)
 def explicit_bound(S_BC: Tensor, y0: Tensor) -> tuple[Tensor, Tensor]:
     """rho_i = r_i/(1-r_i) at t = 0, (n, D), and its bound's exponent kappa, (n,), for Theorem 3.2.
 
@@ -96,6 +109,7 @@ def explicit_bound(S_BC: Tensor, y0: Tensor) -> tuple[Tensor, Tensor]:
     return ratio / (1 - ratio), least * (softplus(top[:, 0]) - LN2)
 
 
+@takes(y=tensor("...", "D", nonzero=True))
 def ratios_to_largest(y: Tensor) -> Tensor:
     """r_i(t) = |y_i(t)| / |y_d(t)| along first tokens y (T, ..., D), d the index of the largest
     |y_i(0)|, the first of several; the shape is that of y. :func:`explicit_bound` bounds them."""
@@ -104,6 +118,12 @@ def ratios_to_largest(y: Tensor) -> Tensor:
     return size / size.gather(-1, top)
 
 
+@takes(
+    S_BC=tensor("n", "D", "D", dtype="float64"),
+    y=tensor("T", "n", "D", dtype="float64", nonzero=True),
+    times=tensor("T", dtype="float64"),
+    floor=at_least(0.0),
+)
 def above_explicit_bound(S_BC: Tensor, y: Tensor, times: Tensor, floor: float = 1e-9) -> Tensor:
     """ln(rho_i(t) / its bound) along first tokens, (T, n, D): not positive, by Theorem 3.2.
 
@@ -121,12 +141,14 @@ def above_explicit_bound(S_BC: Tensor, y: Tensor, times: Tensor, floor: float = 
     return torch.where((ratio[0] < 1) & (ratio > floor), excess, -math.inf)
 
 
+@takes(y=tensor("...", "D", nonzero=True))
 def largest_coordinate(y: Tensor) -> Tensor:
     """sign(y_d) e_d, (..., D), for y (..., D) with y_d of largest modulus, the first of several."""
     top = y.abs().argmax(-1, keepdim=True)
     return torch.zeros_like(y).scatter(-1, top, y.gather(-1, top).sign())
 
 
+@takes(form=number(), count=whole(1))
 def equal_moduli_eigenvalues(form: float, count: int) -> tuple[float, float]:
     """Eigenvalues of eq (9) at y with `count` coordinates +-1/sqrt(count), the others zero.
 
@@ -146,6 +168,14 @@ def equal_moduli_eigenvalues(form: float, count: int) -> tuple[float, float]:
     return along, form * (LN2 - math.log1p(math.exp(size)))
 
 
+@takes(
+    S_BC=tensor("...", "D", "D", dtype="float64"),
+    delta=tensor("n", "D", dtype="float64"),
+    y0=tensor("n", "D", dtype="float64", unit=True),
+    times=tensor("T", dtype="float64", T=2),
+    rtol=positive(),
+    atol=positive(),
+)
 def follow_diagonal(
     S_BC: Tensor,
     delta: Tensor,

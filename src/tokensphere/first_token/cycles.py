@@ -19,7 +19,7 @@ from flint import arb, ctx, fmpq
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
-from ..flow.checks import check_square
+from tokensphere.door import array, number, positive, takes, tensor, whole
 
 PRECISION = 128
 """Bits of the balls for the steps at the vertices."""
@@ -76,6 +76,7 @@ class OctantCertificate:
         return self.repels and self.source
 
 
+@takes(S_Delta=tensor(3, 3, dtype="float64"))
 def certify_octant(S_Delta: Tensor) -> OctantCertificate:
     """Proves what the positive octant's boundary and interior do for a positive definite form.
 
@@ -87,8 +88,6 @@ def certify_octant(S_Delta: Tensor) -> OctantCertificate:
     Raises:
         ValueError: another shape or dtype, entries that are not finite.
     """
-    if check_square("S_Delta", S_Delta) != 3 or S_Delta.ndim != 2:
-        raise ValueError(f"S_Delta: shape {tuple(S_Delta.shape)}, takes (3, 3)")
     S = [[Fraction(entry) for entry in row] for row in S_Delta.tolist()]
     first, second, third = (_direction(S, i, j) for i, j in EDGES)
     directions = (first, second, third)
@@ -135,6 +134,7 @@ def _softplus(value: Fraction) -> arb:
     return arb(fmpq(value.numerator, value.denominator)).exp().log1p()
 
 
+@takes(diagonal=number(), size=number())
 def rock_paper_scissors(diagonal: float, size: float = 3.0) -> Tensor:
     """S_Delta of three steps that chase one another in the positive octant, (3, 3).
 
@@ -146,6 +146,7 @@ def rock_paper_scissors(diagonal: float, size: float = 3.0) -> Tensor:
     return size * torch.tensor([[d, -1, 1], [1, d, -1], [-1, 1, d]], dtype=torch.float64)
 
 
+@takes(S_Delta=tensor(3, 3, dtype="float64"))
 def cyclic_octant(S_Delta: Tensor) -> Tensor:
     """The signs, (3,), of the octant where at each vertex the other two steps are in cyclic order:
     one of the two antipodal octants that have no potential, for generic S_Delta.
@@ -155,14 +156,18 @@ def cyclic_octant(S_Delta: Tensor) -> Tensor:
     Raises:
         ValueError: another shape or dtype; two entries of a row that agree, off the diagonal.
     """
-    if check_square("S_Delta", S_Delta) != 3 or S_Delta.ndim != 2:
-        raise ValueError(f"S_Delta: shape {tuple(S_Delta.shape)}, takes (3, 3)")
     gaps = torch.stack([S_Delta[d, d - 1] - S_Delta[d, d - 2] for d in range(3)])
     if not gaps.all():
         raise ValueError("S_Delta: two entries of a row agree off the diagonal; takes generic rows")
     return gaps.sign()
 
 
+@takes(
+    S_Delta=tensor("D", "D", dtype="float64"),
+    logarithms=array("D", "n"),
+    times=array("T", T=2),
+    rtol=positive(),
+)
 def follow_logarithms(
     S_Delta: Tensor, logarithms: np.ndarray, times: np.ndarray, rtol: float = 1e-8
 ) -> np.ndarray:
@@ -180,9 +185,6 @@ def follow_logarithms(
     Raises:
         ValueError: shapes that do not agree, or what is not finite.
     """
-    dim = check_square("S_Delta", S_Delta)
-    if logarithms.ndim != 2 or len(logarithms) != dim or not np.isfinite(logarithms).all():
-        raise ValueError(f"logarithms: shape {logarithms.shape}, takes finite ({dim}, n)")
     S, shape = S_Delta.numpy(), logarithms.shape
 
     def rates(t: float, sums: np.ndarray) -> np.ndarray:
@@ -207,6 +209,7 @@ def _normalised(logarithms: np.ndarray, axis: int = 0) -> np.ndarray:
     return relative - np.log(np.linalg.norm(np.exp(relative), axis=axis, keepdims=True))
 
 
+@takes(S_Delta=tensor("D", "D", dtype="float64"), stop=positive())
 def dwell_times(S_Delta: Tensor, stop: float) -> np.ndarray:
     """How long one first token has each largest coordinate in turn, for S_BC = I.
 
@@ -222,6 +225,7 @@ def dwell_times(S_Delta: Tensor, stop: float) -> np.ndarray:
     return np.diff(times[np.nonzero(np.diff(largest))[0]])
 
 
+@takes(growth=array("n"), interactions=array("n", "n"), size=number())
 def lotka_volterra(
     growth: Iterable[float], interactions: Iterable[Iterable[float]], size: float
 ) -> Tensor:
@@ -239,13 +243,12 @@ def lotka_volterra(
     rates = torch.as_tensor(growth, dtype=torch.float64)
     effects = torch.as_tensor(interactions, dtype=torch.float64)
     n = len(rates)
-    if effects.shape != (n, n):
-        raise ValueError(f"interactions: shape {tuple(effects.shape)}, takes ({n}, {n})")
     G = torch.zeros(n + 1, n + 1, dtype=torch.float64)
     G[:n, :n], G[:n, n] = effects, rates
     return size * G.mT
 
 
+@takes(alpha=number())
 def arneodo_coullet_tresser(alpha: float = 1.5) -> tuple[Tensor, Tensor]:
     """Growth, (3,), and interactions, (3, 3), of three species with a strange attractor.
 
@@ -256,6 +259,13 @@ def arneodo_coullet_tresser(alpha: float = 1.5) -> tuple[Tensor, Tensor]:
     return A.sum(1), -A
 
 
+@takes(
+    S_Delta=tensor("D", "D", dtype="float64", D=2),
+    stop=positive(),
+    tokens=whole(1),
+    seed=whole(0),
+    every=positive(),
+)
 def lyapunov_exponents(
     S_Delta: Tensor, stop: float, tokens: int, seed: int, every: float = 40.0
 ) -> np.ndarray:
@@ -275,7 +285,7 @@ def lyapunov_exponents(
     Raises:
         ValueError: S_Delta, or `stop` below four times `every`.
     """
-    dim = check_square("S_Delta", S_Delta)
+    dim = len(S_Delta)
     if stop < 4 * every:
         raise ValueError(f"stop: got {stop:g}, takes four times every = {every:g} or more")
     S, shape = S_Delta.numpy(), (2, dim - 1, tokens)

@@ -7,6 +7,8 @@ from scipy.linalg import solve_continuous_lyapunov
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from tokensphere.door import positive, takes, tensor
+
 from ..flow import simulate
 from .field import Bounds, form, orbit_field, orbit_jacobian, tangent_basis
 
@@ -33,6 +35,13 @@ class Limits:
     speed: Tensor
 
 
+@takes(
+    S_BC=tensor("n", "D", "D", dtype="float64", largest=1e100, n=0),
+    S_Delta=tensor("n", "D", "D", dtype="float64", largest=1e3, n=0),
+    y0=tensor("n", "D", dtype="float64", unit=True, n=0),
+    horizon=positive(),
+    rtol=positive(),
+)
 def settle(
     S_BC: Tensor, S_Delta: Tensor, y0: Tensor, horizon: float = 2000.0, rtol: float = 1e-8
 ) -> Limits:

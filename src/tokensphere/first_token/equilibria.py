@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from tokensphere.door import takes, tensor
+
 from ..flow.checks import check_square, check_tokens
 from .field import form, orbit_field, tangent_basis
 
@@ -63,6 +65,10 @@ class Family:
     stability: str = "degenerate"
 
 
+@takes(
+    S_BC=tensor("D", "D", dtype="float64", largest=1e100),
+    S_Delta=tensor("D", "D", dtype="float64", largest=1e100),
+)
 def equilibria(S_BC: Tensor, S_Delta: Tensor) -> list[Equilibrium | Family]:
     """Every type-1 equilibrium of eq (9): points whose steps agree where they are not zero.
 
@@ -111,6 +117,11 @@ def equilibria(S_BC: Tensor, S_Delta: Tensor) -> list[Equilibrium | Family]:
     return found + maximal
 
 
+@takes(
+    S_BC=tensor("D", "D", dtype="float64", largest=1e100),
+    S_Delta=tensor("D", "D", dtype="float64", largest=1e100),
+    y=tensor("D", dtype="float64", unit=True),
+)
 def spectrum(S_BC: Tensor, S_Delta: Tensor, y: Tensor) -> Tensor:
     """The eigenvalues of eq (9)'s Jacobian at an equilibrium y, on the tangent space.
 

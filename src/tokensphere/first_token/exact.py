@@ -19,6 +19,8 @@ from itertools import combinations, product
 
 from flint import arb, ctx, fmpq, fmpz_mat
 
+from tokensphere.door import each, exact, takes, whole
+
 Number = int | float | Fraction
 Rows = Sequence[Sequence[Number]]
 
@@ -26,12 +28,14 @@ PRECISION = 128
 """Bits of the balls for steps."""
 
 
+@takes(dim=whole(1))
 def supports(dim: int) -> Iterator[tuple[int, ...]]:
     """The nonempty subsets of the indices 0 .. dim - 1, small ones first."""
     for size in range(1, dim + 1):
         yield from combinations(range(dim), size)
 
 
+@takes(S_Delta=exact("D", "D"), support=each(whole(0)))
 def kernel(S_Delta: Rows, support: Sequence[int]) -> list[list[int]]:
     """An integer basis of K_A for A = `support`: vectors with an entry for each index in A.
 
@@ -49,6 +53,7 @@ def kernel(S_Delta: Rows, support: Sequence[int]) -> list[list[int]]:
     return [[int(row[column]) for row in basis.tolist()] for column in range(nullity)]
 
 
+@takes(S_Delta=exact("D", "D"))
 def isolated_supports(S_Delta: Rows) -> list[tuple[int, ...]]:
     """The supports A for which K_A is a line without a zero coordinate: two equilibria each.
 
@@ -58,6 +63,7 @@ def isolated_supports(S_Delta: Rows) -> list[tuple[int, ...]]:
     return [A for A, basis in kernels if len(basis) == 1 and all(basis[0])]
 
 
+@takes(S_Delta=exact("D", "D"))
 def finitely_many(S_Delta: Rows) -> bool:
     """Whether there are finitely many type-1 equilibria: if and only if every K_A is a line.
 
@@ -66,6 +72,7 @@ def finitely_many(S_Delta: Rows) -> bool:
     return all(len(kernel(S_Delta, A)) == 1 for A in supports(len(S_Delta)))
 
 
+@takes(S_Delta=exact("D", "D"))
 def count(S_Delta: Rows) -> int | None:
     """How many type-1 equilibria there are, from 2 D to 2(2^D - 1); None if infinitely many.
 
@@ -74,6 +81,7 @@ def count(S_Delta: Rows) -> int | None:
     return 2 * len(isolated_supports(S_Delta)) if finitely_many(S_Delta) else None
 
 
+@takes(S_Delta=exact("D", "D"), support=each(whole(0)))
 def affinely_independent(S_Delta: Rows, support: Sequence[int]) -> bool:
     """Whether the columns j in `support`, restricted to the rows in it, are: if and only if K_A is
     a line.
@@ -87,6 +95,7 @@ def affinely_independent(S_Delta: Rows, support: Sequence[int]) -> bool:
     return fmpz_mat(block).rank() == len(support)
 
 
+@takes(S_Delta=exact("D", "D"), v=exact("D"))
 def inner_products(S_Delta: Rows, v: Sequence[Number]) -> list[Number]:
     """<S_{Delta,j}, v> for each j, exact where no entry is a float.
 
@@ -97,6 +106,7 @@ def inner_products(S_Delta: Rows, v: Sequence[Number]) -> list[Number]:
     return [sum(row[j] * x for row, x in zip(S_Delta, v, strict=True)) for j in range(len(v))]
 
 
+@takes(S_BC=exact("D", "D"), v=exact("D"))
 def form(S_BC: Rows, v: Sequence[Number]) -> Number:
     """<v, S_BC v>, exact where no entry is a float.
 
@@ -111,6 +121,7 @@ def form(S_BC: Rows, v: Sequence[Number]) -> Number:
     )
 
 
+@takes(S_Delta=exact("D", "D"), v=exact("D"))
 def has_equal_steps(S_Delta: Rows, v: Sequence[Number]) -> bool:
     """Whether v / |v| is a type-1 equilibrium: all steps agree where v is not zero.
 
@@ -120,6 +131,7 @@ def has_equal_steps(S_Delta: Rows, v: Sequence[Number]) -> bool:
     return len({value for value, x in zip(values, v, strict=True) if x}) <= 1
 
 
+@takes(S_Delta=exact("D", "D"), v=exact("D"))
 def steps(S_Delta: Rows, v: Sequence[Number]) -> list[arb]:
     """Balls of PRECISION bits for the steps Delta_j(v / |v|) = softplus(<S_{Delta,j}, v> / |v|).
 
@@ -135,6 +147,7 @@ def steps(S_Delta: Rows, v: Sequence[Number]) -> list[arb]:
         return [(_ball(u) / norm).exp().log1p() for u in inner]
 
 
+@takes(S_BC=exact("D", "D"), S_Delta=exact("D", "D"), v=exact("D"))
 def moves(S_BC: Rows, S_Delta: Rows, v: Sequence[Number]) -> bool:
     """Whether eq (9)'s field at v / |v| is proved to be nonzero, by ball arithmetic.
 
@@ -155,6 +168,7 @@ def moves(S_BC: Rows, S_Delta: Rows, v: Sequence[Number]) -> bool:
         return any(not rate.contains(0) for rate in field)
 
 
+@takes(S_Delta=exact("D", "D"), reach=whole(1))
 def trial_vectors(S_Delta: Rows, reach: int = 2) -> Iterator[tuple[int, ...]]:
     """Vectors on which to try a statement about equilibria: all of integers up to `reach` in
     modulus but 0, which mostly move, and a basis of each K_A, which rest.

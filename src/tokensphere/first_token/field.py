@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from tokensphere.door import takes, tensor
+
 from ..flow import project
 
 
@@ -29,6 +31,7 @@ def orbit_jacobian(S_Delta: Tensor, y: Tensor) -> Tensor:
     return torch.diag_embed(steps - mean) + y.unsqueeze(-1) * (g - shared)
 
 
+@takes(y=tensor("...", "D", unit=True, empty=True))
 def tangent_basis(y: Tensor) -> Tensor:
     """An orthonormal basis of the tangent space at unit y: (..., D, D-1) from (..., D).
 
@@ -41,6 +44,11 @@ def tangent_basis(y: Tensor) -> Tensor:
     return (identity - 2 * normal.unsqueeze(-1) * normal.unsqueeze(-2))[..., 1:]
 
 
+@takes(
+    S_BC=tensor("...", "D", "D", empty=True),
+    S_Delta=tensor("...", "D", "D", empty=True),
+    y=tensor("...", "D", unit=True, empty=True),
+)
 def jacobian(S_BC: Tensor, S_Delta: Tensor, y: Tensor) -> Tensor:
     """The derivative of eq (9)'s field at y on the tangent space, in :func:`tangent_basis`.
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tokensphere.door import positive, takes, tensor, whole
+
 from ..flow import FirstTokenFlow, simulate
 from .equilibria import Equilibrium, Family, equilibria
 
@@ -33,6 +35,7 @@ class SpherePortrait:
     everywhere: bool
 
 
+@takes(count=whole(1))
 def even_points(count: int) -> Tensor:
     """Fibonacci's lattice: points (count, 3) that are even on the sphere of R^3, float64."""
     index = torch.arange(count, dtype=torch.float64)
@@ -42,6 +45,12 @@ def even_points(count: int) -> Tensor:
     return torch.stack([radius * turn.cos(), radius * turn.sin(), height], dim=-1)
 
 
+@takes(
+    S_BC=tensor(3, 3, dtype="float64"),
+    S_Delta=tensor(3, 3, dtype="float64"),
+    starts=whole(1),
+    length=positive(),
+)
 def sphere_portrait(
     S_BC: Tensor, S_Delta: Tensor, starts: int = 70, length: float = 2.5
 ) -> SpherePortrait:

@@ -7,6 +7,8 @@ import torch
 from scipy.optimize import linprog
 from torch import Tensor
 
+from tokensphere.door import takes, tensor
+
 from ..flow.checks import UNIT_TOLERANCE, check_square, check_tensor
 
 TOLERANCE = 1e-10
@@ -57,6 +59,7 @@ class Potential:
         return ((r @ self.H) * r).sum(-1) / 2
 
 
+@takes(S_Delta=tensor("D", "D", dtype="float64"), signs=tensor("D", dtype="float64"))
 def potential(S_Delta: Tensor, signs: Tensor) -> Potential | None:
     """The potential of eq (9) on the orthant of y with sign(y_j) = signs_j, or None.
 

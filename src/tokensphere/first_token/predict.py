@@ -7,6 +7,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from tokensphere.door import positive, takes, tensor
+
 from ..flow.checks import check_tokens
 from .alignment import diagonal_limit
 from .ends import EQUAL, KINDS, UNRESOLVED, VERTEX, ZERO, settle
@@ -35,6 +37,12 @@ class Prediction:
     rate: float | None
 
 
+@takes(
+    S_BC=tensor("D", "D", dtype="float64", largest=1e100),
+    S_Delta=tensor("D", "D", dtype="float64", largest=1e3),
+    y0=tensor("D", dtype="float64", unit=True),
+    horizon=positive(),
+)
 def predict_limit(S_BC: Tensor, S_Delta: Tensor, y0: Tensor, horizon: float = 2000.0) -> Prediction:
     """Where the first token that starts at y0 ends, and why.
 

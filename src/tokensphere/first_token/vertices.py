@@ -15,9 +15,12 @@ from scipy.stats import binom, chisquare
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from ..flow.checks import check_square
+from tokensphere.door import share, takes, tensor, whole
 
 
+@takes(
+    S_BC=tensor("*B", "D", "D", dtype="float64"), S_Delta=tensor("*B", "D", "D", dtype="float64")
+)
 def vertex_eigenvalues(S_BC: Tensor, S_Delta: Tensor) -> Tensor:
     """The eigenvalues at e_1 .. e_D, -e_1 .. -e_D, (..., 2 D, D - 1), all real.
 
@@ -26,7 +29,6 @@ def vertex_eigenvalues(S_BC: Tensor, S_Delta: Tensor) -> Tensor:
     Raises:
         ValueError: another shape or dtype, entries that are not finite.
     """
-    _check(S_BC, S_Delta)
     dim = S_Delta.shape[-1]
     rows = torch.cat([S_Delta, -S_Delta], dim=-2)  # row d: the inner products at e_d, at -e_d
     own = S_Delta.diagonal(dim1=-2, dim2=-1)
@@ -37,6 +39,9 @@ def vertex_eigenvalues(S_BC: Tensor, S_Delta: Tensor) -> Tensor:
     return values[..., others].reshape(*values.shape[:-1], dim - 1)
 
 
+@takes(
+    S_BC=tensor("*B", "D", "D", dtype="float64"), S_Delta=tensor("*B", "D", "D", dtype="float64")
+)
 def stable_vertices(S_BC: Tensor, S_Delta: Tensor) -> Tensor:
     """Which of e_1 .. e_D, -e_1 .. -e_D have negative eigenvalues only, (..., 2 D), bool.
 
@@ -46,7 +51,6 @@ def stable_vertices(S_BC: Tensor, S_Delta: Tensor) -> Tensor:
 
     Args and raises: as :func:`vertex_eigenvalues`.
     """
-    _check(S_BC, S_Delta)
     own = S_Delta.diagonal(dim1=-2, dim2=-1).unsqueeze(-1)
     others = ~torch.eye(S_Delta.shape[-1], dtype=torch.bool, device=S_Delta.device)
     # Not by differences of softplus, which underflow where entries are very negative.
@@ -59,6 +63,7 @@ def stable_vertices(S_BC: Tensor, S_Delta: Tensor) -> Tensor:
     return torch.cat([plus, minus], dim=-1)
 
 
+@takes(counts=tensor("n", kinds="i"), trials=whole(1), probability=share())
 def binomial_p_value(counts: Tensor, trials: int, probability: float) -> float:
     """Pearson's p-value for `counts`, (n,) integers, being draws of Binomial(trials, probability).
 
@@ -78,11 +83,3 @@ def binomial_p_value(counts: Tensor, trials: int, probability: float) -> float:
     last = int(filled.max())
     joined = [np.append(cells[:last], cells[last:].sum()) for cells in (observed, expected)]
     return float(chisquare(*joined).pvalue)
-
-
-def _check(S_BC: Tensor, S_Delta: Tensor) -> None:
-    for name, value in {"S_BC": S_BC, "S_Delta": S_Delta}.items():
-        check_square(name, value)
-    if S_BC.shape != S_Delta.shape:
-        shapes = tuple(S_BC.shape), tuple(S_Delta.shape)
-        raise ValueError(f"S_BC and S_Delta: shapes {shapes[0]} and {shapes[1]} differ")

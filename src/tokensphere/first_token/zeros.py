@@ -12,10 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from ..flow.checks import check_tensor, check_tokens
-from .equilibria import check_problem
+from tokensphere.door import instance, takes, tensor, whole
 
 
+@takes(
+    S_BC=tensor("D", "D", dtype="float64"),
+    S_Delta=tensor("D", "D", dtype="float64"),
+    p=tensor("n", "D", dtype="float64", unit=True),
+)
 def inflow(S_BC: Tensor, S_Delta: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
     """kappa, (n,), and c, (n, D), at zeros p of the form.
 
@@ -25,12 +29,11 @@ def inflow(S_BC: Tensor, S_Delta: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: shapes, dtypes, rows off the sphere.
     """
-    dim = check_problem(S_BC, S_Delta)
-    check_tokens(p, dim, 2, name="p")
     c = p * (p @ (S_BC + S_BC.mT)) / 2
     return 2 * (c * softplus(p @ S_Delta)).sum(-1), c
 
 
+@takes(S_BC=tensor("D", "D", dtype="float64"))
 def unit_zero(S_BC: Tensor) -> Tensor | None:
     """A unit vector, (D,), at which the form vanishes, to rounding; None if the form is definite.
 
@@ -40,7 +43,6 @@ def unit_zero(S_BC: Tensor) -> Tensor | None:
     Raises:
         ValueError: S_BC is not (D, D), float64, finite.
     """
-    check_problem(S_BC, S_BC)
     values, axes = torch.linalg.eigh((S_BC + S_BC.mT) / 2)
     smallest = values.abs().argmin()
     if values[smallest].abs() <= 1e-12 * values.abs().max():
@@ -51,6 +53,7 @@ def unit_zero(S_BC: Tensor) -> Tensor | None:
     return y / y.norm()
 
 
+@takes(S_BC=tensor(3, 3, dtype="float64"), points=whole(1))
 def zero_curves(S_BC: Tensor, points: int = 200) -> list[Tensor]:
     """The two closed curves <y, S_BC y> = 0 on the sphere of R^3, (points, 3) each.
 
@@ -61,8 +64,6 @@ def zero_curves(S_BC: Tensor, points: int = 200) -> list[Tensor]:
     Raises:
         ValueError: S_BC is not (3, 3), float64, finite.
     """
-    if check_problem(S_BC, S_BC) != 3:
-        raise ValueError(f"S_BC: shape {tuple(S_BC.shape)}, takes (3, 3)")
     values, axes = torch.linalg.eigh((S_BC + S_BC.mT) / 2)
     if (values > 0).sum() == 2:
         values, axes = values.flip(0), axes.flip(1)
@@ -80,6 +81,7 @@ def zero_curves(S_BC: Tensor, points: int = 200) -> list[Tensor]:
     return [ring, -ring]
 
 
+@takes(values=tensor("...", "D", dtype="float64"), generator=instance(torch.Generator))
 def form_with_eigenvalues(values: Tensor, generator: torch.Generator) -> Tensor:
     """A random S_BC whose symmetric part has the given eigenvalues, for tests and surveys.
 
@@ -93,13 +95,13 @@ def form_with_eigenvalues(values: Tensor, generator: torch.Generator) -> Tensor:
     Raises:
         ValueError: values of another dtype, or not finite.
     """
-    check_tensor("values", values, 1)
     shape = (2, *values.shape, values.shape[-1])
     G, skew = torch.randn(shape, generator=generator, dtype=torch.float64)
     frame = torch.linalg.qr(G).Q
     return (frame * values.unsqueeze(-2)) @ frame.mT + skew - skew.mT
 
 
+@takes(S_BC=tensor("D", "D", dtype="float64"), count=whole(1), generator=instance(torch.Generator))
 def random_zeros(S_BC: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Zeros of an indefinite form, (n, D) unit rows: where segments from random points at which it
     is positive to others at which it is negative cross it.
@@ -109,7 +111,7 @@ def random_zeros(S_BC: Tensor, count: int, generator: torch.Generator) -> Tensor
     Raises:
         ValueError: S_BC is not (D, D), float64, finite.
     """
-    dim = check_problem(S_BC, S_BC)
+    dim = len(S_BC)
     S = (S_BC + S_BC.mT) / 2
     y = torch.randn(2 * count, dim, generator=generator, dtype=torch.float64)
     q = ((y @ S) * y).sum(-1)

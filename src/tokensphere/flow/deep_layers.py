@@ -11,10 +11,19 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Generator, Tensor
 
+from tokensphere.door import array, instance, number, one_of, positive, takes, tensor, whole
+
 from .fields import MambaFlow, OnSphere, project
 from .integrate import Field, layers, unit
 
 
+@takes(
+    field=instance(OnSphere),
+    x0=tensor("...", "L", "D", dtype="float64", unit=True),
+    times=tensor("T", dtype="float64", T=2),
+    limit=tensor("...", "L", "D", dtype="float64"),
+    normalise=one_of("after", "before"),
+)
 def output_error(
     field: OnSphere, x0: Tensor, times: Tensor, limit: Tensor, normalise: str = "after"
 ) -> float:
@@ -34,6 +43,7 @@ def output_error(
     return float((model - limit).norm(dim=-1).max())
 
 
+@takes(depths=array("n", above=0.0, n=2), errors=array("n", n=2))
 def empirical_order(depths: Sequence[int], errors: Sequence[float]) -> float:
     """p of error ~ depth^-p, from the first depth and the last.
 
@@ -47,6 +57,7 @@ def empirical_order(depths: Sequence[int], errors: Sequence[float]) -> float:
     return math.log(errors[0] / errors[-1]) / math.log(depths[-1] / depths[0])
 
 
+@takes(field=instance(OnSphere), h=number(), step=positive())
 def modified_field(field: OnSphere, h: float, step: float = 1e-4) -> Field:
     """The field that post-norm layers with branches of size h follow with error O(h^2),
 
@@ -67,6 +78,7 @@ def modified_field(field: OnSphere, h: float, step: float = 1e-4) -> Field:
     return modified
 
 
+@takes(bank=instance(MambaFlow))
 def mean_field(bank: MambaFlow) -> Field:
     """P_x(E y), the limit of layers drawn independently from a bank with equal chances.
 
@@ -80,6 +92,11 @@ def mean_field(bank: MambaFlow) -> Field:
     return field
 
 
+@takes(
+    bank=instance(MambaFlow),
+    which=tensor("k", "r", kinds="i", alike=False),
+    times=tensor("T", dtype="float64", T=2),
+)
 def drawn_layers(bank: MambaFlow, which: Tensor, times: Tensor) -> MambaFlow:
     """A field whose layer at times[k] is that of the bank's draw which[k]: one model a column.
 
@@ -96,6 +113,14 @@ def drawn_layers(bank: MambaFlow, which: Tensor, times: Tensor) -> MambaFlow:
     return MambaFlow(drawn(bank.S_BC), drawn(bank.S_Delta), drawn(bank.a))
 
 
+@takes(
+    bank=instance(MambaFlow),
+    x0=tensor("L", "D", dtype="float64", unit=True),
+    times=tensor("T", dtype="float64", T=2),
+    limit=tensor("L", "D", dtype="float64"),
+    runs=whole(1),
+    generator=instance(torch.Generator),
+)
 def scatter(
     bank: MambaFlow, x0: Tensor, times: Tensor, limit: Tensor, runs: int, generator: Generator
 ) -> float:
@@ -114,6 +139,12 @@ def scatter(
     return float((ends - limit).square().sum((-1, -2)).mean().sqrt())
 
 
+@takes(
+    S_BC=tensor("...", "D", "D", dtype="float64"),
+    S_Delta=tensor("...", "D", "D", dtype="float64"),
+    radius=positive(),
+    gain=tensor("D", dtype="float64"),
+)
 def absorb_radius_and_gain(
     S_BC: Tensor, S_Delta: Tensor, radius: float, gain: Tensor
 ) -> tuple[Tensor, Tensor]:

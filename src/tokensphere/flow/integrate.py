@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
+from tokensphere.door import function, one_of, share, takes, tensor, whole
+
 from . import cpu, dop853
 from .checks import check_tensor, check_times, check_tokens
 from .fields import OnSphere
@@ -35,6 +37,13 @@ class Trajectory:
     tokens: Tensor
 
 
+@takes(
+    field=function(),
+    x0=tensor("...", "D", dtype="float64", unit=True),
+    times=tensor("T", dtype="float64", T=2),
+    rtol=share(closed=False),
+    atol=share(closed=False),
+)
 def simulate(
     field: Field, x0: Tensor, times: Tensor, rtol: float = 1e-9, atol: float = 1e-12
 ) -> Trajectory:
@@ -67,6 +76,13 @@ def simulate(
     return Trajectory(times, unit(tokens))
 
 
+@takes(
+    field=function(),
+    z0=tensor("...", "D", dtype="float64", nonzero=True),
+    times=tensor("T", dtype="float64", T=2),
+    rtol=share(closed=False),
+    atol=share(closed=False),
+)
 def simulate_residual_stream(
     field: OnSphere, z0: Tensor, times: Tensor, rtol: float = 1e-9, atol: float = 1e-12
 ) -> Trajectory:
@@ -103,6 +119,13 @@ def simulate_residual_stream(
     return Trajectory(times, tokens)
 
 
+@takes(
+    field=function(),
+    x0=tensor("...", "D", dtype="float64", unit=True),
+    times=tensor("T", dtype="float64", T=2),
+    normalise=one_of("after", "before"),
+    every=whole(1),
+)
 def layers(
     field: OnSphere, x0: Tensor, times: Tensor, normalise: str = "after", every: int = 1
 ) -> Trajectory:

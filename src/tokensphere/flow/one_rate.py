@@ -10,12 +10,19 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
+from tokensphere.door import takes, tensor
+
 from .checks import check_tensor
 
 LARGEST = 5.0
 """Of the modulus of a rate's logarithm."""
 
 
+@takes(
+    attention=tensor("D", "L", "L", dtype="float64"),
+    scores=tensor("L", "L", dtype="float64"),
+    delta=tensor("L", "D", dtype="float64"),
+)
 def nearest_rates(attention: Tensor, scores: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
     """Rates a_d that bring eq (5) nearest to a layer's hidden attention M, and what is then left.
 

@@ -18,6 +18,10 @@ import torch
 from scipy.integrate import quad
 from torch import Tensor
 
+from tokensphere.door import array, takes, whole
+from tokensphere.door import number as a_number
+from tokensphere.door import positive as a_positive
+
 from .arguments import Line, as_time, number, positive
 from .decay import LN2
 
@@ -26,6 +30,7 @@ def _softplus(y: float) -> float:
     return math.log1p(math.exp(-abs(y))) + max(y, 0.0)
 
 
+@takes(mu=a_positive(), s=a_number(), x=a_number())
 def time_alone(mu: float, s: float, x: float) -> float:
     """The blow-up time of one token from x: the integral of dx / (mu x^3 softplus(s x)) from |x|.
 
@@ -45,6 +50,7 @@ def time_alone(mu: float, s: float, x: float) -> float:
     return as_time(math.log(value) - math.log(mu) - 2.0 * math.log(abs(x)))
 
 
+@takes(mu=a_positive(), s=a_number(), a=a_positive(), x0=array("L"))
 def time_bounds(mu: float, s: float, a: float, x0: Sequence[float] | Tensor) -> tuple[float, float]:
     """Bounds of the time of the first blow-up: (low, high), infinite where none comes.
 
@@ -75,6 +81,7 @@ def time_bounds(mu: float, s: float, a: float, x0: Sequence[float] | Tensor) -> 
     return as_time(math.log(value) - math.log(line.mu) - 2.0 * math.log(largest)), high
 
 
+@takes(s=a_number(), a=a_positive(), x0=array("L"), first=whole(0))
 def powers(s: float, a: float, x0: Sequence[float] | Tensor, first: int) -> Tensor:
     """lim ln|x_l| / ln|x_first| at the blow-up of token `first` alone, (L,).
 
@@ -98,6 +105,7 @@ def powers(s: float, a: float, x0: Sequence[float] | Tensor, first: int) -> Tens
     return found
 
 
+@takes(a=a_positive(), x0=array(2))
 def first_of_two(a: float, x0: Sequence[float] | Tensor) -> int | None:
     """s = 0, two tokens: which blows up first, 0 or 1; None on the tie.
 
@@ -112,6 +120,7 @@ def first_of_two(a: float, x0: Sequence[float] | Tensor) -> int | None:
     return None if excess == 0.0 else int(excess > 0.0)
 
 
+@takes(mu=a_positive(), a=a_positive(), x0=array(2))
 def time_of_two(mu: float, a: float, x0: Sequence[float] | Tensor) -> float:
     """s = 0, two tokens: the blow-up time, (1 - (1 - kappa/r)_+^{1/kappa}) / (2 mu ln 2 x_1^2).
 

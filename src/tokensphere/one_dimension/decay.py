@@ -12,11 +12,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from tokensphere.door import array, number, positive, takes
+
 from .arguments import Line
 
 LN2 = math.log(2.0)
 
 
+@takes(kappa=number())
 def at_resonance(kappa: float) -> bool:
     """Whether kappa_l is 1/2, that is a g_l = 1, up to the rounding of a."""
     return abs(kappa - 0.5) < 1e-12
@@ -41,6 +44,7 @@ def _falling(mu: float, s: float, a: float, x0: Sequence[float] | Tensor) -> Lin
     return line
 
 
+@takes(mu=number(below=0.0), a=positive(), x0=array("L"))
 def limits(mu: float, a: float, x0: Sequence[float] | Tensor) -> Tensor:
     """lim t x_l(t)^2, (L,): (1 - 2^{-a g_l}) / (2 |mu| ln 2), zero for a token that is zero.
 
@@ -54,6 +58,7 @@ def limits(mu: float, a: float, x0: Sequence[float] | Tensor) -> Tensor:
     return _of(line, [kappa / (-2.0 * line.mu * LN2) for kappa in _shares(line)])
 
 
+@takes(s=number(), a=positive(), x0=array("L"))
 def error_exponents(s: float, a: float, x0: Sequence[float] | Tensor) -> Tensor:
     """p with t x_l^2 = lim + O(t^{-p}), up to powers of ln t, (L,); infinite for zero tokens.
 
@@ -72,6 +77,7 @@ def error_exponents(s: float, a: float, x0: Sequence[float] | Tensor) -> Tensor:
     return _of(line, found, math.inf)
 
 
+@takes(mu=number(below=0.0), s=number(), a=positive(), x0=array("L"))
 def first_corrections(mu: float, s: float, a: float, x0: Sequence[float] | Tensor) -> Tensor:
     r"""e_l in t x_l^2 = c_l (1 + e_l t^{-1/2} + ...), the part that the steps bring, (L,).
 

@@ -10,10 +10,15 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from tokensphere.door import array, takes
+from tokensphere.door import number as a_number
+from tokensphere.door import positive as a_positive
+
 from .arguments import Line, number, positive
 from .decay import LN2, _of
 
 
+@takes(mu=a_positive(), s=a_number(), log_t=a_number())
 def first_token(mu: float, s: float, log_t: float) -> float:
     """|s x(t)| of the first token that is not zero, for large ln t, from any start.
 
@@ -44,6 +49,7 @@ def _slow(s: float, a: float, x0: Sequence[float] | Tensor) -> Line:
     return line
 
 
+@takes(s=a_number(), a=a_positive(), x0=array("L"))
 def constants(s: float, a: float, x0: Sequence[float] | Tensor) -> Tensor:
     """rho_l = lim |s x_l| / ln t, (L,), where it has a closed form.
 
@@ -59,6 +65,7 @@ def constants(s: float, a: float, x0: Sequence[float] | Tensor) -> Tensor:
     return _of(line, [1.0 if zero else math.nan for zero in zeros])
 
 
+@takes(s=a_number(), a=a_positive(), x0=array("L"))
 def offsets(s: float, a: float, x0: Sequence[float] | Tensor) -> Tensor:
     """lim |s x_l| - |s x_p|, p the first token that is not zero, (L,): -ln(1 - 2^{-an}).
 

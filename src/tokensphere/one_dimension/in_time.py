@@ -12,6 +12,8 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
+from tokensphere.door import array, number, positive, takes
+
 from .arguments import Line
 from .blowup import time_alone
 
@@ -21,6 +23,7 @@ AHEAD = 1e3
 """How much sooner than any other one the first token must blow up alone from there."""
 
 
+@takes(mu=number(), s=number(), a=positive(), x0=array("L"))
 def blow_up_in_time(
     mu: float, s: float, a: float, x0: Sequence[float] | Tensor
 ) -> tuple[float, int | None, Tensor]:

@@ -8,12 +8,17 @@ from scipy.optimize import brentq
 from scipy.special import expi
 from torch import Tensor
 
+from tokensphere.door import array, either, takes, tensor, whole
+from tokensphere.door import number as a_number
+from tokensphere.door import positive as a_positive
+
 from .arguments import number, positive, tokens
 from .decay import LN2
 from .predict import predict
 from .simulate import simulate
 
 
+@takes(mu=a_number(), s=a_number(), a=a_positive(), x0=array("L"), shares=array("n", above=0.0))
 def near_end(
     mu: float, s: float, a: float, x0: Sequence[float] | Tensor, shares: Sequence[float] | Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -36,6 +41,9 @@ def near_end(
     return run.log_x[:, known.first].exp(), law
 
 
+@takes(
+    mu=a_positive(), s=a_number(), left=either(a_positive(), tensor("...", kinds="f", above=0.0))
+)
 def first_law(mu: float, s: float, left: float | Tensor) -> float | Tensor:
     """|x| of the token that is first, a time `left` before its blow-up, to leading order.
 
@@ -48,6 +56,7 @@ def first_law(mu: float, s: float, left: float | Tensor) -> float | Tensor:
     return (3.0 * mu * abs(s) * left) ** (-1.0 / 3.0) if s else (2.0 * mu * LN2 * left) ** -0.5
 
 
+@takes(s=a_number(), a=a_positive(), log_before=a_positive(), zeros=whole(0))
 def double_logarithm(s: float, a: float, log_before: float, zeros: int = 0) -> float:
     r"""|x_l| of a later token with s x_l > 0, to leading order, from ln|x_l'| of the one before it.
 

@@ -12,12 +12,16 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
+from tokensphere.door import array, positive, takes
+from tokensphere.door import number as a_number
+
 from .arguments import Line, number
 from .blowup import _softplus
 from .decay import LN2
 from .predict import predict
 
 
+@takes(mu=a_number(), s=a_number(), a=positive(), x0=array("L"))
 def lives(mu: float, s: float, a: float, x0: Sequence[float] | Tensor) -> Tensor:
     """T_l of every token, (L,), from integrations to the event; infinite where none comes.
 
@@ -39,6 +43,7 @@ def lives(mu: float, s: float, a: float, x0: Sequence[float] | Tensor) -> Tensor
     return torch.tensor(found, dtype=torch.float64)
 
 
+@takes(s=a_number(), a=positive(), x1=a_number())
 def tie_of_two(s: float, a: float, x1: float) -> float:
     r"""The second token, of the first one's sign, with which both blow up at once.
 

@@ -12,11 +12,15 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from tokensphere.door import array, at_least, one_of, positive, takes
+from tokensphere.door import number as a_number
+
 from .arguments import Line, number, tokens
 from .decay import LN2, _falling, _of, _shares, at_resonance, first_corrections, limits
 from .simulate import simulate
 
 
+@takes(mu=a_number(below=0.0), s=a_number(), a=positive(), x0=array("L"), log_times=array("T"))
 def relative_errors(
     mu: float, s: float, a: float, x0: Sequence[float] | Tensor, log_times: Sequence[float] | Tensor
 ) -> Tensor:
@@ -32,6 +36,7 @@ def relative_errors(
     return (2.0 * run.log_x + run.log_times[:, None]).exp() / limits(mu, a, x0) - 1.0
 
 
+@takes(mu=a_number(below=0.0), s=a_number(), a=positive(), x0=array("L"))
 def resonant_corrections(mu: float, s: float, a: float, x0: Sequence[float] | Tensor) -> Tensor:
     r"""f_l in t x_l^2 = c_l (1 + f_l ln t / sqrt(t) + ...) where kappa_l = 1/2, (L,).
 
@@ -57,6 +62,7 @@ def resonant_corrections(mu: float, s: float, a: float, x0: Sequence[float] | Te
     return _of(line, found, math.nan)
 
 
+@takes(mu=a_number(below=0.0), s=a_number(), sign=one_of(1, -1))
 def expansion_of_first(mu: float, s: float, sign: int) -> tuple[float, float, float]:
     r"""(c, e, f) in t x^2 = c (1 + e t^{-1/2} + f ln t / t + O(1/t)), for the first moving token.
 
@@ -75,6 +81,7 @@ def expansion_of_first(mu: float, s: float, sign: int) -> tuple[float, float, fl
     return c, e, line.s**2 * c * (2.0 - LN2) / (8.0 * LN2**2)
 
 
+@takes(mu=a_number(below=0.0), a=at_least(0.0), x0=array(2), log_t=array("T"))
 def two_with_equal_steps(
     mu: float, a: float, x0: Sequence[float] | Tensor, log_t: Sequence[float] | Tensor
 ) -> Tensor:
@@ -101,6 +108,7 @@ def two_with_equal_steps(
     return torch.stack([first, first / (start * torch.exp(-kappa * log_Q) + grown)], -1)
 
 
+@takes(mu=a_number(below=0.0), x0=array("L"), log_t=array("T"))
 def undamped(mu: float, x0: Sequence[float] | Tensor, log_t: Sequence[float] | Tensor) -> Tensor:
     r"""a = 0 and s = 0, all tokens: t x_l^2 by c = 1/(2|mu| ln 2), exactly, (T, L).
 

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tokensphere.door import array, number, positive, takes
+
 from . import blowup, decay, growth
 from .arguments import Line, as_time
 from .clock import Clock
@@ -52,6 +54,7 @@ class Prediction:
     computed: tuple[str, ...] = ()
 
 
+@takes(mu=number(), s=number(), a=positive(), x0=array("L"))
 def predict(mu: float, s: float, a: float, x0: Sequence[float] | Tensor) -> Prediction:
     """The end of x_l' = mu x_l W_l, W_l = Delta_l x_l^2 + exp(-a Delta_l) W_{l-1}.
 

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tokensphere.door import array, number, positive, takes
+
 from .arguments import Line, tokens
 from .clock import Clock
 from .predict import SETTLED, predict
@@ -30,6 +32,7 @@ class Trajectory:
         return self.signs * self.log_x.exp()
 
 
+@takes(mu=number(), s=number(), a=positive(), x0=array("L"), log_times=array("T"))
 def simulate(
     mu: float, s: float, a: float, x0: Sequence[float] | Tensor, log_times: Sequence[float] | Tensor
 ) -> Trajectory:
@@ -71,6 +74,7 @@ def simulate(
     return _trajectory(line, times, run.sol(found)[1:].T)
 
 
+@takes(mu=number(), s=number(), a=positive(), x0=array("L"), log_first=array("T"))
 def approach(
     mu: float, s: float, a: float, x0: Sequence[float] | Tensor, log_first: Sequence[float] | Tensor
 ) -> Trajectory:

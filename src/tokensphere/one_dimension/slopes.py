@@ -6,6 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from tokensphere.door import array, number, takes
+from tokensphere.door import positive as a_positive
+
 from .arguments import positive
 from .growth import _slow, constants
 from .simulate import simulate
@@ -14,6 +17,7 @@ FAR = 1e4
 """ln t where ratios are read off: they are off by t^{-(rho - 1)}, and settle long before."""
 
 
+@takes(mu=a_positive(), s=number(), a=a_positive(), x0=array("L"))
 def slopes(mu: float, s: float, a: float, x0: Sequence[float] | Tensor) -> Tensor:
     """rho_l = lim |s x_l| / ln t of every token, (L,); zero for a zero token.
 

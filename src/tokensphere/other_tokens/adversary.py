@@ -14,6 +14,8 @@ import torch
 from scipy.optimize import differential_evolution
 from torch import Tensor
 
+from tokensphere.door import array, at_least, flag, function, instance, takes, tensor, whole
+
 from ..flow import SharedStepFlow, simulate
 from ..flow.integrate import unit
 from .interactions import interaction_speeds, interactions, weights
@@ -65,6 +67,7 @@ class Pairs(NamedTuple):
     gamma: Tensor
 
 
+@takes(state=instance(tuple))
 def pairs(state: State) -> Pairs:
     """All pair interactions of a state, and how they change."""
     flow, x = state
@@ -73,6 +76,7 @@ def pairs(state: State) -> Pairs:
     return Pairs(weights(flow, x).tril(-1), X, U, *speeds, U[:, 0, 0])
 
 
+@takes(state=instance(tuple), index=whole(1, 3))
 def with_zero(state: State, index: int) -> State:
     """The state of three tokens changed so that U_3i = 0, i = `index` from 1.
 
@@ -94,6 +98,7 @@ def with_zero(state: State, index: int) -> State:
     return flow, x
 
 
+@takes(points=array("n", NUMBERS), symmetric=flag())
 def three_tokens(points: np.ndarray, symmetric: bool = True) -> State:
     """States of three tokens in R^3 from points (n, NUMBERS) of [-1, 1]^NUMBERS.
 
@@ -114,6 +119,7 @@ def three_tokens(points: np.ndarray, symmetric: bool = True) -> State:
     return SharedStepFlow(S_BC, 3 * p[:, 15:18], torch.exp(2 * p[:, 18])), x
 
 
+@takes(slack=function(), times=tensor("T", dtype="float64", T=2), least=at_least(0.0))
 def along_runs(
     slack: Callable[[SharedStepFlow, Tensor], Tensor], times: Tensor, least: float = 0.02
 ) -> Inequality:
@@ -140,6 +146,13 @@ def along_runs(
     return inequality
 
 
+@takes(
+    inequality=function(),
+    seed=whole(0),
+    generations=whole(1),
+    symmetric=flag(),
+    population=whole(1),
+)
 def least_slack(
     inequality: Inequality,
     seed: int,

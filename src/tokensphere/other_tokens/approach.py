@@ -12,6 +12,19 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from tokensphere.door import (
+    each,
+    either,
+    flag,
+    instance,
+    number,
+    positive,
+    takes,
+    tensor,
+    text,
+    whole,
+)
+
 from ..flow import AutoregressiveFlow, SharedStepFlow, random_tokens, simulate
 from .coefficients import constant, random_families, stacked
 from .spectra import consensus_rate, consensus_spectrum
@@ -28,6 +41,9 @@ At a relative distance d of them the local rate is off by d e^{-dt} or so, by 1/
 """
 
 
+@takes(
+    count=whole(1), length=whole(1), dim=whole(1), generator=instance(torch.Generator), half=flag()
+)
 def tokens_from_axis(
     count: int, length: int, dim: int, generator: torch.Generator, half: bool = False
 ) -> Tensor:
@@ -42,11 +58,13 @@ def tokens_from_axis(
     return x * torch.where(x[..., :1] < 0, -1.0, 1.0) if half else x
 
 
+@takes(x=tensor("...", "D", dtype="float64", unit=True), signs=either(number(), tensor("...")))
 def axis_distance(x: Tensor, signs: Tensor | float = 1.0) -> Tensor:
     """|x - s e_1| for unit x (..., D), s = `signs` (...), to full relative accuracy: (...)."""
     return x[..., 1:].norm(dim=-1) * (2 / (1 + signs * x[..., 0])).sqrt()
 
 
+@takes(flow=instance(SharedStepFlow))
 def aligned_rate(flow: SharedStepFlow) -> Tensor:
     """The sharp rate of eq (11) if all tokens join x_1 = e_1: gamma Delta e^{-a Delta}, (...).
 
@@ -57,6 +75,7 @@ def aligned_rate(flow: SharedStepFlow) -> Tensor:
     return flow.S_BC[..., 0, 0] * step * torch.exp(-flow.a * step)
 
 
+@takes(count=whole(1), dim=whole(1), generator=instance(torch.Generator), symmetric=flag())
 def random_shared_step(
     count: int, dim: int, generator: torch.Generator, symmetric: bool = False
 ) -> SharedStepFlow:
@@ -77,6 +96,7 @@ def random_shared_step(
     return SharedStepFlow(S_BC / rate[:, None, None], alpha, a)
 
 
+@takes(flow=instance(SharedStepFlow))
 def unbatched(flow: SharedStepFlow) -> list[SharedStepFlow]:
     """The flows of a batch, one by one."""
     parts = zip(flow.S_BC, flow.alpha, flow.a, strict=True)
@@ -106,6 +126,13 @@ class Approach:
     error: Tensor
 
 
+@takes(
+    flow=instance((SharedStepFlow, AutoregressiveFlow)),
+    x0=tensor("L", "D", dtype="float64", unit=True),
+    times=tensor("T", dtype="float64", T=2),
+    rtol=positive(),
+    system=text(),
+)
 def approach(
     flow: SharedStepFlow | AutoregressiveFlow,
     x0: Tensor,
@@ -128,6 +155,14 @@ def approach(
     return Approach(system, flow, signs, predicted.rate, predicted.power, 1.0, times, error)
 
 
+@takes(
+    generator=instance(torch.Generator),
+    count=whole(1),
+    systems=each(text()),
+    length=whole(2),
+    dim=whole(2),
+    stop=positive(),
+)
 def random_approaches(
     generator: torch.Generator,
     count: int,

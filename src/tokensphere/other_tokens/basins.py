@@ -7,6 +7,8 @@ With steps Delta(u) = softplus(<alpha, u>), token l moves by
 
 M_l does not contain x_l: up to its speed, x_l is the direction of a solution of y' = M_l y. If the
 earlier tokens converge exponentially, so does M_l, and x_l tends to an eigenvector of its limit.
+
+One file of over 400 lines, most of which say what its many short formulas take.
 """
 
 import math
@@ -16,12 +18,22 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from tokensphere.door import at_least, flag, instance, number, positive, takes, tensor, whole
+
 from ..flow import AutoregressiveFlow, SharedStepFlow, project, random_tokens, simulate
 from ..flow.checks import check_square, check_tensor, check_tokens
 from ..flow.integrate import unit
 from .interactions import weights
 
 
+@takes(
+    generator=instance(torch.Generator),
+    dim=whole(2),
+    gamma=number(),
+    symmetric=flag(),
+    alpha=at_least(0.0),
+    a=positive(),
+)
 def random_problem(
     generator: torch.Generator,
     dim: int,
@@ -52,6 +64,12 @@ def random_problem(
     return SharedStepFlow(S_BC, direction, a), x1
 
 
+@takes(
+    generator=instance(torch.Generator),
+    x1=tensor("D", dtype="float64", unit=True),
+    count=whole(1),
+    length=whole(1),
+)
 def tokens_behind(generator: torch.Generator, x1: Tensor, count: int, length: int) -> Tensor:
     """`count` sequences (count, L, D) of uniform tokens behind the first token x1 (D,)."""
     x = random_tokens(count, length, len(x1), generator=generator)
@@ -59,6 +77,13 @@ def tokens_behind(generator: torch.Generator, x1: Tensor, count: int, length: in
     return x
 
 
+@takes(
+    generator=instance(torch.Generator),
+    dim=whole(2),
+    count=whole(1),
+    length=whole(4),
+    symmetric=flag(),
+)
 def behind_exception(
     generator: torch.Generator, dim: int, count: int, length: int, symmetric: bool
 ) -> tuple[SharedStepFlow, Tensor]:
@@ -81,6 +106,11 @@ def behind_exception(
     return flow, x0
 
 
+@takes(
+    x=tensor("...", "D", dtype="float64", unit=True),
+    direction=tensor("D", dtype="float64"),
+    value=number(),
+)
 def with_form(x: Tensor, direction: Tensor, value: float) -> Tensor:
     """The unit vectors nearest to x (..., D) with <., direction> = value.
 
@@ -94,6 +124,12 @@ def with_form(x: Tensor, direction: Tensor, value: float) -> Tensor:
     return value / size**2 * direction + math.sqrt(1 - (value / size) ** 2) * across
 
 
+@takes(
+    generator=instance(torch.Generator),
+    x1=tensor("D", dtype="float64", unit=True),
+    count=whole(1),
+    length=whole(2),
+)
 def near_consensus(
     generator: torch.Generator, x1: Tensor, count: int, length: int
 ) -> tuple[Tensor, Tensor]:
@@ -108,6 +144,11 @@ def near_consensus(
     return x, signs
 
 
+@takes(
+    flow=instance(SharedStepFlow),
+    x=tensor("...", "L", "D", dtype="float64", unit=True),
+    signs=tensor("...", "J", alike=False),
+)
 def growth_bound(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> Tensor:
     """Eq (27): a lower bound (...) of d/dt U_L1^2 where |U_L1| <= gamma/2, gamma = <x_1, S_BC x_1>.
 
@@ -122,6 +163,11 @@ def growth_bound(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> Tensor:
     return (x1 @ flow.S_BC @ x1) * total * form**2 - 8 * norm**3 * far
 
 
+@takes(
+    flow=instance(SharedStepFlow),
+    x=tensor("...", "L", "D", dtype="float64", unit=True),
+    signs=tensor("...", "J", alike=False),
+)
 def speed_bound(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> Tensor:
     """An upper bound (...) of |dx_L/dt|, of any last token behind tokens near +-x_1.
 
@@ -143,6 +189,7 @@ def _near(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> tuple[Tensor, ...]:
     return x[..., -1, :] @ (flow.S_BC @ x1), a.sum(-1), (a[..., 1:] * far).sum(-1), norm
 
 
+@takes(generator=instance(torch.Generator), count=whole(1))
 def tied_attractors(
     generator: torch.Generator, count: int
 ) -> tuple[SharedStepFlow, Tensor, Tensor]:
@@ -164,6 +211,7 @@ def tied_attractors(
     return SharedStepFlow(S_BC, 0 * eye[0], a), x0, unit(x0[:, 3] * (eye[0] + eye[1]))
 
 
+@takes(flow=instance(SharedStepFlow), x=tensor("...", "L", "D", dtype="float64", unit=True))
 def token_matrices(flow: SharedStepFlow, x: Tensor) -> Tensor:
     """M_l of this module's text at tokens x (..., L, D): (..., L, D, D), the first of them 0.
 
@@ -190,6 +238,7 @@ class Eigenvectors(NamedTuple):
     largest: Tensor
 
 
+@takes(flow=instance(SharedStepFlow), x=tensor("...", "L", "D", dtype="float64", unit=True))
 def as_eigenvectors(flow: SharedStepFlow, x: Tensor) -> Eigenvectors:
     """How nearly the tokens x (..., L, D) are eigenvectors of :func:`token_matrices`.
 
@@ -206,6 +255,7 @@ def as_eigenvectors(flow: SharedStepFlow, x: Tensor) -> Eigenvectors:
     return Eigenvectors((moved * x).sum(-1), off, torch.linalg.eigvals(M).real.amax(-1))
 
 
+@takes(flow=instance(SharedStepFlow), count=whole(0))
 def hold(flow: SharedStepFlow, count: int) -> AutoregressiveFlow:
     """Eq (11) with the first `count` tokens held: what follows tokens at an unstable equilibrium.
 
@@ -219,6 +269,10 @@ def hold(flow: SharedStepFlow, count: int) -> AutoregressiveFlow:
     return AutoregressiveFlow(coefficients)
 
 
+@takes(
+    x=tensor("...", "D", dtype="float64", unit=True),
+    x1=tensor("...", "D", dtype="float64", unit=True),
+)
 def distance_to_pair(x: Tensor, x1: Tensor) -> Tensor:
     """The distance of unit vectors x (..., D) from the nearer of x1 and -x1: (...)."""
     return (2 - 2 * (x @ x1).abs()).clamp(min=0).sqrt()
@@ -234,6 +288,11 @@ def _across(x1: Tensor, x2: Tensor) -> Tensor:
     return unit(u)
 
 
+@takes(
+    S_BC=tensor("...", "D", "D", dtype="float64"),
+    x1=tensor("...", "D", dtype="float64", unit=True),
+    x2=tensor("...", "D", dtype="float64", unit=True),
+)
 def second_limit(S_BC: Tensor, x1: Tensor, x2: Tensor) -> Tensor:
     """The limit of the second token in closed form, (..., D) for x2 (..., D), not +-x1.
 
@@ -253,6 +312,11 @@ def second_limit(S_BC: Tensor, x1: Tensor, x2: Tensor) -> Tensor:
     return unit(limit)
 
 
+@takes(
+    flow=instance(SharedStepFlow),
+    x1=tensor("...", "D", dtype="float64", unit=True),
+    x2=tensor("...", "D", dtype="float64", unit=True),
+)
 def second_rate(flow: SharedStepFlow, x1: Tensor, x2: Tensor) -> Tensor:
     """The exponential rate at which the second token reaches :func:`second_limit`, (...).
 
@@ -263,6 +327,11 @@ def second_rate(flow: SharedStepFlow, x1: Tensor, x2: Tensor) -> Tensor:
     return gamma * softplus(x1 @ flow.alpha) * torch.exp(-flow.a * softplus(limit @ flow.alpha))
 
 
+@takes(
+    flow=instance(SharedStepFlow),
+    x1=tensor("...", "D", dtype="float64", unit=True),
+    x2=tensor("...", "D", dtype="float64", unit=True),
+)
 def second_constant(flow: SharedStepFlow, x1: Tensor, x2: Tensor) -> Tensor:
     """The limit of t |x_2(t) - limit| where <x_1, S_BC x_1> = 0, (...): the approach is like 1/t.
 
@@ -274,6 +343,11 @@ def second_constant(flow: SharedStepFlow, x1: Tensor, x2: Tensor) -> Tensor:
     return 1 / (front * beta)
 
 
+@takes(
+    S_BC=tensor("...", 3, 3, dtype="float64"),
+    x1=tensor("...", "D", dtype="float64", unit=True),
+    xi=tensor("...", "D", dtype="float64", unit=True),
+)
 def third_limit(S_BC: Tensor, x1: Tensor, xi: Tensor) -> Tensor:
     """Up to its sign, where the third token goes if <x_1, S_BC x_1> < 0, for D = 3: (..., 3).
 
@@ -296,6 +370,7 @@ def third_limit(S_BC: Tensor, x1: Tensor, xi: Tensor) -> Tensor:
     return torch.where(leads, xi, unit(torch.linalg.cross(first, second)))
 
 
+@takes(frames=tensor("...", 2, "D", dtype="float64"), angles=tensor("...", "m", dtype="float64"))
 def great_circles(frames: Tensor, angles: Tensor) -> Tensor:
     """cos(angle) u + sin(angle) v, (..., m, D), for orthonormal u, v: `frames` (..., 2, D).
 
@@ -306,17 +381,24 @@ def great_circles(frames: Tensor, angles: Tensor) -> Tensor:
     return angles.cos().unsqueeze(-1) * u + angles.sin().unsqueeze(-1) * v
 
 
+@takes(generator=instance(torch.Generator), dim=whole(2))
 def random_circle(generator: torch.Generator, dim: int) -> Tensor:
     """An orthonormal pair, (2, D): a great circle of uniform direction."""
     G = torch.randn(dim, 2, generator=generator, dtype=torch.float64)
     return torch.linalg.qr(G).Q.mT
 
 
+@takes(direction=tensor("D", dtype="float64", nonzero=True, D=2))
 def kernel_circle(direction: Tensor) -> Tensor:
     """An orthonormal basis (D-1, D) of what is orthogonal to `direction` (D,); D = 3: a circle."""
     return torch.linalg.svd(direction.unsqueeze(0)).Vh[1:]
 
 
+@takes(
+    generator=instance(torch.Generator),
+    direction=tensor("D", dtype="float64", nonzero=True, D=2),
+    count=whole(1),
+)
 def arc_on_one_side(generator: torch.Generator, direction: Tensor, count: int) -> Tensor:
     """`count` tokens (count, D) along a random arc of the half sphere <., direction> > 0."""
     ends = random_tokens(2, len(direction), generator=generator)
@@ -345,6 +427,14 @@ class Crossings(NamedTuple):
         return self.low + self.width / 2
 
 
+@takes(
+    flow=instance(SharedStepFlow),
+    earlier=tensor("n", "J", "D", dtype="float64", unit=True),
+    frames=tensor("n", 2, "D", dtype="float64"),
+    points=whole(2),
+    rounds=whole(1),
+    stop=positive(),
+)
 def crossings(
     flow: SharedStepFlow,
     earlier: Tensor,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tokensphere.door import array, flag, instance, positive, takes, tensor, whole
+
 from ..first_token.alignment import definite_form, largest_coordinate
 from ..flow import MambaFlow, random_tokens, simulate
 from ..flow.fields import OnSphere
@@ -55,6 +57,13 @@ class Census:
         return float(share.mean()), float(share.std() / len(share) ** 0.5)
 
 
+@takes(
+    flow=instance(OnSphere),
+    x0=tensor("n", "L", "D", dtype="float64", unit=True),
+    stop=positive(),
+    rtol=positive(),
+    atol=positive(),
+)
 def census(
     flow: OnSphere, x0: Tensor, stop: float = 100.0, rtol: float = 1e-5, atol: float = 1e-7
 ) -> Census:
@@ -66,6 +75,12 @@ def census(
     return Census(x, token_ends(flow, x), clusters)
 
 
+@takes(
+    flow=instance(OnSphere),
+    x=tensor("...", "L", "D", dtype="float64", unit=True),
+    near=positive(),
+    slow=positive(),
+)
 def token_ends(flow: OnSphere, x: Tensor, near: float = 0.01, slow: float = 1e-4) -> Tensor:
     """For each later token of x (..., L, D) its index in ENDS, (..., L - 1).
 
@@ -100,6 +115,7 @@ def shares_by_end(table: Mapping[str, Mapping[str, Sequence[int]]]) -> dict[str,
     return {end: tokens / total for end, tokens in counted.items()}
 
 
+@takes(x=tensor("...", "L", "D", dtype="float64"), size=positive())
 def count_clusters(x: Tensor, size: float = 0.05) -> Tensor:
     """The number of clusters of the tokens x (..., L, D), (...) integers.
 
@@ -112,6 +128,14 @@ def count_clusters(x: Tensor, size: float = 0.05) -> Tensor:
     return (1 / linked.sum(-1)).sum(-1).round().long()
 
 
+@takes(
+    count=whole(1),
+    dim=whole(1),
+    length=whole(1),
+    generator=instance(torch.Generator),
+    rates=array(2),
+    definite=flag(),
+)
 def random_sign_steps(
     count: int,
     dim: int,

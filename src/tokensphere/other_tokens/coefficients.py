@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
+from tokensphere.door import at_least, instance, takes, tensor, whole
+
 from ..flow import causal_attention
 from ..flow.checks import check_square, check_tensor
 
 Coefficients = Callable[[Tensor], Tensor]
 
 
+@takes(weights=tensor("...", "L", "L", dtype="float64"))
 def constant(weights: Tensor) -> Coefficients:
     """Coefficients that do not depend on the tokens.
 
@@ -28,6 +31,7 @@ def constant(weights: Tensor) -> Coefficients:
     return lambda x: weights.expand(*x.shape[:-2], *weights.shape[-2:])
 
 
+@takes(kernel=tensor("...", "J", dtype="float64"))
 def toeplitz(kernel: Tensor) -> Coefficients:
     """Weights that depend on the lag alone: a_lj = kernel[l - j - 1] for j < l, else zero.
 
@@ -44,6 +48,11 @@ def toeplitz(kernel: Tensor) -> Coefficients:
     return constant(kernel[..., (lags - 1).clamp(min=0)].masked_fill(lags < 1, 0.0))
 
 
+@takes(
+    c_b=tensor("...", "N", dtype="float64"),
+    decay=tensor("...", "N", dtype="float64"),
+    length=whole(2),
+)
 def state_space(c_b: Tensor, decay: Tensor, length: int) -> Coefficients:
     """A linear state space model with a diagonal state matrix: a_lj = sum_n c_n b_n A_n^(l-j).
 
@@ -63,6 +72,7 @@ def state_space(c_b: Tensor, decay: Tensor, length: int) -> Coefficients:
     return toeplitz((c_b.unsqueeze(-1) * decay.unsqueeze(-1) ** lags).sum(-2))
 
 
+@takes(bias=tensor("...", "L", "L", dtype="float64"), form=tensor("...", "D", "D", dtype="float64"))
 def log_bilinear(bias: Tensor, form: Tensor) -> Coefficients:
     """Positive analytic weights that depend on the tokens: a_lj = exp(bias_lj + <x_l, form x_j>).
 
@@ -89,6 +99,7 @@ def stacked(families: Iterable[Coefficients]) -> Coefficients:
     return weights
 
 
+@takes(length=whole(1), dim=whole(1), generator=instance(torch.Generator), scale=at_least(0.0))
 def random_log_bilinear(
     length: int, dim: int, generator: torch.Generator, *batch: int, scale: float = 0.4
 ) -> Coefficients:
@@ -98,6 +109,7 @@ def random_log_bilinear(
     return log_bilinear(scale * bias, scale * form)
 
 
+@takes(count=whole(1), length=whole(2), dim=whole(1), generator=instance(torch.Generator))
 def random_families(
     count: int, length: int, dim: int, generator: torch.Generator
 ) -> dict[str, Coefficients]:

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from tokensphere.door import instance, takes, tensor
+
 from ..flow import AutoregressiveFlow
 
 
@@ -33,6 +35,7 @@ class Cosines(NamedTuple):
     ahead: Tensor
 
 
+@takes(flow=instance(AutoregressiveFlow), x=tensor("...", "L", "D", dtype="float64", unit=True))
 def cosines(flow: AutoregressiveFlow, x: Tensor) -> Cosines:
     """The cosines with the first token at x (..., L, D), unit rows, and what bounds their speed."""
     first = x[..., :1, :]
@@ -46,6 +49,7 @@ def cosines(flow: AutoregressiveFlow, x: Tensor) -> Cosines:
     return Cosines(weights, f, sine, speed, weights.sum(-1), ahead)
 
 
+@takes(at=instance(Cosines))
 def speed_bound(at: Cosines) -> Tensor:
     """A_i (s_i^2 - e_i s_i), s_i the sine: at most f_i', (..., L).
 
@@ -54,16 +58,23 @@ def speed_bound(at: Cosines) -> Tensor:
     return at.total * (at.sine**2 - at.ahead * at.sine)
 
 
+@takes(at=instance(Cosines))
 def leaving_bound(at: Cosines) -> Tensor:
     """A_i (1 + f_i)/2 - A_i e_i^2/2: at most (1 + f_i)' wherever f_i <= 0, (..., L)."""
     return at.total * (1 + at.f - at.ahead**2) / 2
 
 
+@takes(at=instance(Cosines))
 def arriving_bound(at: Cosines) -> Tensor:
     """-a_i1 (1 - f_i) + A_i e_i^2/2: at least (1 - f_i)' wherever f_i >= 0, (..., L)."""
     return -at.weights[..., 0] * (1 - at.f) + at.total * at.ahead**2 / 2
 
 
+@takes(
+    start=tensor("...", dtype="float64"),
+    least=tensor("...", dtype="float64", above=0.0),
+    times=tensor("...", dtype="float64", least=0.0),
+)
 def second_token_bound(start: Tensor, least: Tensor, times: Tensor) -> Tensor:
     """(1 - f(0)) e^{-least (1 + f(0)) t}: at least 1 - f(t) for f = <x_2, x_1>.
 

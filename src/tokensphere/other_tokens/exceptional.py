@@ -16,20 +16,25 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from tokensphere.door import array, instance, number, positive, takes, tensor, whole
+
 from ..flow import AutoregressiveFlow, simulate
 from .coefficients import constant
 
 
+@takes(angles=tensor("...", "L"))
 def on_circle(angles: Tensor) -> Tensor:
     """Tokens in the plane from their angles in radians, (..., L) -> (..., L, 2)."""
     return torch.stack([angles.cos(), angles.sin()], -1)
 
 
+@takes(theta=tensor("*B"), phi=tensor("*B"))
 def three_on_circle(theta: Tensor, phi: Tensor) -> Tensor:
     """The tokens (..., 3, 2) with x_1 = e_1, x_2 at `theta` from x_1, x_3 at `phi` from -x_1."""
     return on_circle(torch.stack([torch.zeros_like(theta), theta, math.pi + phi], -1))
 
 
+@takes(x=tensor("...", 2, nonzero=True))
 def antipodal_angle(x: Tensor) -> Tensor:
     """phi in [-pi, pi] with x = -(cos phi, sin phi), for tokens (..., 2): the angle from -e_1.
 
@@ -38,12 +43,14 @@ def antipodal_angle(x: Tensor) -> Tensor:
     return torch.atan2(-x[..., 1], -x[..., 0])
 
 
+@takes(flow=instance(AutoregressiveFlow), x=tensor("...", "L", 2, dtype="float64", unit=True))
 def angular_speeds(flow: AutoregressiveFlow, x: Tensor) -> Tensor:
     """How fast tokens (..., L, 2) of the plane turn, in radians a unit of time, (..., L)."""
     field = flow(x)
     return x[..., 0] * field[..., 1] - x[..., 1] * field[..., 0]
 
 
+@takes(a_21=number(), a_31=number(), a_32=number())
 def three_token_flow(a_21: float, a_31: float, a_32: float) -> AutoregressiveFlow:
     """Eq (13) for three tokens with constant weights.
 
@@ -57,6 +64,7 @@ def three_token_flow(a_21: float, a_31: float, a_32: float) -> AutoregressiveFlo
     return AutoregressiveFlow(constant(weights))
 
 
+@takes(a_21=positive(), a_31=positive(), a_32=positive())
 def exceptional_curve(
     a_21: float, a_31: float, a_32: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -79,6 +87,7 @@ def exceptional_curve(
     return theta, np.unwrap(antipodal_angle(x[:, 2]).numpy())
 
 
+@takes(theta=array("..."), phi=array("..."), weights=array(3, above=0.0), stop=positive())
 def final_angle(
     theta: ArrayLike, phi: ArrayLike, weights: tuple[float, float, float], stop: float = 12.0
 ) -> NDArray[np.float64]:
@@ -101,6 +110,7 @@ def final_angle(
     return angle[-1] - angle[0] + phi
 
 
+@takes(x=tensor("...", 3, 2, dtype="float64", unit=True), feedback=number())
 def hoelder_coefficients(x: Tensor, feedback: float = 5.0) -> Tensor:
     """Positive weights on (S^1)^3, Hoelder continuous of order 1/2, for which -x_1 attracts.
 
@@ -130,6 +140,7 @@ def hoelder_coefficients(x: Tensor, feedback: float = 5.0) -> Tensor:
     return weights
 
 
+@takes(count=whole(1), generator=instance(torch.Generator))
 def hoelder_starts(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """theta and phi, (count,) each, uniform in |phi - theta/3| < theta^2/5, 0.2 < theta < 0.4."""
     uniform = torch.rand(count, 2, generator=generator, dtype=torch.float64)
@@ -137,6 +148,7 @@ def hoelder_starts(count: int, generator: torch.Generator) -> tuple[Tensor, Tens
     return theta, theta / 3 + theta**2 / 5 * (2 * uniform[:, 1] - 1)
 
 
+@takes(times=tensor("T", dtype="float64"), start=number(above=-1.0, below=0.0))
 def equatorial_orbit(times: Tensor, start: float = -0.6) -> Tensor:
     """<x_3, x_1> along an orbit of eq (13) that ends on the equator of x_1 like -1/t, (T,).
 

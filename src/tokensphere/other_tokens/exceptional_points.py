@@ -19,11 +19,20 @@ from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
+from tokensphere.door import array, at_least, flag, instance, number, takes, tensor, whole
+
 from ..flow import SharedStepFlow, random_tokens
 from .basins import random_problem, with_form
 from .spectra import tangent_jacobian
 
 
+@takes(
+    generator=instance(torch.Generator),
+    dim=whole(2),
+    length=whole(2),
+    gamma=number(),
+    symmetric=flag(),
+)
 def exceptional_point(
     generator: torch.Generator, dim: int, length: int, gamma: float = 2.0, symmetric: bool = True
 ) -> tuple[SharedStepFlow, Tensor]:
@@ -62,11 +71,13 @@ def exceptional_jacobian(a: Tensor | sympy.Matrix) -> list[list[Any]]:
     return [[entry(j, k) for k in range(size)] for j in range(size)]
 
 
+@takes(length=whole(1))
 def weight_symbols(length: int) -> sympy.Matrix:
     """a_ij as symbols, (L, L), counted from 1."""
     return sympy.Matrix(length, length, lambda i, j: sympy.Symbol(f"a_{i + 1}{j + 1}"))
 
 
+@takes(length=whole(3), symmetric=flag())
 def derived_jacobian(length: int, symmetric: bool = False) -> sympy.Matrix:
     """J in :func:`weight_symbols`, derived from eq (25) in exact arithmetic for D = 3.
 
@@ -137,6 +148,11 @@ class Signs(NamedTuple):
     gap: float
 
 
+@takes(
+    flow=instance(SharedStepFlow),
+    x=tensor("...", "L", "D", dtype="float64", unit=True),
+    tolerance=at_least(0.0),
+)
 def eigenvalue_signs(flow: SharedStepFlow, x: Tensor, tolerance: float = 1e-9) -> Signs:
     """The signs of the eigenvalues of tokens 2, ..., L at an equilibrium x (L, D).
 
@@ -155,6 +171,7 @@ def eigenvalue_signs(flow: SharedStepFlow, x: Tensor, tolerance: float = 1e-9) -
     return Signs(positive, int(zero.sum()), negative, gap)
 
 
+@takes(start=array(2), times=array("T"), pull=number())
 def saddle_loop(
     start: tuple[float, float], times: NDArray[np.float64], pull: float = 0.5
 ) -> NDArray[np.float64]:

@@ -18,6 +18,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from tokensphere.door import array, each, instance, one_of, positive, takes, tensor, whole
+
 from ..flow import MambaFlow, random_tokens, simulate
 
 FORMS = ("Gaussian", "identity")
@@ -57,6 +59,7 @@ TURNED = {
 """One dial at a time, from scale 1, level 1 and spread 0 or 0.5."""
 
 
+@takes(x=tensor("...", "L", "D", dtype="float64", unit=True, L=2))
 def near_first(x: Tensor) -> Tensor:
     """Which later tokens are within NEAR of the first or of its antipode.
 
@@ -70,6 +73,15 @@ def near_first(x: Tensor) -> Tensor:
     return apart < NEAR
 
 
+@takes(
+    form=one_of("Gaussian", "identity"),
+    dim=whole(2),
+    dials=instance(Dials),
+    draws=whole(1),
+    length=whole(2),
+    horizon=positive(),
+    seed=whole(0),
+)
 def follow(
     form: Literal["Gaussian", "identity"],
     dim: int,
@@ -115,6 +127,7 @@ def follow(
     return all_joined, all_moving
 
 
+@takes(dims=each(whole(1)), draws=whole(1), horizon=positive(), seed=whole(0), workers=whole(1))
 def one_dial_at_a_time(
     dims: Sequence[int], *, draws: int, horizon: float, seed: int, workers: int = 1
 ) -> dict[str, dict[str, list[str]]]:
@@ -147,6 +160,7 @@ def one_dial_at_a_time(
     return found
 
 
+@takes(values=array("n", kinds="fib", n=2))
 def mean_and_error(values: Any) -> tuple[float, float]:
     """The mean of independent values, (n,), and its standard error.
 

@@ -6,17 +6,28 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from tokensphere.door import either, function, instance, number, takes, tensor, whole
+
 from ..flow import AutoregressiveFlow, MambaFlow, SharedStepFlow
 from ..flow.checks import check_square, check_tensor, check_tokens
 from ..flow.fields import OnSphere
 
 
+@takes(
+    x=tensor("...", "L", "D", dtype="float64", unit=True),
+    S_BC=tensor("...", "D", "D", dtype="float64"),
+)
 def interactions(x: Tensor, S_BC: Tensor) -> tuple[Tensor, Tensor]:
     """X_ij = <x_i, x_j> and U_ij = <x_i, S_BC x_j>, both (..., L, L), from tokens (..., L, D)."""
     check_tokens(x, check_square("S_BC", S_BC), 2)
     return x @ x.mT, x @ S_BC @ x.mT
 
 
+@takes(
+    flow=instance(OnSphere),
+    x=tensor("...", "L", "D", dtype="float64", unit=True),
+    S_BC=tensor("...", "D", "D", dtype="float64"),
+)
 def interaction_speeds(
     flow: SharedStepFlow | AutoregressiveFlow, x: Tensor, S_BC: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -46,6 +57,11 @@ def interaction_speeds(
     return moved + moved.mT, B @ U + U @ B.mT
 
 
+@takes(
+    field=function(),
+    x=tensor("...", "L", "D", dtype="float64", unit=True),
+    S_BC=tensor("...", "D", "D", dtype="float64"),
+)
 def product_rule_speeds(field: OnSphere, x: Tensor, S_BC: Tensor) -> tuple[Tensor, Tensor]:
     """dX/dt and dU/dt along any field by the product rule alone, (..., L, L).
 
@@ -64,6 +80,7 @@ def product_rule_speeds(field: OnSphere, x: Tensor, S_BC: Tensor) -> tuple[Tenso
     return v @ x.mT + x @ v.mT, v @ S_BC @ x.mT + x @ S_BC @ v.mT
 
 
+@takes(x1=tensor("D", dtype="float64", unit=True), length=whole(1))
 def consensus_configurations(x1: Tensor, length: int) -> Tensor:
     """All (x_1, +-x_1, ..., +-x_1): (2^(L-1), L, D), from a unit vector x1 (D,) and L = `length`.
 
@@ -80,6 +97,7 @@ def consensus_configurations(x1: Tensor, length: int) -> Tensor:
     return patterns[:, :, None] * x1
 
 
+@takes(flow=instance(SharedStepFlow), x=tensor("...", "L", "D", dtype="float64", unit=True))
 def weights(flow: SharedStepFlow, x: Tensor) -> Tensor:
     """a_lj = Delta(x_j) exp(-a sum_{k=j+1}^{l} Delta(x_k)), (..., L, L), zero for j > l.
 
@@ -93,6 +111,12 @@ def weights(flow: SharedStepFlow, x: Tensor) -> Tensor:
     return (steps.unsqueeze(-2) * torch.exp(-a * since)).tril()
 
 
+@takes(
+    x=tensor("...", "L", "D", dtype="float64", unit=True),
+    S_BC=tensor("...", "D", "D", dtype="float64"),
+    row=tensor("...", "L", dtype="float64"),
+    across=either(number(), tensor("...")),
+)
 def token_with_interactions(
     x: Tensor, S_BC: Tensor, row: Tensor, across: float | Tensor = 0.0
 ) -> Tensor:

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from tokensphere.door import at_least, flag, instance, number, one_of, takes, tensor, whole
+
 from ..flow import SharedStepFlow, random_tokens
 from ..flow.checks import check_tensor
 from .interactions import interactions, token_with_interactions
@@ -41,6 +43,11 @@ PATIENCE = 100
 """Batches without one admissible draw after which :func:`admissible` gives up."""
 
 
+@takes(
+    x=tensor("...", "L", "D", dtype="float64", unit=True),
+    S_BC=tensor("...", "D", "D", dtype="float64"),
+    condition=one_of(*CONDITIONS),
+)
 def margin(x: Tensor, S_BC: Tensor, condition: str = "all") -> Tensor:
     """The least of the U_ij = <x_i, S_BC x_j> that a condition asks to be positive, (...).
 
@@ -69,6 +76,15 @@ def margin(x: Tensor, S_BC: Tensor, condition: str = "all") -> Tensor:
     return U[..., asked].amin(-1)
 
 
+@takes(
+    generator=instance(torch.Generator),
+    count=whole(1),
+    length=whole(1),
+    dim=whole(1),
+    symmetric=flag(),
+    condition=one_of(*CONDITIONS),
+    least=at_least(0.0),
+)
 def admissible(
     generator: torch.Generator,
     count: int,
@@ -153,6 +169,7 @@ class AlignmentBounds:
         return torch.where(powers < 0, 0.0, bound)
 
 
+@takes(flow=instance(SharedStepFlow), x0=tensor("...", "L", "D", dtype="float64", unit=True))
 def alignment_bounds(flow: SharedStepFlow, x0: Tensor) -> AlignmentBounds:
     """The constants of the explicit bound for starts x0 (..., L, D) whose U_ij are positive.
 
@@ -178,6 +195,7 @@ def alignment_bounds(flow: SharedStepFlow, x0: Tensor) -> AlignmentBounds:
     )
 
 
+@takes(flow=instance(SharedStepFlow), x0=tensor("...", "L", "D", dtype="float64", unit=True, L=2))
 def second_token_rate(flow: SharedStepFlow, x0: Tensor) -> Tensor:
     """kappa, (...): 1 - X_21(t) <= (1 - X_21(0)) e^(-kappa t), for any S_BC; Proposition B.15.
 
@@ -204,6 +222,7 @@ def second_token_rate(flow: SharedStepFlow, x0: Tensor) -> Tensor:
     return lowest * least * (1 + X[..., 1, 0])
 
 
+@takes(i=whole(2, 4), j=whole(1, 3), value=number())
 def one_pair(i: int, j: int, value: float = -1.0) -> tuple[SharedStepFlow, Tensor]:
     """A start of i tokens, 1 <= j < i <= 4: U_ij = U_ji of the sign of `value`, others positive.
 

@@ -9,10 +9,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from tokensphere.door import one_of, takes, tensor, whole
+
 from ..first_token.zeros import inflow
 from ..flow.checks import check_rates, check_square
 
 
+@takes(
+    S_BC=tensor("...", "D", "D", dtype="float64"),
+    S_Delta=tensor("...", "D", "D", dtype="float64"),
+    a=tensor("...", "D", dtype="float64", above=0.0),
+)
 def layer_bound(S_BC: Tensor, S_Delta: Tensor, a: Tensor) -> Tensor:
     """|S_BC| |(softplus |S_{Delta,d}| + 1/a_d)_d|: no output of the layer at unit tokens is longer,
     whatever their number. So norms in a stream grow by no more than this for each unit of depth.
@@ -31,6 +38,13 @@ def layer_bound(S_BC: Tensor, S_Delta: Tensor, a: Tensor) -> Tensor:
     return torch.linalg.matrix_norm(S_BC, 2) * longest.norm(dim=-1)
 
 
+@takes(
+    S_Delta=tensor("D", "D", dtype="float64"),
+    a=tensor("D", dtype="float64", above=0.0),
+    index=whole(0),
+    length=whole(1),
+    sign=one_of(1, -1, 1.0, -1.0),
+)
 def vertex_exponents(
     S_Delta: Tensor, a: Tensor, index: int, length: int, sign: float = 1.0
 ) -> Tensor:
@@ -60,6 +74,12 @@ def vertex_exponents(
     return 1 - steps[others] / (steps[index] * sums.unsqueeze(-1))
 
 
+@takes(
+    S_BC=tensor("D", "D", dtype="float64"),
+    S_Delta=tensor("D", "D", dtype="float64"),
+    p=tensor("n", "D", dtype="float64", unit=True),
+    norm=tensor("n", dtype="float64", above=0.0),
+)
 def zero_rate(S_BC: Tensor, S_Delta: Tensor, p: Tensor, norm: Tensor) -> Tensor:
     """|kappa(p)| / r: the rate at which a first token's direction approaches a zero of the form.
 
@@ -77,6 +97,9 @@ def zero_rate(S_BC: Tensor, S_Delta: Tensor, p: Tensor, norm: Tensor) -> Tensor:
     return -kappa / norm
 
 
+@takes(
+    times=tensor("T", dtype="float64", above=0.0, T=2), values=tensor("T", "...", dtype="float64")
+)
 def fitted_exponents(times: Tensor, values: Tensor) -> Tensor:
     """p of values ~ times^-p by least squares in logarithms, to hold against predicted exponents.
 

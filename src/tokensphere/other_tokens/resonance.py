@@ -16,9 +16,12 @@ from scipy.optimize import brentq
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from tokensphere.door import either, instance, number, positive, takes, tensor
+
 from ..flow import SharedStepFlow
 
 
+@takes(steps=tensor("...", "L"), a=either(number(), tensor("...")))
 def signed_sums(steps: Tensor, a: float | Tensor) -> Tensor:
     """S_1, ..., S_L of the recursion above: S_l = sum_{j<l} Delta_j e^{-a sum_{k=j+1}^l Delta_k}.
 
@@ -35,6 +38,11 @@ def signed_sums(steps: Tensor, a: float | Tensor) -> Tensor:
     return torch.stack(sums, -1)
 
 
+@takes(
+    flow=instance(SharedStepFlow),
+    x1=tensor("D", dtype="float64", unit=True),
+    signs=tensor("L", alike=False),
+)
 def shared_step_decay_rates(flow: SharedStepFlow, x1: Tensor, signs: Tensor) -> Tensor:
     """gamma S_l of tokens 2, ..., L of eq (11) at the consensus with these signs, (L - 1,).
 
@@ -51,6 +59,7 @@ def shared_step_decay_rates(flow: SharedStepFlow, x1: Tensor, signs: Tensor) -> 
     return gamma * signed_sums(steps, flow.a)[1:]
 
 
+@takes(z=positive())
 def equal_eigenvalues(z: float) -> float:
     """The a > 0 at which tokens 2 and 3 of eq (11), signs 1, -1, 1, have the same eigenvalue.
 
@@ -72,6 +81,7 @@ def equal_eigenvalues(z: float) -> float:
     return brentq(difference, 1e-6, 50.0, xtol=1e-15)
 
 
+@takes(z=positive(), factor=positive())
 def resonant_flow(z: float = 1.0, factor: float = 1.0) -> SharedStepFlow:
     """Eq (11), D = 2, S_BC = I, alpha = (z, 0), with a = factor * equal_eigenvalues(z).
 
@@ -87,6 +97,7 @@ def resonant_flow(z: float = 1.0, factor: float = 1.0) -> SharedStepFlow:
     return SharedStepFlow(torch.eye(2, dtype=torch.float64), alpha, factor * equal_eigenvalues(z))
 
 
+@takes(generator=instance(torch.Generator))
 def resonant_start(generator: torch.Generator) -> Tensor:
     """Three tokens (3, 2) near the consensus of :func:`resonant_flow`: signs 1, -1, 1, x_1 = e_1.
 

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tokensphere.door import instance, takes, tensor
+
 from ..first_token import tangent_basis
 from ..flow import AutoregressiveFlow, MambaFlow, SharedStepFlow
 from ..flow.checks import check_tokens
@@ -50,6 +52,11 @@ class ConsensusRate:
     profile: Tensor
 
 
+@takes(
+    flow=instance((SharedStepFlow, AutoregressiveFlow, MambaFlow)),
+    x1=tensor("D", dtype="float64", unit=True),
+    signs=tensor("L", alike=False),
+)
 def consensus_spectrum(flow: Flow, x1: Tensor, signs: Tensor) -> Tensor:
     """The eigenvalues of the flow's linearisation at (s_1 x_1, ..., s_L x_1), (L, D-1).
 
@@ -73,6 +80,12 @@ def consensus_spectrum(flow: Flow, x1: Tensor, signs: Tensor) -> Tensor:
     return values.expand(-1, len(x1) - 1) if values.shape[1] == 1 else values
 
 
+@takes(
+    flow=instance(SharedStepFlow),
+    x1=tensor("D", dtype="float64", unit=True),
+    xi=tensor("D", dtype="float64", unit=True),
+    signs=tensor("L", alike=False),
+)
 def exceptional_spectrum(flow: SharedStepFlow, x1: Tensor, xi: Tensor, signs: Tensor) -> Tensor:
     """The eigenvalues at (s_1 x_1, ..., s_{L-1} x_1, xi) with <xi, S_BC x_1> = 0, (L, D-1).
 
@@ -101,6 +114,10 @@ def exceptional_spectrum(flow: SharedStepFlow, x1: Tensor, xi: Tensor, signs: Te
     return torch.cat([first, last])
 
 
+@takes(
+    flow=instance((SharedStepFlow, AutoregressiveFlow, MambaFlow)),
+    x=tensor("L", "D", dtype="float64", unit=True),
+)
 def tangent_jacobian(flow: Flow, x: Tensor) -> Tensor:
     """The flow's derivative at x (L, D) on the product of tangent spaces, (L (D-1), L (D-1)).
 
@@ -113,6 +130,11 @@ def tangent_jacobian(flow: Flow, x: Tensor) -> Tensor:
     return basis.mT @ whole @ basis
 
 
+@takes(
+    flow=instance((SharedStepFlow, AutoregressiveFlow, MambaFlow)),
+    x1=tensor("D", dtype="float64", unit=True),
+    signs=tensor("L", alike=False),
+)
 def consensus_rate(flow: Flow, x1: Tensor, signs: Tensor) -> ConsensusRate:
     """The sharp exponential rate at which each token, and the sum over tokens, reaches consensus.
 

@@ -6,6 +6,8 @@ import numpy as np
 import sympy
 from numpy.typing import NDArray
 
+from tokensphere.door import flag, takes, whole
+
 __all__ = ["SymbolicInteractions", "symbolic_interactions"]
 
 
@@ -27,6 +29,7 @@ class SymbolicInteractions(NamedTuple):
     dU: NDArray[np.object_]
 
 
+@takes(length=whole(1), dim=whole(1), symmetric=flag())
 def symbolic_interactions(length: int, dim: int, symmetric: bool) -> SymbolicInteractions:
     """The interactions of `length` tokens in R^dim along eq (11), their entries being symbols.
 

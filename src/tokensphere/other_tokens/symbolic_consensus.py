@@ -5,7 +5,10 @@ from collections.abc import Sequence
 
 import sympy as sp
 
+from tokensphere.door import each, one_of, takes
 
+
+@takes(signs=each(one_of(1, -1), least=2))
 def consensus_jacobian(signs: Sequence[int]) -> tuple[sp.Matrix, sp.Matrix]:
     """The Jacobian at (s_1 x_1, ..., s_L x_1), by differentiation, and its closed form.
 

@@ -4,9 +4,12 @@ from collections.abc import Sequence
 
 import sympy as sp
 
+from tokensphere.door import each, one_of, takes, whole
+
 __all__ = ["vertex_jacobian"]
 
 
+@takes(vertices=each(whole(0)), signs=each(one_of(1, -1)), dim=whole(1))
 def vertex_jacobian(
     vertices: Sequence[int], signs: Sequence[int], dim: int = 3
 ) -> tuple[sp.Matrix, sp.Matrix]:

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tokensphere.door import array, instance, positive, takes, whole
+
 from ..flow import MambaFlow, project, random_tokens, simulate
 from .spectra import consensus_rate, consensus_spectrum
 from .vertices import consensus_attracts, sign_patterns
@@ -39,6 +41,9 @@ class VertexConsensus:
     equal: Tensor
 
 
+@takes(
+    flow=instance(MambaFlow), count=whole(1), length=whole(1), generator=instance(torch.Generator)
+)
 def random_vertex_consensus(
     flow: MambaFlow, count: int, length: int, generator: torch.Generator
 ) -> VertexConsensus:
@@ -87,6 +92,12 @@ def random_vertex_consensus(
     return VertexConsensus(MambaFlow(S_BC, S_Delta, a), x, speed, alone, torch.tensor(equal))
 
 
+@takes(
+    points=instance(VertexConsensus),
+    generator=instance(torch.Generator),
+    distance=positive(),
+    window=array(2, least=0.0),
+)
 def approach_vertices(
     points: VertexConsensus,
     generator: torch.Generator,

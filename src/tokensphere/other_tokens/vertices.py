@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot, softplus
 
+from tokensphere.door import instance, positive, takes, tensor, whole
+
 from ..first_token import tangent_basis
 from ..flow import MambaFlow
 from .spectra import tangent_jacobian
@@ -37,6 +39,7 @@ __all__ = [
 ]
 
 
+@takes(dim=whole(1), vertices=tensor("L", kinds="i", alike=False), signs=tensor("L", alike=False))
 def tokens_at_vertices(dim: int, vertices: Tensor, signs: Tensor) -> Tensor:
     """Tokens s_l e_{d_l}, (L, dim), float64, from vertices d_l and signs s_l, both (L,).
 
@@ -50,6 +53,11 @@ def tokens_at_vertices(dim: int, vertices: Tensor, signs: Tensor) -> Tensor:
     return one_hot(vertices, dim) * signs.double().unsqueeze(-1)
 
 
+@takes(
+    flow=instance(MambaFlow),
+    vertices=tensor("L", kinds="i", alike=False),
+    signs=tensor("L", alike=False),
+)
 def vertex_spectrum(flow: MambaFlow, vertices: Tensor, signs: Tensor) -> Tensor:
     """The eigenvalues of eq (6) at x_l = s_l e_{d_l}, (L, D-1) complex: row l those of token l's
     block, in the module's text. For a diagonal S_BC they are its diagonal.
@@ -80,6 +88,7 @@ def vertex_spectrum(flow: MambaFlow, vertices: Tensor, signs: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
+@takes(flow=instance(MambaFlow), length=whole(1), generator=instance(torch.Generator))
 def random_vertex_equilibrium(
     flow: MambaFlow, length: int, generator: torch.Generator
 ) -> tuple[MambaFlow, Tensor, Tensor]:
@@ -99,6 +108,7 @@ def random_vertex_equilibrium(
     return MambaFlow(S_BC, flow.S_Delta, flow.a), vertices, signs
 
 
+@takes(flow=instance(MambaFlow), x=tensor("L", "D", dtype="float64", unit=True), steps=whole(1))
 def newton_equilibrium(flow: MambaFlow, x: Tensor, steps: int = 30) -> tuple[Tensor, float]:
     """The equilibrium near x, by Newton's method, and the largest real part of its spectrum.
 
@@ -121,6 +131,7 @@ def newton_equilibrium(flow: MambaFlow, x: Tensor, steps: int = 30) -> tuple[Ten
     return x, float(torch.linalg.eigvals(tangent_jacobian(flow, x)).real.max())
 
 
+@takes(length=whole(1))
 def sign_patterns(length: int) -> Tensor:
     """All sign patterns with s_1 = 1, (2^(L-1), L), float64; the first is all plus.
 
@@ -133,6 +144,7 @@ def sign_patterns(length: int) -> Tensor:
     return torch.tensor(patterns, dtype=torch.float64)
 
 
+@takes(flow=instance(MambaFlow), signs=tensor("n", "L", alike=False))
 def consensus_attracts(flow: MambaFlow, signs: Tensor) -> Tensor:
     """Which consensus points (s_l s e_d) attract exponentially, (..., D, 2, n): s = 1, then -1.
 
@@ -161,6 +173,11 @@ def consensus_attracts(flow: MambaFlow, signs: Tensor) -> Tensor:
     return attracts
 
 
+@takes(
+    S_Delta=tensor("n", "D", "D", dtype="float64"),
+    a=tensor("n", "D", dtype="float64", above=0.0),
+    length=whole(1),
+)
 def patterns_that_attract(S_Delta: Tensor, a: Tensor, length: int) -> Tensor:
     """At each coordinate vector that attracts the first token, how many of the 2^(L-1) patterns of
     signs attract, if S_dd > 0: 1 or more.
@@ -176,6 +193,11 @@ def patterns_that_attract(S_Delta: Tensor, a: Tensor, length: int) -> Tensor:
     return found[found[..., 0]].sum(-1)
 
 
+@takes(
+    S_Delta=tensor("n", "D", "D", dtype="float64"),
+    a=tensor("n", "D", dtype="float64", above=0.0),
+    length=whole(1),
+)
 def equal_signs_attract(S_Delta: Tensor, a: Tensor, length: int) -> Tensor:
     """Which coordinate vectors e_d, then -e_d, attract `length` tokens with equal signs, (n, D, 2),
     if S_dd < 0: those with Delta_d sum_{i<L} e^{-i a_d Delta_d} below the other steps there.
@@ -191,6 +213,7 @@ def equal_signs_attract(S_Delta: Tensor, a: Tensor, length: int) -> Tensor:
     return consensus_attracts(MambaFlow(form, S_Delta, a), ones)[..., 0]
 
 
+@takes(size=positive())
 def separation_rates(size: float = 1.0) -> tuple[float, float]:
     """(a*, a**) for S_BC = I and S_Delta = size * I, tokens at the vectors +e_d.
 

@@ -3,3 +3,7 @@ book's figures, the runner of its chapters.
 
 It comes with the repository, not with the installed library, and the library never imports it.
 """
+
+
+class Refusal(ValueError):
+    """What was asked for cannot be done, with what is wrong in one line."""

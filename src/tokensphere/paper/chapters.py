@@ -10,6 +10,7 @@ import ast
 import builtins
 import contextlib
 import difflib
+import json
 import os
 import platform
 import uuid
@@ -17,13 +18,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tokensphere.paper import Refusal
 from tokensphere.paper.ledger import ROOT
 
 if TYPE_CHECKING:
     import nbformat
 
 
-class ChapterError(ValueError):
+class ChapterError(Refusal):
     """A chapter, a parameter or an output that cannot be used, named in one line."""
 
 
@@ -85,23 +87,23 @@ def run(
     Raises ChapterError for what cannot be started, ChapterFailed for what did not end well.
     """
     import papermill
-    from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import DeadKernelError
 
     from tokensphere.paper.kernels import AsyncSocketKernelManager
 
     source = find(chapter)
+    if Path(output).suffix != ".ipynb":
+        raise ChapterError(f"output {Path(output).name!r} does not end in .ipynb")
     target = Path(output).absolute()
-    if target.suffix != ".ipynb":
-        raise ChapterError(f"output {target.name!r} does not end in .ipynb")
-    if not target.parent.is_dir():
-        raise ChapterError(f"output folder {target.parent} does not exist")
+    failed = target.with_name(f"{target.stem}.failed.ipynb")
+    for file in (target, failed):
+        check_place(file, "output")
     notebook = read(source)
     kernel = kernel or notebook.metadata.get("kernelspec", {}).get("name", "python3")
+    _check_kernel(kernel)
     values = checked(parameters, declared(notebook), source.stem)
 
     draft = draft_of(target)
-    failed = target.with_name(f"{target.stem}.failed.ipynb")
     try:
         executed = papermill.execute_notebook(
             notebook,
@@ -121,8 +123,6 @@ def run(
         _sign(draft, source, target)
         os.replace(draft, target)
         failed.unlink(missing_ok=True)
-    except NoSuchKernel:
-        raise ChapterError(f"no Jupyter kernel {kernel!r} is installed") from None
     except papermill.PapermillExecutionError as error:
         _sign(draft, source, failed)
         os.replace(draft, failed)
@@ -139,6 +139,20 @@ def run(
     finally:
         draft.unlink(missing_ok=True)
     return target
+
+
+def _check_kernel(name: str) -> None:
+    """Raise ChapterError for a kernel that is not installed, or is damaged."""
+    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+
+    try:
+        command = KernelSpecManager().get_kernel_spec(name).argv
+    except NoSuchKernel:
+        raise ChapterError(f"no Jupyter kernel {name!r} is installed") from None
+    except Exception as error:  # jupyter_client lets through what a bad kernel.json makes of it
+        raise ChapterError(f"the Jupyter kernel {name!r} cannot be read: {error}") from None
+    if not command:
+        raise ChapterError(f"the Jupyter kernel {name!r} cannot be started: it has no command")
 
 
 def _refuse_exits(notebook: nbformat.NotebookNode) -> None:
@@ -168,6 +182,25 @@ def draft_of(path: Path) -> Path:
     return path.with_name(f".{path.stem}.{own}{path.suffix}")
 
 
+def check_place(path: Path, what: str) -> None:
+    """Raise ChapterError where a file cannot be written, before the work on what it will hold.
+
+    what: names it in the error.
+    """
+    if not path.parent.is_dir():
+        raise ChapterError(f"{what} folder {path.parent} does not exist")
+    if path.is_dir():
+        raise ChapterError(f"{what} {path} is a folder, takes a file")
+    draft = draft_of(path)
+    try:
+        draft.touch()
+    except OSError as error:
+        raise ChapterError(f"{what} {path} cannot be written: {error.strerror}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
 def book_folder() -> Path:
     """The nearest `book/` above the working directory, or the package's own; else ChapterError."""
     here = Path.cwd()
@@ -189,19 +222,27 @@ def pages(book: Path) -> dict[str, Path]:
 def read(source: Path) -> nbformat.NotebookNode:
     """A chapter as a notebook; ChapterError where it is none, or has no code."""
     import jupytext
-    import yaml
-    from jupytext.myst import MystMetadataParsingError
 
     try:
         notebook = jupytext.read(source)
-    except (UnicodeDecodeError, yaml.YAMLError, MystMetadataParsingError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ChapterError(f"{source} cannot be read as a notebook: {reason}") from None
+    except OSError:  # names the file
+        raise
+    except Exception as error:  # jupytext lets through whatever a bad head makes of its code
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        where = ".".join(map(str, getattr(error, "absolute_path", ())))  # nbformat's
+        where = f" at {where}" if where else ""
+        raise ChapterError(f"{source} cannot be read as a notebook{where}: {reason}") from None
     if not any(cell.cell_type == "code" for cell in notebook.cells):
         raise ChapterError(f"chapter {source.stem!r} holds no code to run")
     # papermill asks for the language, which jupytext leaves to the kernel.
     notebook.metadata.setdefault("kernelspec", {"name": "python3", "display_name": "Python 3"})
-    notebook.metadata["kernelspec"].setdefault("language", "python")
+    kernel = notebook.metadata["kernelspec"]
+    language = kernel.setdefault("language", "python")
+    if not kernel["name"] or not isinstance(language, str) or language.lower() != "python":
+        raise ChapterError(
+            f"{source} cannot be run: its kernelspec is {kernel['name']!r} of {language!r}, takes "
+            "a kernel of Python"
+        )
     return notebook
 
 
@@ -250,7 +291,10 @@ def _sign(draft: Path, source: Path, target: Path) -> None:
 
 
 def checked(values: Mapping[str, Any], kinds: Mapping[str, Any], chapter: str) -> dict[str, Any]:
-    """`values`, of the types that `declared` found, or ChapterError; `chapter` is for its text."""
+    """`values`, of the types that `declared` found and such as JSON holds, or ChapterError.
+
+    chapter: is for its text.
+    """
     result = {}
     for name, value in values.items():
         if name not in kinds:
@@ -271,5 +315,19 @@ def checked(values: Mapping[str, Any], kinds: Mapping[str, Any], chapter: str) -
                 f"parameter {name!r} of chapter {chapter!r} takes {kind.__name__}, "
                 f"got {type(value).__name__} {value!r}"
             )
+        if not is_plain(value):
+            raise ChapterError(
+                f"parameter {name!r} of chapter {chapter!r} takes finite numbers, text and lists, "
+                f"got {value!r}"
+            )
         result[name] = value
     return result
+
+
+def is_plain(value: Any) -> bool:
+    """Whether JSON can hold it, as UTF-8."""
+    try:
+        json.dumps(value, allow_nan=False, sort_keys=True, ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True

@@ -22,6 +22,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tokensphere import records
+from tokensphere.door import device as a_device
+from tokensphere.door import (
+    each,
+    function,
+    instance,
+    one_of,
+    positive,
+    takes,
+    tensor,
+    whole,
+)
+from tokensphere.door import number as a_number
 from tokensphere.first_token.ends import KINDS, UNRESOLVED, settle
 from tokensphere.flow import MambaFlow, random_tokens, simulate
 
@@ -47,6 +59,13 @@ ENDS = ("at the first token", "at its antipode", "elsewhere at rest", "still mov
 """What a later token is doing at the end of a run, relative to the first token."""
 
 
+@takes(
+    law=one_of("Gaussian", "identity"),
+    dim=whole(1),
+    count=whole(1),
+    generator=instance(torch.Generator),
+    decays=one_of("independent", "equal"),
+)
 def draw(
     law: str, dim: int, count: int, generator: torch.Generator, decays: str = "independent"
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -66,6 +85,7 @@ def draw(
     return S_BC, S_Delta, torch.ones_like(a) if decays == "equal" else a
 
 
+@takes(start=tensor("..."), other=tensor("..."), frequency=a_number())
 def turning(
     start: Tensor, other: Tensor, frequency: float = 1.0
 ) -> Callable[[Tensor | float], Tensor]:
@@ -81,6 +101,16 @@ def turning(
     return parameter
 
 
+@takes(
+    law=one_of("Gaussian", "identity"),
+    dim=whole(1),
+    draws=whole(1),
+    seed=whole(0),
+    horizon=positive(),
+    batch=whole(1),
+    device=a_device(),
+    each=function(),
+)
 def first_tokens(
     law: str,
     dim: int,
@@ -117,6 +147,18 @@ def _first_batch(parts: tuple[np.ndarray, ...], horizon: float, device: str) -> 
     return counts
 
 
+@takes(
+    law=one_of("Gaussian", "identity"),
+    dim=whole(1),
+    draws=whole(1),
+    seed=whole(0),
+    horizon=positive(),
+    decays=one_of("independent", "equal"),
+    length=whole(1),
+    batch=whole(1),
+    device=a_device(),
+    each=function(),
+)
 def later_tokens(
     law: str,
     dim: int,
@@ -183,6 +225,15 @@ def _tensors(parts: tuple[np.ndarray, ...], device: str) -> list[torch.Tensor]:
     return [torch.from_numpy(part).to(device) for part in parts]
 
 
+@takes(
+    draws=whole(1),
+    dims=each(whole(1)),
+    seed=whole(0),
+    horizon=positive(),
+    follow=positive(),
+    device=a_device(),
+    workers=whole(1),
+)
 def run(
     path: str | Path,
     *,
@@ -266,6 +317,7 @@ def run(
     return records.load(path, parameters=parameters)
 
 
+@takes(successes=whole(0), trials=whole(1))
 def interval(successes: int, trials: int) -> tuple[float, float]:
     """The 95% Wilson interval of a binomial fraction."""
     bounds = binomtest(successes, trials).proportion_ci(method="wilson")

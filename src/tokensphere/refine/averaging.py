@@ -5,9 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tokensphere.door import takes, tensor
+
 __all__ = ["effective_tokens"]
 
 
+@takes(P=tensor("...", "L", "L"))
 def effective_tokens(P: Tensor) -> Tensor:
     """exp of the entropy of each row of a stochastic matrix, (..., L), from P (..., L, L).
 

@@ -15,10 +15,18 @@ import torch
 from torch import Tensor
 
 from tokensphere import s6
+from tokensphere.door import at_least, takes, tensor
 
 __all__ = ["least_supply", "passive", "supply"]
 
 
+@takes(
+    u=tensor("B", "D", "L", finite=False, alike=False),
+    delta=tensor("B", "D", "L", finite=False, alike=False),
+    A=tensor("D", "N", finite=False, alike=False),
+    B=tensor("...", "N", "L", finite=False, alike=False),
+    C=tensor("...", "N", "L", finite=False, alike=False),
+)
 def supply(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
     """``sum_l Delta_l u_l y_l`` of each channel, (B, D), for the layer's tensors as `s6` has them.
 
@@ -32,6 +40,12 @@ def supply(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
     return (delta.to(dtype) * u.to(dtype) * y.to(dtype)).sum(-1)
 
 
+@takes(
+    u=tensor("B", "D", "L", alike=False),
+    delta=tensor("B", "D", "L", alike=False),
+    C=tensor("B", "N", "L", alike=False),
+    d=tensor("N", alike=False),
+)
 def least_supply(u: Tensor, delta: Tensor, C: Tensor, d: Tensor) -> Tensor:
     """The bound ``1/2 sum_n d_n sum_l (Delta_l u_l C_n(l))^2`` of each channel, (B, D).
 
@@ -49,6 +63,7 @@ def least_supply(u: Tensor, delta: Tensor, C: Tensor, d: Tensor) -> Tensor:
     return torch.einsum("bdl,bnl,n->bd", (delta * u).square(), C.square(), d) / 2
 
 
+@takes(M=tensor("N", "N", alike=False), a=tensor("N", alike=False), atol=at_least(0.0))
 def passive(M: Tensor, a: Tensor, *, atol: float = 1e-12) -> bool:
     """Whether a channel with ``B = M C`` and decay rates a is passive for all tokens and steps.
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tokensphere.door import number, optional, takes, tensor
+
 __all__ = ["Signature", "signature", "spectrum"]
 
 
@@ -46,6 +48,11 @@ class Signature:
         return float(self.eigenvalues.clamp(min=0).sum()) / total if total else 0.5
 
 
+@takes(
+    S_B=tensor("N", "D", alike=False),
+    S_C=tensor("N", "D", alike=False),
+    rtol=optional(number(least=0.0, below=1.0)),
+)
 def signature(S_B: Tensor, S_C: Tensor, *, rtol: float | None = None) -> Signature:
     """The signature of the symmetric part H of ``S_C^T S_B``.
 
@@ -86,6 +93,7 @@ def signature(S_B: Tensor, S_C: Tensor, *, rtol: float | None = None) -> Signatu
     return Signature(positive, negative, zero, scale * values, rtol * scale)
 
 
+@takes(S_B=tensor("N", "D", alike=False), S_C=tensor("N", "D", alike=False))
 def spectrum(S_B: Tensor, S_C: Tensor) -> Tensor:
     """The eigenvalues of ``S_C^T S_B`` itself that need not be zero, complex, (N,).
 

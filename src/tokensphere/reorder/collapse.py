@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tokensphere.door import array, each, instance, positive, takes, tensor, whole
+
 from ..flow import SharedStepFlow
 from ..other_tokens import interactions
 from .theory import (
@@ -54,6 +56,12 @@ class Collapse:
         return {name: float((d[-1] / d[0]).max()) for name, d in self.widths.items()}
 
 
+@takes(
+    x0=tensor("...", "L", "D", alike=False),
+    step=positive(),
+    layers=whole(1),
+    generator=instance(torch.Generator),
+)
 def collapse(
     flow: SharedStepFlow, x0: Tensor, step: float, layers: int, generator: torch.Generator
 ) -> Collapse:
@@ -87,6 +95,7 @@ def collapse(
     return Collapse(widths, min(growth), min(slack))
 
 
+@takes(phi=array(2), step=positive(), layers=whole(1))
 def angles_apart(flow: SharedStepFlow, phi: Sequence[float], step: float, layers: int) -> Tensor:
     """Angle from the first of two tokens to the second at the end, (2,), radians, in both orders.
 
@@ -110,6 +119,7 @@ def angles_apart(flow: SharedStepFlow, phi: Sequence[float], step: float, layers
     return torch.atan2(end[..., 1], end[..., 0]).diff(dim=-1)[:, 0]
 
 
+@takes(length=whole(2), periods=each(positive()), generator=instance(torch.Generator))
 def rates_by_period(
     length: int, periods: Sequence[float], generator: torch.Generator
 ) -> dict[str, Sequence[float] | float]:

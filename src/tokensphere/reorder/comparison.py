@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from scipy import optimize, stats
 
+from tokensphere.door import array, at_least, number, positive, share, takes, text, whole
 from tokensphere.reorder.arguments import check_count, check_finite, check_positive, check_share
 
 __all__ = [
@@ -74,6 +75,7 @@ class Difference:
     correlation: float
 
 
+@takes(treatment=array("n", n=2), control=array("n"), confidence=share(closed=False))
 def paired(
     treatment: Sequence[float], control: Sequence[float], confidence: float = 0.95
 ) -> Difference:
@@ -128,6 +130,7 @@ def _alike(values: np.ndarray, scale: float) -> bool:
     return bool(np.ptp(values) <= 1e-12 * scale)
 
 
+@takes(p=array("m", least=0.0))
 def holm(p: Sequence[float]) -> np.ndarray:
     """Holm's adjusted p-values, (m,), in the order given.
 
@@ -144,6 +147,7 @@ def holm(p: Sequence[float]) -> np.ndarray:
     return np.minimum(adjusted, 1)[np.argsort(order)]
 
 
+@takes(shift=at_least(0.0), freedom=whole(1), level=share(closed=False))
 def t_test_power(shift: float, freedom: int, level: float = 0.05) -> float:
     """Chance that a two-sided t test rejects.
 
@@ -155,6 +159,7 @@ def t_test_power(shift: float, freedom: int, level: float = 0.05) -> float:
     return float(law.sf(stats.f.isf(level, 1, freedom)))
 
 
+@takes(difference=number(), sd=positive(), n=whole(2), level=share(closed=False))
 def power(difference: float, sd: float, n: int, level: float = 0.05) -> float:
     """Chance that the paired t test rejects, where the true mean difference is `difference`.
 
@@ -175,6 +180,7 @@ def power(difference: float, sd: float, n: int, level: float = 0.05) -> float:
 _power = power
 
 
+@takes(difference=number(), sd=positive(), level=share(closed=False))
 def power_once(difference: float, sd: float, level: float = 0.05) -> float:
     """The same for one run of each arm, unpaired, judged by a seed-to-seed sd known beforehand.
 
@@ -189,6 +195,7 @@ def power_once(difference: float, sd: float, level: float = 0.05) -> float:
     return float(stats.norm.sf(bound - shift) + stats.norm.cdf(-bound - shift))
 
 
+@takes(sd=positive(), n=whole(2), power=share(closed=False), level=share(closed=False))
 def detectable(sd: float, n: int, power: float = 0.8, level: float = 0.05) -> float:
     """The smallest true difference that the paired t test of n pairs finds with this power.
 
@@ -198,12 +205,14 @@ def detectable(sd: float, n: int, power: float = 0.8, level: float = 0.05) -> fl
     return sd * _solve(lambda shift: _power(shift, 1.0, n, level), power, level)
 
 
+@takes(sd=positive(), power=share(closed=False), level=share(closed=False))
 def detectable_once(sd: float, power: float = 0.8, level: float = 0.05) -> float:
     """The same for one run of each arm and a known seed-to-seed sd, as in `power_once`."""
     check_positive("sd", sd)
     return sd * _solve(lambda shift: power_once(shift, 1.0, level), power, level)
 
 
+@takes(difference=number(), sd=positive(), power=share(closed=False), level=share(closed=False))
 def seeds_needed(difference: float, sd: float, power: float = 0.8, level: float = 0.05) -> int:
     """The smallest number of pairs with which the paired t test has this power.
 
@@ -222,6 +231,7 @@ def seeds_needed(difference: float, sd: float, power: float = 0.8, level: float 
     return counts[bisect.bisect_left(counts, power, key=lambda n: _power(difference, sd, n, level))]
 
 
+@takes(share=share(), images=whole(1))
 def sampling_error(share: float, images: int) -> float:
     """Standard deviation, in points, of an accuracy over draws of the test images.
 
@@ -288,6 +298,7 @@ def diversity(
     return found
 
 
+@takes(control=text(), confidence=share(closed=False))
 def differences(
     found: Mapping[str, Mapping[int, float]],
     control: str = "baseline",

@@ -21,6 +21,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from tokensphere.door import takes, whole
+
 __all__ = [
     "SOURCES",
     "Images",
@@ -171,6 +173,7 @@ def mixed_seed(*parts: int | str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest())
 
 
+@takes(seed=whole(0, 2**32 - 1))
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """The CPU's global generators of random, numpy and torch seeded meanwhile, then as before.
@@ -254,6 +257,7 @@ class _Share(Sampler):
             yield [(0, index, index) for index in self.indices[start : start + self.batch]]
 
 
+@takes(batch=whole(1), seed=whole(0), rank=whole(0), world=whole(1), workers=whole(0))
 def train_loader(
     images: Images,
     transform: Callable[[Any], Tensor] | None,
@@ -273,6 +277,7 @@ def train_loader(
     return _loader(_Keyed(images.train, transform, seed), batches, workers)
 
 
+@takes(batch=whole(1), rank=whole(0), world=whole(1), workers=whole(0))
 def test_loader(
     images: Images,
     transform: Callable[[Any], Tensor] | None,

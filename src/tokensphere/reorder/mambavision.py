@@ -5,6 +5,8 @@ From mambavision 1.2.0 on PyPI, models/mamba_vision.py; its package needs a GPU'
 
 from collections.abc import Sequence
 
+from tokensphere.door import takes, whole
+
 from .arguments import check_count
 
 __all__ = ["STAGES", "count_weights", "mixers"]
@@ -25,6 +27,7 @@ def mixers(stages: Sequence[tuple[str, int, int]] = STAGES) -> int:
     return sum(depth // 2 for kind, _, depth in stages if kind == "tokens")
 
 
+@takes(classes=whole(1), stem=whole(1))
 def count_weights(
     classes: int, stages: Sequence[tuple[str, int, int]] = STAGES, stem: int = STEM
 ) -> int:

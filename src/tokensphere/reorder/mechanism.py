@@ -8,6 +8,9 @@ first token in each pass. As statements about a model:
    all images `pooled_rank`;
 3. they come to the token read first rather than to each other: `excess`, and
    `tokensphere.sinks.theory.response`; all of `measure`.
+
+One file of over 400 lines, because the questions are one: each measure is a few lines, and says
+at length what it measures.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tokensphere.door import positive, takes, tensor, whole
 from tokensphere.reorder.models import S6Classifier
 from tokensphere.reorder.policies import FixedOrder, RandomOrder
 from tokensphere.reorder.training import Place, evaluate
@@ -45,6 +49,7 @@ ANGLES = (15, 30, 60)
 MAMBAVISION = "mambavision.models.mamba_vision.MambaVision"
 
 
+@takes(images=tensor("B", "C", "H", "W", alike=False), passes=whole(1), seed=whole(0, 2**64 - 1))
 @torch.no_grad()
 def measure_orders(
     model: nn.Module, batches: Any, images: Tensor, *, passes: int, seed: int
@@ -95,6 +100,7 @@ def measure_orders(
     return {"own": own, "random": random, "sensitivity": sensitivity}
 
 
+@takes(images=tensor("B", "C", "H", "W", alike=False))
 @torch.no_grad()
 def measure(model: nn.Module, images: Tensor) -> dict[str, Any]:
     """Where a classifier's tokens are, by depth, in its own order in evaluation.
@@ -152,6 +158,7 @@ def measure(model: nn.Module, images: Tensor) -> dict[str, Any]:
     return found
 
 
+@takes(images=tensor("B", "C", "H", "W", alike=False))
 @torch.no_grad()
 def layer_tokens(model: nn.Module, images: Tensor) -> tuple[list[str], list[Tensor]]:
     """The tokens between a classifier's layers in one call of it, in the mode that it is in.
@@ -186,6 +193,7 @@ def layer_tokens(model: nn.Module, images: Tensor) -> tuple[list[str], list[Tens
     return list(kept), list(kept.values())
 
 
+@takes(tokens=tensor("B", "L", "D", alike=False))
 def similarity(tokens: Tensor) -> Tensor:
     """The mean cosine of two different tokens of an image: (B, L, D) to (B,); NaN for L = 1.
 
@@ -194,6 +202,7 @@ def similarity(tokens: Tensor) -> Tensor:
     return _mean_pair(_unit(tokens))
 
 
+@takes(tokens=tensor("B", "L", "D", alike=False))
 def centred_similarity(tokens: Tensor) -> Tensor:
     """`similarity` after the mean token of all images and places has been subtracted.
 
@@ -208,6 +217,7 @@ def centred_similarity(tokens: Tensor) -> Tensor:
     return _mean_pair(torch.where(real, moved / sizes, 0))
 
 
+@takes(tokens=tensor("B", "L", "D", alike=False), first=whole(0))
 def excess(tokens: Tensor, first: int) -> Tensor:
     """How much closer tokens are to one of them than to each other, (B, L, D) to (B,).
 
@@ -225,6 +235,7 @@ def excess(tokens: Tensor, first: int) -> Tensor:
     return to_first / (length - 1) - among / ((length - 1) * (length - 2))
 
 
+@takes(tokens=tensor("B", "L", "D", alike=False))
 def effective_rank(tokens: Tensor) -> Tensor:
     """exp of the entropy of the eigenvalues of an image's Gram matrix, (B, L, D) to (B,).
 
@@ -237,6 +248,7 @@ def effective_rank(tokens: Tensor) -> Tensor:
     return _spectral_rank(_gram(tokens) / tokens.shape[1])
 
 
+@takes(tokens=tensor("B", "L", "D", alike=False))
 def pooled_rank(tokens: Tensor) -> float:
     """`effective_rank` of the unit tokens of all images and places together, (B, L, D)."""
     x = _unit(tokens).flatten(0, 1)
@@ -244,6 +256,7 @@ def pooled_rank(tokens: Tensor) -> float:
     return float(_spectral_rank(x.mT @ x / len(x)))
 
 
+@takes(tokens=tensor("B", "L", "D", alike=False), angle=positive())
 def clusters(tokens: Tensor, angle: float) -> Tensor:
     """How many clusters an image's tokens form by single linkage, (B, L, D) to (B,).
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tokensphere import s6
+from tokensphere.door import at_least, takes, text, whole
 from tokensphere.reorder import data
 
 __all__ = ["MODELS", "S6Classifier", "S6Mixer", "build", "stride"]
@@ -155,6 +156,7 @@ class S6Classifier(nn.Module):
         return self.head(self.norm(self.tokens(images)[-1]).mean(1))
 
 
+@takes(name=text(), classes=whole(1), size=whole(1), channels=whole(1), drop_path=at_least(0.0))
 def build(
     name: str, classes: int, size: int, channels: int = 3, drop_path: float = 0.0
 ) -> nn.Module:
@@ -189,6 +191,7 @@ MODELS: dict[str, tuple[int, dict[str, int]]] = {
 """By name: tokens along a side, and the shape, of an `S6Classifier`."""
 
 
+@takes(size=whole(1))
 def stride(size: int) -> int:
     """The stride of MambaVision's patch embedding for images of this side: 1, 2 or 4.
 

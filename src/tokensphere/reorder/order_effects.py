@@ -10,6 +10,8 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
+from tokensphere.door import function, instance, takes, tensor, whole
+
 from .arguments import check_count
 from .theory import fresh_orders
 
@@ -22,6 +24,7 @@ __all__ = [
 ]
 
 
+@takes(side=whole(2))
 def adjacent_shares(side: int) -> tuple[Fraction, Fraction]:
     """Share of consecutive tokens of a square grid that are side by side, exactly.
 
@@ -37,6 +40,9 @@ def adjacent_shares(side: int) -> tuple[Fraction, Fraction]:
     return raster, Fraction(4 * side * (side - 1), tokens * (tokens - 1))
 
 
+@takes(
+    patches=tensor("S", "L", "V", alike=False), orders=tensor("...", "L", kinds="i", alike=False)
+)
 def consecutive_correlation(patches: Tensor, orders: Tensor) -> Tensor:
     """Mean correlation (...) of patches read in succession, for each order.
 
@@ -59,6 +65,9 @@ def consecutive_correlation(patches: Tensor, orders: Tensor) -> Tensor:
     return correlation[orders[..., 1:], orders[..., :-1]].mean(-1)
 
 
+@takes(
+    patches=tensor("S", "L", "V", alike=False), count=whole(1), generator=instance(torch.Generator)
+)
 def raster_against_random(
     patches: Tensor, count: int, generator: torch.Generator
 ) -> tuple[float, Tensor]:
@@ -81,6 +90,7 @@ def raster_against_random(
     return float(found[0]), found[1:]
 
 
+@takes(sequences=whole(1), length=whole(2), generator=instance(torch.Generator))
 def orders_after_the_first(sequences: int, length: int, generator: torch.Generator) -> Tensor:
     """Uniform orders that leave the first token first: (sequences, L), long.
 
@@ -96,6 +106,11 @@ def orders_after_the_first(sequences: int, length: int, generator: torch.Generat
     return torch.cat([torch.zeros(sequences, 1, dtype=later.dtype), later], -1)
 
 
+@takes(
+    mixer=function(),
+    x=tensor("S", "L", "D", alike=False),
+    orders=tensor("S", "L", kinds="i", alike=False),
+)
 @torch.no_grad()
 def output_change(mixer: Callable[[Tensor], Tensor], x: Tensor, orders: Tensor) -> float:
     """How far a mixer's output is from that in the own order, over the norm of the latter.

@@ -17,6 +17,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from tokensphere.door import positive, takes, tensor, whole
+
 __all__ = [
     "ByImportance",
     "FixedOrder",
@@ -150,17 +152,22 @@ class ByImportance(Policy):
             raise ValueError(f"temperature: got {self.temperature!r}, takes a finite number > 0")
 
 
+@takes(scores=tensor("...", "L", finite=False), temperature=positive())
 def soft_sort(scores: Tensor, temperature: float) -> Tensor:
     """SoftSort (Prillo & Eisenschlos 2020, ICML, with d = |.|), in increasing order.
 
     scores: (..., L). Returns P (..., L, L) with P[i, j] = softmax over j of
     -|sorted_i - scores_j| / temperature, so that P @ scores is nearly sorted; rows sum to 1.
+    Part of training: scores are not looked at, and NaN passes through.
+
+    Raises ValueError for scores of another kind, a temperature that is not finite and > 0.
     """
     ranked = scores.sort(dim=-1).values
     distance = (ranked[..., :, None] - scores[..., None, :]).abs()
     return torch.softmax(-distance / temperature, dim=-1)
 
 
+@takes(seed=whole(0, 2**64 - 1), step=tensor(kinds="i", alike=False), layers=whole(1))
 def pass_keys(seed: int, step: Tensor, layers: int) -> Tensor:
     """Keys (layers,), int64, of the permutations of one pass: hashes of the three arguments.
 
@@ -171,6 +178,7 @@ def pass_keys(seed: int, step: Tensor, layers: int) -> Tensor:
     return _hashes(shared, layers)
 
 
+@takes(keys=tensor("...", kinds="i", alike=False), length=whole(1))
 def permutation(keys: Tensor, length: int) -> Tensor:
     """A permutation (..., length), int64, of each of the keys (...,) from `pass_keys`."""
     # No two words are alike, because _mix is one-to-one: nothing depends on how ties are sorted.

@@ -15,6 +15,7 @@ import numpy as np
 from scipy import stats
 from scipy.integrate import quad
 
+from tokensphere.door import array, number, positive, share, takes, whole
 from tokensphere.reorder.arguments import check_count, check_finite, check_positive, check_share
 from tokensphere.reorder.comparison import sampling_error, t_test_power
 
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 
+@takes(level=share(closed=False))
 def critical(level: float = 0.05) -> float:
     """The normal deviate beyond which a two-sided test of this level rejects.
 
@@ -44,6 +46,7 @@ def critical(level: float = 0.05) -> float:
 # Two published numbers.
 
 
+@takes(percent=array(2, least=0.0), images=whole(1))
 def image_error(percent: tuple[float, float], images: int) -> float:
     """Standard error of the difference of two accuracies on different images, in points.
 
@@ -52,6 +55,7 @@ def image_error(percent: tuple[float, float], images: int) -> float:
     return math.hypot(*(sampling_error(value / 100, images) for value in percent))
 
 
+@takes(percent=array(2, least=0.0), images=whole(1), level=share(closed=False))
 def largest_disagreement(percent: tuple[float, float], images: int, level: float = 0.05) -> float:
     """Share of images that one model alone may have right for the difference to be significant.
 
@@ -65,6 +69,7 @@ def largest_disagreement(percent: tuple[float, float], images: int, level: float
     return (net / critical(level)) ** 2 / images
 
 
+@takes(difference=number(), level=share(closed=False))
 def largest_spread(difference: float, level: float = 0.05) -> float:
     """The deviation of runs below which this difference of one run each is significant.
 
@@ -74,6 +79,7 @@ def largest_spread(difference: float, level: float = 0.05) -> float:
     return abs(difference) / (math.sqrt(2) * critical(level))
 
 
+@takes(jitter=positive(), epochs=whole(1))
 def always_above(jitter: float, epochs: int) -> float:
     """Probability that one of two runs alike is above the other in all of so many epochs.
 
@@ -96,6 +102,7 @@ def always_above(jitter: float, epochs: int) -> float:
 # Several runs of each kind.
 
 
+@takes(difference=number(), sd=positive(), runs=whole(2), level=share(closed=False))
 def unpaired_power(difference: float, sd: float, runs: int, level: float = 0.05) -> float:
     """Chance that the t test of two times `runs` runs rejects; `comparison.power` is the paired.
 
@@ -110,6 +117,7 @@ def unpaired_power(difference: float, sd: float, runs: int, level: float = 0.05)
     return t_test_power(runs / 2 * (difference / sd) ** 2, 2 * (runs - 1), level)
 
 
+@takes(difference=number(), sd=positive(), power=share(closed=False), level=share(closed=False))
 def runs_needed(difference: float, sd: float, power: float = 0.8, level: float = 0.05) -> int:
     """The smallest number of runs of each kind with which the unpaired t test has this power.
 
@@ -141,6 +149,7 @@ class Unpaired:
     n: tuple[int, int]
 
 
+@takes(treatment=array("n", n=2), control=array("m", m=2), confidence=share(closed=False))
 def unpaired(
     treatment: Sequence[float], control: Sequence[float], confidence: float = 0.95
 ) -> Unpaired:
@@ -164,6 +173,7 @@ def unpaired(
     return Unpaired(mean, float(low), float(high), float(test.pvalue), sd, n)
 
 
+@takes(sd=positive(), expected=positive(), pairs=whole(2))
 def spread_chance(sd: float, expected: float, pairs: int) -> float:
     """Probability that normal differences of so many pairs deviate by `sd` or less.
 

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tokensphere.door import takes, whole
 from tokensphere.reorder import data, recipe
 from tokensphere.reorder.recipe import Config
 from tokensphere.reorder.training import Place, Run, place, spread
@@ -34,6 +35,7 @@ CLASSES = {"digits": 10, "cifar10": 10, "folder": 1000}
 """By data: of an image folder as many as ImageNet-1K has."""
 
 
+@takes(rounds=whole(1), steps=whole(1))
 def measure(
     configs: Sequence[Config], here: Place, *, rounds: int = 8, steps: int = 5
 ) -> list[list[float]]:

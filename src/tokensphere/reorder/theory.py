@@ -10,6 +10,8 @@ where d is any distance between them. An order is a permutation of 0..L-1: the p
 in the order in which they are read.
 
 Random orders are drawn on the CPU, so that a seed gives the same ones on every device.
+
+One file of over 400 lines, because it is one chapter's theory: each function states its formula.
 """
 
 import itertools
@@ -20,6 +22,8 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
+
+from tokensphere.door import each, instance, positive, share, takes, tensor, whole
 
 from ..flow import AutoregressiveFlow, SharedStepFlow, random_tokens
 from ..flow.checks import check_square, check_tensor, check_tokens
@@ -48,6 +52,7 @@ Flow = SharedStepFlow | AutoregressiveFlow
 # Tokens read in an order of each layer's own.
 
 
+@takes(layers=whole(1), passes=whole(1), length=whole(1), generator=instance(torch.Generator))
 def fresh_orders(layers: int, passes: int, length: int, generator: torch.Generator) -> Tensor:
     """An order for each layer of each pass, independent and uniform: (layers, passes, L), long.
 
@@ -63,11 +68,17 @@ def fresh_orders(layers: int, passes: int, length: int, generator: torch.Generat
     return torch.rand(layers, passes, length, generator=generator).argsort(-1)
 
 
+@takes(orders=tensor("K", "P", "L", kinds="i", alike=False))
 def one_order(orders: Tensor) -> Tensor:
     """Every pass keeps the order of its first layer: (layers, passes, L), of the same shape."""
     return orders[:1].expand_as(orders)
 
 
+@takes(
+    x0=tensor("...", "L", "D", alike=False),
+    step=positive(),
+    orders=tensor("K", "P", "L", kinds="i", alike=False),
+)
 def reordered_layers(flow: Flow, x0: Tensor, step: float, orders: Tensor) -> Tensor:
     """The tokens before the first and after each layer, layer k in the order orders[k].
 
@@ -86,6 +97,7 @@ def reordered_layers(flow: Flow, x0: Tensor, step: float, orders: Tensor) -> Ten
     return _path(flow.layer, x0, step, orders)
 
 
+@takes(x0=tensor("...", "L", "D", alike=False), step=positive(), layers=whole(1))
 def greedy_orders(flow: SharedStepFlow, x0: Tensor, step: float, layers: int) -> Tensor:
     """As :func:`reordered_layers`, with each pass's order chosen among all L! in each layer.
 
@@ -135,6 +147,7 @@ def _read(layer: Callable[[Tensor], Tensor], x: Tensor, step: float, order: Tens
 # With positive angles no orders prevent collapse.
 
 
+@takes(x0=tensor("...", "L", "D", alike=False))
 def cone_normal(flow: SharedStepFlow, x0: Tensor) -> Tensor:
     """n = S_BC x_1(0) / |S_BC x_1(0)|, (..., D), of the start x0, (..., L, D).
 
@@ -149,6 +162,7 @@ def cone_normal(flow: SharedStepFlow, x0: Tensor) -> Tensor:
     return normal / normal.norm(dim=-1, keepdim=True)
 
 
+@takes(x=tensor("...", "L", "D"), normal=tensor("...", "D"))
 def diameter(x: Tensor, normal: Tensor) -> Tensor:
     """Largest distance (...) between the y_i = x_i / <x_i, n>, which lie in the plane <y, n> = 1.
 
@@ -167,6 +181,7 @@ def diameter(x: Tensor, normal: Tensor) -> Tensor:
     return (y.unsqueeze(-2) - y.unsqueeze(-3)).norm(dim=-1).flatten(-2).amax(-1)
 
 
+@takes(x0=tensor("...", "L", "D", alike=False), step=positive())
 def contraction(flow: SharedStepFlow, x0: Tensor, step: float) -> Tensor:
     """The delta of the theorem: each layer multiplies the :func:`diameter` by 1 - delta at most.
 
@@ -206,6 +221,7 @@ def contraction(flow: SharedStepFlow, x0: Tensor, step: float) -> Tensor:
 # How fast: the flow averaged over all orders, and orders that last.
 
 
+@takes(length=whole(2))
 def attention_rate(length: int) -> Fraction:
     """Rate of causal attention (V = I) averaged over all orders: (L - H_L) / (L - 1), exactly.
 
@@ -219,6 +235,7 @@ def attention_rate(length: int) -> Fraction:
     return (length - harmonic) / (length - 1)
 
 
+@takes(length=whole(2), q=share(closed=False))
 def shared_step_factor(length: int, q: Fraction | float) -> Fraction | float:
     """Rate of eq (11) averaged over all orders, over its rate in one order.
 
@@ -233,6 +250,12 @@ def shared_step_factor(length: int, q: Fraction | float) -> Fraction | float:
     return sum((length - d) * q ** (d - 1) for d in range(1, length)) / (length - 1)
 
 
+@takes(
+    x0=tensor("...", "L", "D", alike=False),
+    step=positive(),
+    orders=tensor("K", "P", "L", kinds="i", alike=False),
+    skip=whole(0),
+)
 def decay_rate(flow: Flow, x0: Tensor, step: float, orders: Tensor, skip: int) -> Tensor:
     """Measured rate, (passes,), at which the tokens of each pass come together.
 
@@ -253,6 +276,13 @@ def decay_rate(flow: Flow, x0: Tensor, step: float, orders: Tensor, skip: int) -
     return (size[0] - size[1]) / (step * (len(orders) - skip))
 
 
+@takes(
+    length=whole(2),
+    tau=positive(),
+    stages=whole(1),
+    runs=whole(1),
+    generator=instance(torch.Generator),
+)
 def switching_rate(
     length: int, tau: float, stages: int, runs: int, generator: torch.Generator
 ) -> float:
@@ -292,6 +322,7 @@ def switching_rate(
     return total / (stages * tau)
 
 
+@takes(length=whole(2), tau=positive())
 def slow_switching_rate(length: int, tau: float) -> float:
     """:func:`switching_rate` for large tau: 1/2 - E ln|r - s| / tau, up to O(e^{-tau/6} / tau).
 
@@ -309,6 +340,7 @@ def slow_switching_rate(length: int, tau: float) -> float:
 # Where a pass ends.
 
 
+@takes(depths=each(whole(1)), passes=whole(2), length=whole(2), generator=instance(torch.Generator))
 def ends_by_depth(
     depths: Sequence[int], passes: int, length: int, generator: torch.Generator
 ) -> dict[str, list[float]]:
@@ -359,6 +391,7 @@ def _spread(end: Tensor) -> float:
     return float((mean - mean.mean(0)).square().sum(-1).mean().sqrt())
 
 
+@takes(gaps=tensor("K", alike=False, K=2))
 def two_token_spread(gaps: Tensor) -> float:
     """Deviation over passes of the angle at which two tokens meet, over that of one order a pass.
 

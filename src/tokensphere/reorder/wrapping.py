@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tokensphere.door import takes, whole
 from tokensphere.reorder.policies import ByImportance, Permuting, Policy, pass_keys, soft_sort
 from tokensphere.sinks.mixers import FAMILIES, find
 from tokensphere.sinks.walk import PACKED
@@ -36,6 +37,7 @@ NAME = "reordering"
 _Model = TypeVar("_Model", bound=nn.Module)
 
 
+@takes(seed=whole(0, 2**64 - 1))
 def wrap(model: _Model, policy: Policy | None, *, seed: int = 0) -> _Model:
     """Make each S6 mixer of `model` read its tokens in the order of `policy`; returns the model.
 

@@ -19,12 +19,21 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from tokensphere.door import optional, takes, tensor
+
 from .arguments import by_group, check, check_resets, uncast, unobserved, widen
 
 WORKING_SET = {"cpu": 2**18, "cuda": 2**24}
 """Numbers in one operation: as many as the cache of a core has room for, or as fill a card."""
 
 
+@takes(
+    delta=tensor("...", finite=False, alike=False),
+    A=tensor("...", finite=False, alike=False),
+    B=tensor("...", finite=False, alike=False),
+    C=tensor("...", finite=False, alike=False),
+    resets=optional(tensor("B", "L", kinds="b", alike=False)),
+)
 def hidden_attention(
     delta: Tensor, A: Tensor, B: Tensor, C: Tensor, resets: Tensor | None = None
 ) -> Tensor:
@@ -53,6 +62,13 @@ def hidden_attention(
     return _built(tokens).reshape(shape).to(delta.dtype)
 
 
+@takes(
+    delta=tensor("...", finite=False, alike=False),
+    A=tensor("...", finite=False, alike=False),
+    B=tensor("...", finite=False, alike=False),
+    C=tensor("...", finite=False, alike=False),
+    resets=optional(tensor("B", "L", kinds="b", alike=False)),
+)
 def attention_rows(
     delta: Tensor, A: Tensor, B: Tensor, C: Tensor, resets: Tensor | None = None
 ) -> Iterator[Tensor]:

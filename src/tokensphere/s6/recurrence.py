@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from tokensphere.door import optional, takes, tensor
+
 from .arguments import (
     by_group,
     channel_first,
@@ -27,6 +29,13 @@ BLOCK = 16
 """Tokens whose decays and readings are computed at once; the recurrence itself goes one by one."""
 
 
+@takes(
+    u=tensor("...", finite=False, alike=False),
+    delta=tensor("...", finite=False, alike=False),
+    A=tensor("...", finite=False, alike=False),
+    B=tensor("...", finite=False, alike=False),
+    C=tensor("...", finite=False, alike=False),
+)
 def scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
     """The layer's output by its recurrence, eqs (1)-(2).
 
@@ -113,6 +122,14 @@ def _decays(steps: Tensor, A: Tensor, resets: Tensor | None, block: slice) -> Te
     return decays.masked_fill(resets[:, block].mT[..., None, None, None], 0)
 
 
+@takes(
+    delta=tensor("...", finite=False, alike=False),
+    A=tensor("...", finite=False, alike=False),
+    B=tensor("...", finite=False, alike=False),
+    C=tensor("...", finite=False, alike=False),
+    row_weights=optional(tensor("...", finite=False, alike=False)),
+    resets=optional(tensor("B", "L", kinds="b", alike=False)),
+)
 def column_sums(
     delta: Tensor,
     A: Tensor,
@@ -171,6 +188,10 @@ def column_sums(
     return _column_sums(delta, A, B, C, row_weights, resets).to(delta.dtype)
 
 
+@takes(
+    delta=tensor("...", empty=True, finite=False, alike=False),
+    delta_bias=tensor("...", finite=False, alike=False),
+)
 def steps(delta: Tensor, delta_bias: Tensor) -> Tensor:
     """A layer's steps softplus(delta + delta_bias), eq (2) with a bias, in float32 at least.
 

@@ -6,10 +6,26 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu, softplus
 
+from tokensphere.door import flag, optional, takes, tensor
+
 from .arguments import check_resets, extremes, wide
 from .recurrence import recur
 
 
+@takes(
+    u=tensor("...", finite=False, alike=False),
+    delta=tensor("...", finite=False, alike=False),
+    A=tensor("...", kinds="fc", finite=False, alike=False),
+    B=tensor("...", kinds="fc", finite=False, alike=False),
+    C=tensor("...", kinds="fc", finite=False, alike=False),
+    D=optional(tensor("...", finite=False, alike=False)),
+    z=optional(tensor("...", finite=False, alike=False)),
+    delta_bias=optional(tensor("...", finite=False, alike=False)),
+    delta_softplus=flag(),
+    initial_state=optional(tensor("...", kinds="fc", finite=False, alike=False)),
+    return_last_state=flag(),
+    resets=optional(tensor("B", "L", kinds="b", alike=False)),
+)
 def selective_scan(
     u: Tensor,
     delta: Tensor,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from tokensphere.door import flag, number, optional, takes, whole
 from tokensphere.sinks.batch import Inputs
 from tokensphere.sinks.capture import each_layer
 from tokensphere.sinks.layer import Layer
@@ -48,6 +49,7 @@ class LayerScores:
     map: Tensor | None
 
 
+@takes(threshold=number(), channels=optional(whole(1)), seed=whole(0), maps=flag())
 def measure(
     model: nn.Module,
     batches: Iterable[Inputs],

@@ -13,6 +13,17 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from tokensphere.door import (
+    array,
+    either,
+    instance,
+    number,
+    optional,
+    positive,
+    takes,
+    tensor,
+    whole,
+)
 from tokensphere.sinks.layer import Layer
 
 __all__ = [
@@ -25,6 +36,7 @@ __all__ = [
 ]
 
 
+@takes(length=whole(1))
 def uniform_importance(length: int) -> Tensor:
     """The importance of each token under uniform causal attention, which gives 1/l to each key.
 
@@ -47,6 +59,11 @@ def uniform_importance(length: int) -> Tensor:
     return shares.flip(0).cumsum(0).flip(0) / _queries(length)
 
 
+@takes(
+    rate=either(positive(), array("...", above=0.0)),
+    gain=either(number(), array("...")),
+    length=whole(1),
+)
 def lag_importance(rate: Tensor, gain: Tensor, length: int) -> Tensor:
     """Raw importance where the attention depends on the lag only, M_lj = g e^{-r (l - j)}.
 
@@ -95,6 +112,12 @@ def lag_importance(rate: Tensor, gain: Tensor, length: int) -> Tensor:
     return gain * torch.expm1(-rate * queries) / (torch.expm1(-rate) * queries)
 
 
+@takes(
+    input_ids=tensor("B", "L", kinds="i", alike=False),
+    mask=optional(tensor("B", "L", kinds="bif", alike=False)),
+    generator=instance(torch.Generator),
+    keep_first=whole(0),
+)
 def shuffle_tokens(
     input_ids: Tensor, mask: Tensor | None, generator: torch.Generator, keep_first: int = 0
 ) -> Tensor:
@@ -123,6 +146,11 @@ def shuffle_tokens(
     return shuffled
 
 
+@takes(
+    input_ids=tensor("B", "L", kinds="i", alike=False),
+    mask=optional(tensor("B", "L", kinds="bif", alike=False)),
+    new=either(whole(0), tensor("...", kinds="i", alike=False)),
+)
 def replace_first(input_ids: Tensor, mask: Tensor | None, new: Tensor | int) -> Tensor:
     """Each sequence with another first token.
 
@@ -149,6 +177,11 @@ def replace_first(input_ids: Tensor, mask: Tensor | None, new: Tensor | int) -> 
     return replaced
 
 
+@takes(
+    input_ids=tensor("B", "L", kinds="i", alike=False),
+    mask=optional(tensor("B", "L", kinds="bif", alike=False)),
+    position=whole(0),
+)
 def move_first(input_ids: Tensor, mask: Tensor | None, position: int) -> Tensor:
     """Each sequence with its first token moved to index `position`; those passed move up by one.
 
@@ -173,6 +206,7 @@ def move_first(input_ids: Tensor, mask: Tensor | None, position: int) -> Tensor:
     return moved
 
 
+@takes(layer=instance(Layer), factor=number())
 def rescale(layer: Layer, factor: float) -> Layer:
     """The same layer as a function, with hidden attention `factor` times as large.
 

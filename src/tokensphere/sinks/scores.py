@@ -23,6 +23,7 @@ from scipy import stats
 from torch import Tensor
 
 from tokensphere import s6
+from tokensphere.door import each, number, one_of, optional, share, takes, tensor, whole
 from tokensphere.s6.arguments import wide
 from tokensphere.sinks.layer import Layer
 
@@ -106,6 +107,7 @@ def attention_map(layer: Layer, variant: str = "softmax") -> Tensor:
     return total / (layer.delta.shape[0] * layer.delta.shape[1])
 
 
+@takes(count=whole(1), sample=optional(whole(1)), seed=whole(0), layer=whole(0))
 def sample_channels(count: int, sample: int | None, seed: int, layer: int) -> Tensor:
     """Which channels of a layer to score: drawn without replacement, in ascending order.
 
@@ -138,6 +140,7 @@ def sample_channels(count: int, sample: int | None, seed: int, layer: int) -> Te
     return torch.from_numpy(np.sort(drawn))
 
 
+@takes(importance=tensor("B", "D", "L", gaps=True), threshold=number())
 def sample_sink_rates(importance: Tensor, threshold: float = 0.3) -> Tensor:
     """Eq (35) for each sequence and token: the share of channels with importance > threshold.
 
@@ -155,6 +158,11 @@ def sample_sink_rates(importance: Tensor, threshold: float = 0.3) -> Tensor:
     return exceeds(importance, threshold).mean(1)
 
 
+@takes(
+    importance=tensor("B", "D", "L", gaps=True),
+    threshold=number(),
+    average_samples=one_of("after_threshold", "before_threshold"),
+)
 def sink_rate(
     importance: Tensor, threshold: float = 0.3, average_samples: str = "after_threshold"
 ) -> Tensor:
@@ -187,6 +195,7 @@ def sink_rate(
     )
 
 
+@takes(rates=each(tensor("...", gaps=True)))
 def sink_score(rates: Sequence[Tensor]) -> Tensor:
     """Eq (36) for each token: the mean of the layers' sink rates.
 
@@ -208,6 +217,7 @@ def sink_score(rates: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(rates)).mean(0)
 
 
+@takes(values=tensor("...", kinds="fi", gaps=True, empty=True), confidence=share(closed=False))
 def interval(values: Tensor, confidence: float = 0.95) -> tuple[Tensor, Tensor]:
     """A confidence interval of the mean over prompts: Student's t, mean -+ t_{n-1} s / sqrt(n).
 
@@ -286,6 +296,7 @@ def _spans(channels: int, groups: int, room: int) -> Iterator[tuple[slice, slice
             yield slice(start, min(start + room, stop)), slice(group, group + 1)
 
 
+@takes(importance=tensor("...", gaps=True), threshold=number())
 def exceeds(importance: Tensor, threshold: float) -> Tensor:
     """1 where an importance is above the threshold and 0 where not, NaN where there is no token."""
     return torch.where(importance.isnan(), importance, (importance > threshold).to(importance))

@@ -23,6 +23,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from tokensphere.door import each, flag, optional, share, takes, tensor, whole
 from tokensphere.s6.arguments import uncast, wide
 from tokensphere.sinks.layer import Layer
 from tokensphere.sinks.scores import importance, interval
@@ -60,6 +61,11 @@ class Alignment:
     others: Tensor
 
 
+@takes(
+    states=each(tensor("S", "L", "D", finite=False)),
+    mask=optional(tensor("S", "L", kinds="bif", alike=False)),
+    axis=flag(),
+)
 @torch.no_grad()
 def alignment(
     states: Sequence[Tensor], mask: Tensor | None = None, axis: bool = False
@@ -103,6 +109,12 @@ def alignment(
     return Alignment(torch.stack(first), torch.stack(others))
 
 
+@takes(
+    states=each(tensor("S", "L", "D", finite=False)),
+    changed=each(tensor("S", "L", "D", finite=False)),
+    mask=optional(tensor("S", "L", kinds="bif", alike=False)),
+    position=whole(0),
+)
 @torch.no_grad()
 def response(
     states: Sequence[Tensor],
@@ -158,6 +170,11 @@ def response(
     return torch.stack(rows)
 
 
+@takes(
+    input_ids=tensor("B", "L", kinds="i", alike=False),
+    mask=optional(tensor("B", "L", kinds="bif", alike=False)),
+    token=whole(0),
+)
 def prepend(input_ids: Tensor, mask: Tensor | None, token: int) -> tuple[Tensor, Tensor]:
     """Each sequence with one more token before its first, such as a beginning-of-text token.
 
@@ -266,6 +283,11 @@ def pull(layer: Layer) -> Tensor:
     return torch.where(count > 1, total / (count - 1), torch.nan)
 
 
+@takes(
+    predicted=tensor("S", "K", kinds="fi", alike=False, K=2),
+    measured=tensor("S", "K", kinds="fi", alike=False),
+    confidence=share(closed=False),
+)
 def correlation(predicted: Tensor, measured: Tensor, confidence: float = 0.95) -> Estimate:
     """Spearman's rank correlation across channels, or layers: its mean over prompts, and interval.
 

@@ -9,6 +9,7 @@ import torch
 from scipy import special
 from torch import Tensor
 
+from tokensphere.door import either, instance, number, share, takes, tensor, whole
 from tokensphere.sinks.scores import interval
 
 __all__ = ["LEAST_PROMPTS", "MARGIN", "MOST_NEEDED", "Estimate", "Verdict", "outcome", "verdict"]
@@ -67,6 +68,13 @@ class Verdict:
     fall_replaced: Estimate
 
 
+@takes(
+    scores=tensor("S", alike=False, S=2),
+    null=either(number(), tensor("S", alike=False)),
+    shuffled=tensor("S", alike=False),
+    replaced=tensor("S", alike=False),
+    confidence=share(closed=False),
+)
 def verdict(
     scores: Tensor,
     null: Tensor | float,
@@ -148,6 +156,7 @@ def verdict(
     return Verdict(found, kind, margin, excess, needed, *falls)
 
 
+@takes(excess=instance(Estimate), margin=number(), prompts=whole(0))
 def outcome(excess: Estimate, margin: float, prompts: int) -> str:
     """The outcome of :func:`verdict`, from the excess over the null alone, for scores that differ
     from prompt to prompt."""

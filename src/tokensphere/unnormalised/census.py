@@ -7,6 +7,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import softplus
 
+from tokensphere.door import instance, positive, takes, tensor, whole
+
 from .ends import first_token_kind
 from .field import Unnormalised
 from .integrate import simulate
@@ -23,6 +25,7 @@ diverge nor do all tend to zero. What the others do at a first token's blow-up i
 beyond 1e12 counts as a blow-up."""
 
 
+@takes(count=whole(1), dim=whole(1), generator=instance(torch.Generator))
 def draw(count: int, dim: int, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
     """S_BC and S_Delta, (count, dim, dim), standard Gaussian; starts, (count, dim), unit, even."""
     S_BC, S_Delta = torch.randn(2, count, dim, dim, generator=generator, dtype=torch.float64)
@@ -30,11 +33,18 @@ def draw(count: int, dim: int, generator: Generator) -> tuple[Tensor, Tensor, Te
     return S_BC, S_Delta, x0 / x0.norm(dim=-1, keepdim=True)
 
 
+@takes(count=whole(1), dim=whole(1), generator=instance(torch.Generator))
 def first_tokens(count: int, dim: int, generator: Generator) -> Counter[str]:
     """How many of `count` draws, as :func:`draw`, end how."""
     return Counter(FIRST[k] for k in kinds_together(*draw(count, dim, generator)).tolist())
 
 
+@takes(
+    S_BC=tensor("...", "D", "D", dtype="float64"),
+    S_Delta=tensor("...", "D", "D", dtype="float64"),
+    x0=tensor("n", "D", dtype="float64", nonzero=True),
+    h=positive(),
+)
 def kinds_together(S_BC: Tensor, S_Delta: Tensor, x0: Tensor, h: float = 0.05) -> Tensor:
     """The ends of many first tokens as indices of FIRST, (n,): quick, for counts and maps.
 
@@ -85,6 +95,7 @@ def _forms(S_BC: Tensor, y: Tensor) -> Tensor:
     return (_rows(y, S_BC) * y).sum(-1)
 
 
+@takes(field=instance(Unnormalised), x0=tensor("L", "D", dtype="float64"), stop=positive())
 def sequence_end(field: Unnormalised, x0: Tensor, stop: float = 1e3) -> Sequence:
     """How a sequence (L, D) ends, by a run to t = `stop` or to a norm of 1e12.
 
@@ -105,6 +116,7 @@ def sequence_end(field: Unnormalised, x0: Tensor, stop: float = 1e3) -> Sequence
     return "rest, not all zero" if (falls | rests).all() else "undecided"
 
 
+@takes(count=whole(1), length=whole(1), dim=whole(1), generator=instance(torch.Generator))
 def sequences(count: int, length: int, dim: int, generator: Generator) -> Counter[str]:
     """How many of `count` sequences of that length end how; all rates a_d are one."""
     S_BC, S_Delta, _ = draw(count, dim, generator)

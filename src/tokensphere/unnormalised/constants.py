@@ -11,6 +11,8 @@ import torch
 from scipy.integrate import quad
 from torch import Tensor
 
+from tokensphere.door import number, takes, tensor
+
 from ..flow.checks import check_square, check_tensor
 from .field import symmetric_part
 
@@ -38,6 +40,7 @@ def _stable(metzler: np.ndarray) -> bool:
     return bool(np.linalg.eigvals(metzler).real.max() < -1e-12 * np.abs(metzler).max())
 
 
+@takes(S_Delta=tensor("D", "D", dtype="float64"), x=tensor("D", dtype="float64"))
 def grows_slowly(S_Delta: Tensor, x: Tensor) -> bool:
     """Whether no token in the orthant of x can blow up, by the signs of the steps alone.
 
@@ -56,6 +59,7 @@ def grows_slowly(S_Delta: Tensor, x: Tensor) -> bool:
     return _stable(N)
 
 
+@takes(S_Delta=tensor("D", "D", dtype="float64"), x=tensor("D", dtype="float64"))
 def a_step_grows(S_Delta: Tensor, x: Tensor) -> bool:
     """Whether some coordinate d of the support has M_dd > 0 and M_kd >= 0 for all k: its step
     grows with every coordinate, and if the form is positive definite the token blows up."""
@@ -63,6 +67,7 @@ def a_step_grows(S_Delta: Tensor, x: Tensor) -> bool:
     return bool(((np.diag(M) > 0) & (M >= 0).all(0)).any())
 
 
+@takes(S_Delta=tensor("D", "D", dtype="float64"), x=tensor("D", dtype="float64"))
 def slow_rates(S_Delta: Tensor, x: Tensor) -> Tensor | None:
     """eta, (D,), with |x_d| / ln t -> eta_d for every slow token in the orthant of x; or None.
 
@@ -101,6 +106,7 @@ def softplus(z: float) -> float:
     return math.log1p(math.exp(-abs(z))) + max(z, 0.0)
 
 
+@takes(value=number(), slope=number())
 def ray_time(value: float, slope: float) -> float:
     """The time in which r' = value r^3 softplus(slope r) goes from r = 1 to infinity.
 
@@ -112,6 +118,11 @@ def ray_time(value: float, slope: float) -> float:
     return quad(lambda u: u / softplus(slope / u) if u else 0.0, 0.0, 1.0)[0] / value
 
 
+@takes(
+    S_BC=tensor("D", "D", dtype="float64"),
+    S_Delta=tensor("D", "D", dtype="float64"),
+    x=tensor("D", dtype="float64"),
+)
 def blow_up_bounds(S_BC: Tensor, S_Delta: Tensor, x: Tensor) -> tuple[float, float]:
     """(low, high) of a first token's blow-up time from x, (D,); infinite where none is certain.
 

@@ -9,6 +9,8 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
+from tokensphere.door import takes, tensor
+
 from ..flow.checks import check_square, check_tensor
 from .constants import (
     LN2,
@@ -60,6 +62,11 @@ class FirstTokenEnd:
     computed: tuple[str, ...] = ()
 
 
+@takes(
+    S_BC=tensor("D", "D", dtype="float64"),
+    S_Delta=tensor("D", "D", dtype="float64"),
+    x0=tensor("D", dtype="float64"),
+)
 def first_token_end(S_BC: Tensor, S_Delta: Tensor, x0: Tensor) -> FirstTokenEnd:
     """The end of one first token, by its theorem where one applies and else by following it.
 
@@ -104,6 +111,11 @@ def first_token_end(S_BC: Tensor, S_Delta: Tensor, x0: Tensor) -> FirstTokenEnd:
     return _blow_up(S, S_Delta, orbit, run.u, direction, said, computed)
 
 
+@takes(
+    S_BC=tensor("D", "D", dtype="float64"),
+    S_Delta=tensor("D", "D", dtype="float64"),
+    x0=tensor("D", dtype="float64"),
+)
 def first_token_kind(S_BC: Tensor, S_Delta: Tensor, x0: Tensor) -> Kind:
     """The kind of :func:`first_token_end` alone, in half of its time."""
     S = _checked(S_BC, S_Delta, x0)

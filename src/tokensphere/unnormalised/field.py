@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from tokensphere.door import one_of, takes, tensor
+
 from ..flow.causal_sum import causal_sum
 from ..flow.checks import check_rates, check_square, check_tensor
 
@@ -72,6 +74,11 @@ def first_velocity(S_BC: Tensor, S_Delta: Tensor, x: Tensor) -> Tensor:
     return form(S_BC, x).unsqueeze(-1) * softplus(x @ S_Delta) * x
 
 
+@takes(
+    S_BC=tensor("...", "D", "D", dtype="float64"),
+    S_Delta=tensor("...", "D", "D", dtype="float64"),
+    p=tensor("...", "D", dtype="float64"),
+)
 def cone_exponent(S_BC: Tensor, S_Delta: Tensor, p: Tensor) -> Tensor:
     """kappa(p) = 2 <S p, Delta(p) * p>, (...): the speed of ln|q| of a first token at p, (..., D).
 
@@ -82,6 +89,7 @@ def cone_exponent(S_BC: Tensor, S_Delta: Tensor, p: Tensor) -> Tensor:
     return 2 * ((p @ symmetric_part(S_BC)) * softplus(p @ S_Delta) * p).sum(-1)
 
 
+@takes(S_BC=tensor("D", "D", dtype="float64"), sign=one_of(1, -1))
 def is_definite(S_BC: Tensor, sign: int) -> bool:
     """Whether sign * q is positive off the origin: its least eigenvalue above rounding, (D, D)."""
     values = torch.linalg.eigvalsh(sign * symmetric_part(S_BC))

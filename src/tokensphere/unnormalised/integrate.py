@@ -10,6 +10,8 @@ import torch
 from scipy.integrate import LSODA
 from torch import Tensor
 
+from tokensphere.door import instance, positive, takes, tensor, whole
+
 from ..flow.checks import check_times
 from .field import Unnormalised
 
@@ -34,6 +36,15 @@ class Trajectory:
     slope: Tensor
 
 
+@takes(
+    field=instance(Unnormalised),
+    x0=tensor("L", "D", dtype="float64"),
+    times=tensor("T", dtype="float64", T=2, least=0.0),
+    bound=positive(),
+    rtol=positive(),
+    atol=positive(),
+    steps=whole(1),
+)
 def simulate(
     field: Unnormalised,
     x0: Tensor,

@@ -4,6 +4,8 @@
 some, and `gpu` is what `make gpu` does.
 """
 
+from tokensphere.paper import Refusal
 
-class Refused(ValueError):
+
+class Refused(Refusal):
     """What was asked for cannot be renewed here, with the reason in one line."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
 
@@ -29,10 +28,6 @@ def add_parser(commands: Any) -> None:
 
 
 def _records(arguments: argparse.Namespace) -> int:
-    from tokensphere.paper.renewal import Refused, command
+    from tokensphere.paper.renewal import command
 
-    try:
-        return command.records_command(arguments)
-    except Refused as error:
-        print(f"tokensphere: {error}", file=sys.stderr)
-        return 2
+    return command.records_command(arguments)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -140,7 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser().parse_args(argv)
     there = run.gpus()
     asked = there if given.gpus is None else given.gpus
-    if reason := _refusal(given.dry_run, given.gpus, there):
+    if reason := _refusal(given.dry_run, given.gpus, there, given.out):
         print(f"make gpu: {reason}", file=sys.stderr)
         return 2
     # Without a GPU the plan is that of a machine with one, and with the packages that need it.
@@ -159,9 +160,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + ended.number
 
 
-def _refusal(dry: bool, asked: int | None, there: int) -> str | None:
+def _refusal(dry: bool, asked: int | None, there: int, out: str) -> str | None:
     if asked is not None and asked < 1:
         return f"--gpus: got {asked}, takes 1 or more"
+    if not out or (os.path.lexists(out) and not os.path.isdir(out)):
+        return f"--out: got {out!r}, takes a folder, which need not be there"
     if dry:
         return None
     if there < (asked or 1):

@@ -6,6 +6,8 @@ truth on disk. `one` runs a cell in a process of its own, `worker` has Dask's wo
 Needs the extras `book` and `batch`.
 """
 
+from tokensphere.paper import Refusal
 
-class BadInput(ValueError):
+
+class BadInput(Refusal):
     """What was asked for cannot be run or made, with what is wrong in one line."""

@@ -6,7 +6,6 @@ A module of its own, which imports next to nothing: it is read whatever the comm
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
 from tokensphere.paper.rerun import BadInput
@@ -78,16 +77,9 @@ def _collect(arguments: argparse.Namespace) -> int:
 
 def _call(name: str, arguments: argparse.Namespace) -> int:
     try:
-        from tokensphere.paper import chapters
         from tokensphere.paper.rerun import command
 
-        try:
-            return getattr(command, name)(arguments)
-        except (BadInput, chapters.ChapterError) as error:
-            print(f"tokensphere: {error}", file=sys.stderr)
+        return getattr(command, name)(arguments)
     except ModuleNotFoundError as error:
-        print(
-            f"tokensphere: {name} needs {error.name}: pip install 'tokensphere[book,batch]'",
-            file=sys.stderr,
-        )
-    return 2
+        needed = f"{name} needs {error.name}: pip install 'tokensphere[book,batch]'"
+        raise BadInput(needed) from None

@@ -101,12 +101,6 @@ def make(chapter: Chapter, parameters: Mapping[str, Any]) -> Cell:
     Raises chapters.ChapterError for an unknown name, another type, a number that is not finite.
     """
     values = chapters.checked(parameters, chapter.kinds, chapter.name)
-    for name, value in values.items():
-        if not _plain(value):
-            raise chapters.ChapterError(
-                f"parameter {name!r} of chapter {chapter.name!r} takes finite numbers, text and "
-                f"lists, got {value!r}"
-            )
     # As text: to Python True, 1 and 1.0 are equal, to a chapter they are not.
     default = {name: _canonical(value) for name, value in chapter.defaults.items()}
     return Cell(chapter, {k: v for k, v in values.items() if _canonical(v) != default.get(k)})
@@ -142,7 +136,7 @@ def read(name: str | Path) -> Chapter:
         source=source,
         kinds=chapters.declared(notebook),
         # Of another one, a set say, its text in the chapter's code tells.
-        defaults={k: v for k, v in chapters.defaults(notebook).items() if _plain(v)},
+        defaults={k: v for k, v in chapters.defaults(notebook).items() if chapters.is_plain(v)},
         code=code,
         stamps={str(source): before, **{str(files[module]): stamps[module] for module in files}},
         outside=outside,
@@ -220,13 +214,3 @@ def _of_file(path: Path, *stamp: int) -> str:
 
 def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
-
-
-def _plain(value: Any) -> bool:
-    """Whether JSON can hold it, as UTF-8."""
-    try:
-        json.dumps(value, allow_nan=False)
-        _canonical(value).encode()
-    except (TypeError, ValueError, RecursionError):
-        return False
-    return True

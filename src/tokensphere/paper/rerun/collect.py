@@ -8,18 +8,21 @@ import io
 import json
 import os
 import statistics
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from tokensphere import records
+from tokensphere.paper import chapters
 from tokensphere.paper.rerun import BadInput
 from tokensphere.paper.rerun.kept import kept
 from tokensphere.paper.rerun.store import PASSED, Entry, Store, write_whole
 
 OF_CELL = ("chapter", "digest", "code", "seconds")
 """Columns that every row has; `code` has one value for each version of code and environment."""
+TABLES = (".csv", ".parquet")
 FIGURES = (".png", ".svg", ".pdf")
 
 
@@ -70,15 +73,13 @@ def write(rows: Sequence[dict[str, Any]], out: TextIO | str | os.PathLike[str]) 
         writer.writeheader()
         writer.writerows({key: _text(value) for key, value in row.items()} for row in rows)
         return
-    path = _place("--out", out)
+    path = place("--out", out, TABLES)
     if path.suffix == ".csv":
         text = io.StringIO()
         write(rows, text)
         write_whole(path, text.getvalue())
-    elif path.suffix == ".parquet":
-        _write_parquet(rows, columns, path)
     else:
-        raise BadInput(f"--out: got {path.name!r}, takes a name in .csv or .parquet")
+        _write_parquet(rows, columns, path)
 
 
 def figure(
@@ -89,15 +90,16 @@ def figure(
     Raises BadInput where a cell has no such number, none has such a parameter, or the file cannot
     be.
     """
-    path = _place("--figure", path)
-    if path.suffix not in FIGURES:
-        raise BadInput(f"--figure: got {path.name!r}, takes a name in {', '.join(FIGURES)}")
+    path = place("--figure", path, FIGURES)
     used = [row for row in rows if parameter in row and row[name] is not None]
     if not used or parameter in OF_CELL:
         raise BadInput(f"--against: no cell that kept {name!r} has a parameter {parameter!r}")
     for row in used:
-        if isinstance(row[name], bool) or not isinstance(row[name], int | float):
-            raise BadInput(f"--figure: {name!r} of {row['digest']} is no number: {row[name]!r}")
+        for key in (name, parameter):
+            value = row[key]
+            # Along the axis text and lists are taken too.
+            if (key == name and not _is_number(value)) or _is_too_large(value):
+                raise BadInput(f"--figure: {key!r} of {row['digest']} is no number: {value!r:.80}")
     from matplotlib.figure import Figure
 
     numeric = all(isinstance(row[parameter], int | float) for row in used)
@@ -119,11 +121,28 @@ def figure(
         drawing.savefig(stream, format=path.suffix[1:])
 
 
-def _place(option: str, path: str | os.PathLike[str]) -> Path:
-    """A file's path, whose folder is there: a mistyped one is not made."""
-    if not Path(path).parent.is_dir():
-        raise BadInput(f"{option}: there is no folder {Path(path).parent}")
-    return Path(path)
+def place(option: str, path: str | os.PathLike[str], endings: Sequence[str]) -> Path:
+    """The path of a file that can be written; a mistyped folder is not made.
+
+    Raises BadInput for another ending, or a folder that is not there; chapters.ChapterError for a
+    folder's name, or where nothing can be written.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise BadInput(f"{option}: there is no folder {path.parent}")
+    if path.suffix not in endings:
+        raise BadInput(f"{option}: got {path.name!r}, takes a name in {' or '.join(endings)}")
+    chapters.check_place(path, f"{option}:")
+    return path
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_too_large(value: Any) -> bool:
+    """Whether no axis has room for it: JSON holds NaN, infinity and integers of any size."""
+    return _is_number(value) and not abs(value) <= sys.float_info.max
 
 
 def _kept(store: Store, entry: Entry) -> dict[str, Any]:
@@ -132,7 +151,7 @@ def _kept(store: Store, entry: Entry) -> dict[str, Any]:
     path = store.file(entry.chapter, entry.digest, ".ipynb")
     try:
         return kept(json.loads(path.read_text("utf-8")))
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise BadInput(f"{path} is no notebook: run its cell again") from None
 
 

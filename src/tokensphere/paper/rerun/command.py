@@ -7,6 +7,7 @@ on; 2 bad input; 128 and its number after a signal: 130 of Ctrl-C, 143 of SIGTER
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from tokensphere.paper import signals
@@ -30,6 +31,8 @@ def rerun(arguments: argparse.Namespace) -> int:
         arguments.scale,
     )
     store = Store(arguments.out)
+    if os.path.lexists(store.folder) and not store.folder.is_dir():
+        raise BadInput(f"--out: {arguments.out} is no folder, takes one or a new name")
     if arguments.dry_run:
         return _dry_run(store, wanted)
     return _run(store, wanted, arguments)
@@ -41,6 +44,10 @@ def collect(arguments: argparse.Namespace) -> int:
 
     if (arguments.figure is None) != (arguments.against is None):
         raise BadInput("--figure and --against go together")
+    # Both, before one of them is written.
+    for option, endings in (("figure", collecting.FIGURES), ("out", collecting.TABLES)):
+        if (path := getattr(arguments, option)) is not None:
+            collecting.place(f"--{option}", path, endings)
     rows = collecting.table(_existing(arguments.folder), arguments.names)
     for chapter, count in collecting.versions(rows).items():
         print(
@@ -154,8 +161,8 @@ def _status(arguments: argparse.Namespace) -> int:
 
 def _existing(folder: str) -> Store:
     store = Store(folder)
-    if not store.folder.is_dir():
-        raise BadInput(f"{folder}: no such folder")
+    if not folder or not store.folder.is_dir():
+        raise BadInput(f"{folder or repr('')}: no such folder")
     return store
 
 

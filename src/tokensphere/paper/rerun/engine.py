@@ -113,7 +113,8 @@ def remote(address: str) -> Iterator[Client]:
         if address.startswith("tls:") and context is None:
             raise ValueError("Dask's configuration has no distributed.comm.tls.client")
         client = Client(address, timeout=CONNECT, set_as_default=False)
-    except (OSError, ValueError, LookupError) as error:
+    # The last three of a file with other JSON than an object with text, or nested too deeply.
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise BadInput(f"no scheduler at {address}: {reason}") from None
     try:

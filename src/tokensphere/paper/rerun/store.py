@@ -214,9 +214,10 @@ class Store:
         try:
             content = json.loads(self.file(chapter, digest, ".json").read_text("utf-8"))
             entry = Entry(**content)
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
         fitting = all(isinstance(getattr(entry, name), kind) for name, kind in KINDS.items())
+        fitting = fitting and _are_seconds(entry.seconds)
         mine = (entry.chapter, entry.digest) == (chapter, digest)
         return entry if fitting and mine and entry.state in STATES else None
 
@@ -229,7 +230,9 @@ class Store:
             given, seconds = papermill.get("parameters", {}), papermill.get("duration")
             started = papermill.get("start_time")
             content["cells"], given.items()
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            if not (_are_seconds(seconds) and isinstance(started, str | None)):
+                raise ValueError("times that are none")
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             entry = entry or Entry(chapter, digest, state)
             return _damaged(entry) if state == PASSED else entry
         entry = entry or Entry(chapter, digest, state, parameters=given, values=given)
@@ -241,6 +244,11 @@ def _size(path: Path) -> int | None:
         return path.stat().st_size
     except OSError:
         return None
+
+
+def _are_seconds(value: Any) -> bool:
+    """None, or a number from 0 on, and below what no run takes."""
+    return value is None or (type(value) in (int, float) and 0 <= value < 1e12)
 
 
 def _damaged(entry: Entry) -> Entry:

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from tokensphere.door import optional, takes, tensor, whole
 from tokensphere.sinks.ablation.answers import IGNORED, Answers, Keys, answers
 from tokensphere.sinks.batch import Inputs, read_inputs
 from tokensphere.sinks.scores import interval
@@ -79,6 +80,7 @@ class Ablation:
         return {name: _estimate(value, confidence) for name, value in self.prompts().items()}
 
 
+@takes(position=whole(), labels=optional(tensor("...", kinds="i", alike=False)))
 def ablate(
     model: nn.Module,
     inputs: Inputs,

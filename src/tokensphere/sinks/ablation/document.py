@@ -11,6 +11,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from tokensphere.door import optional, takes, tensor
 from tokensphere.sinks.ablation.sweep import Changes, Sweep, excess
 from tokensphere.sinks.scores import interval
 from tokensphere.sinks.theory import correlation
@@ -22,6 +23,7 @@ SIGNIFICANCE = 0.05
 """Chance that some layer's excess is taken for one where there is none, after Bonferroni."""
 
 
+@takes(scores=optional(tensor("S", "E", alike=False)))
 def ablation_document(found: Sweep, scores: Tensor | None = None) -> dict[str, Any]:
     """A sweep as JSON values: what a report's row and figure need.
 

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tokensphere.door import takes, whole
 from tokensphere.sinks.ablation import Ablation, compare, mixer_names
 from tokensphere.sinks.ablation.answers import Answers, Keys, answers
 from tokensphere.sinks.batch import Inputs
@@ -76,12 +77,14 @@ class Sweep:
         return excess(self.alone)
 
 
+@takes(later=whole(1))
 def least_tokens(later: int = 3) -> int:
     """The shortest prompt that :func:`sweep` takes: the later tokens are different ones, and behind
     the last of them one is counted."""
     return max(5, 2 * later)
 
 
+@takes(later=whole(1), draws=whole(1), seed=whole(0))
 @torch.no_grad()
 def sweep(
     model: nn.Module,

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tokensphere.door import each, flag, function, number, optional, takes, tensor, whole
 from tokensphere.sinks.ablation.document import ablation_document
 from tokensphere.sinks.ablation.sweep import sweep
 from tokensphere.sinks.batch import Inputs
@@ -48,6 +49,18 @@ SIGNIFICANCE = 0.05
 """Chance that some layer without a sink gets one: divided among the layers, after Bonferroni."""
 
 
+@takes(
+    prompts=each(tensor("...", kinds="i", alike=False)),
+    channels=optional(whole(1)),
+    seed=whole(0),
+    threshold=number(),
+    batch_size=whole(1),
+    bos=optional(whole(0)),
+    replace_with=optional(whole(0)),
+    decode=optional(function()),
+    ablate=flag(),
+    progress=flag(),
+)
 def measure_model(
     model: nn.Module,
     prompts: Sequence[Tensor],
@@ -233,6 +246,7 @@ def measure_model(
     }
 
 
+@takes(channels=optional(whole(1)), seed=whole(0), threshold=number(), batch_size=whole(1))
 def check_options(*, channels: int | None, seed: int, threshold: float, batch_size: int) -> None:
     """Raise ValueError for a number that :func:`measure_model` does not take."""
     for name, value, least in (

@@ -57,7 +57,7 @@ def write_comparison(
             :func:`tokensphere.sinks.report.places.replacing`.
         FileNotFoundError: there is no such report.
     """
-    places = [file_of(report).resolve() for report in reports]
+    places = [os.path.realpath(file_of(report)) for report in reports]
     if len(set(places)) < 2 or len(set(places)) < len(places):
         raise ValueError(
             f"reports: got {len(places)}, {len(set(places))} of them different, takes at least two "

@@ -47,7 +47,7 @@ def replacing(
             folder with other files; another run is writing it.
         OSError: the folder that `out` is in is not there or cannot be written.
     """
-    out = Path(out).resolve()
+    out = Path(os.path.realpath(out))
     _check(out, files, key)
     with _leaving_on_signals():
         _clean(out)
@@ -65,6 +65,8 @@ def replacing(
 def _check(out: Path, files: Collection[str], key: str) -> None:
     if not out.parent.is_dir():
         raise FileNotFoundError(f"out: no such folder: {out.parent}")
+    if out.is_symlink():  # which is still there when links are followed
+        raise ValueError(f"out: {out} is a link that leads to itself, takes a folder")
     if not out.exists():
         return
     if not out.is_dir():

@@ -13,6 +13,8 @@ from tokensphere.sinks.scores import VARIANTS
 
 __all__ = ["file_of", "read_report"]
 
+MOST = 2**63
+"""No count is larger, nor an integer that a float does not hold."""
 _NONE = type(None)
 _NUMBER = (int, float)
 _ESTIMATE = {name: [(int, float, _NONE)] for name in ("mean", "low", "high")}
@@ -57,15 +59,18 @@ def read_report(report: str | os.PathLike[str]) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"reports: no such report: {path}")
     try:
-        data = json.loads(path.read_text("utf-8"), parse_constant=_no_constant)["data"]
+        text = path.read_text("utf-8")
+        data = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)["data"]
         _check(data, _TAKES, "data")
         _check_whole(data)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         why = ""
         if type(error) is KeyError:
             why = f", or of an earlier version: it lacks {error}"
         elif type(error) is _Damage:
             why = f": {error}"
+        elif type(error) is RecursionError:
+            why = ": it is nested too deeply"
         raise ValueError(f"reports: {path} is no sinks.json of a report{why}") from None
     return data
 
@@ -96,6 +101,10 @@ def _check(value: Any, takes: Any, where: str) -> None:
         takes = takes if isinstance(takes, tuple) else (takes,)
         if type(value) not in takes:
             raise _Damage(f"{where} is {_short(value)}")
+        if type(value) is int and abs(value) > MOST:
+            raise _Damage(f"{where} is a number of {len(str(abs(value)))} digits")
+        if type(value) is str and value != value.encode(errors="ignore").decode():
+            raise _Damage(f"{where} is {_short(value)}")
 
 
 def _check_whole(data: Mapping[str, Any]) -> None:
@@ -121,6 +130,14 @@ def _check_whole(data: Mapping[str, Any]) -> None:
     sides = {layer["reverse"] for layer in data["layers"]}
     if {direction["reverse"] for direction in data["directions"]} != sides:
         raise _Damage("data.directions are not those of data.layers")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _Damage(f"it holds {max(names, key=names.count)!r} twice")
+    return found
 
 
 def _no_constant(name: str) -> None:

@@ -119,7 +119,8 @@ def load(
     Raises:
         ValueError: a model or weights that are not there or cannot be read, weights that lack some
             of the model's (it would be measured with random ones) or hold others (of another
-            model than the config's), an unknown dtype, a device that cannot be used.
+            model than the config's) or have NaN or infinity, an unknown dtype, a device that
+            cannot be used.
         ModuleNotFoundError: typeseg is asked for and not installed.
     """
     check_dtype(dtype)
@@ -138,6 +139,7 @@ def load(
             model = mamba_ssm.load(native, None if dtype == "auto" else getattr(torch, dtype))
         else:
             model = _load_model(name, dtype, trust_remote_code)
+    _check_weights(name, model)
     commit = getattr(getattr(model, "config", None), "_commit_hash", None)
     return Source(model.eval().to(device), {"name": name, "revision": commit})
 
@@ -211,9 +213,10 @@ def _native(name: str) -> Path | None:
     from tokensphere.sinks.mixers import checkpoints as mamba_ssm
 
     folder = Path(name)
-    if folder.is_dir():
+    if not folder.is_dir():
+        return _native_of_hub(name)
+    with _failing(name):
         return folder if mamba_ssm.is_native(folder) else None
-    return _native_of_hub(name)
 
 
 def _native_of_hub(name: str) -> Path | None:
@@ -227,7 +230,7 @@ def _native_of_hub(name: str) -> Path | None:
             if "model_type" in json.loads(config.read_text("utf-8")):
                 return None
             folder = Path(hub.snapshot_download(name, allow_patterns=list(NATIVE)))
-    except (OSError, ValueError):  # transformers will say what is wrong
+    except (OSError, ValueError, RecursionError):  # transformers will say what is wrong
         return None
     return folder if mamba_ssm.is_native(folder) else None
 
@@ -237,7 +240,15 @@ def _config(name: str, trust_remote_code: bool) -> Any:
 
     check_name(name)
     with _failing(name):
-        return AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
+    named = config.architectures
+    if named is not None and not (isinstance(named, list) and all(map(_is_text, named))):
+        raise ValueError(f"model: {name} has architectures = {named!r}, takes a list of names")
+    return config
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def _classes(config: Any, trust_remote_code: bool) -> list[Any]:
@@ -268,8 +279,14 @@ def _load_model(name: str, dtype: str, trust_remote_code: bool) -> nn.Module:
                 config=config,
                 dtype=dtype if dtype == "auto" else getattr(torch, dtype),
                 use_safetensors=True,
+                ignore_mismatched_sizes=True,  # the error for them names none
                 output_loading_info=True,
                 trust_remote_code=trust_remote_code,  # left out, transformers asks on a terminal
+            )
+        for key, there, taken in sorted(found["mismatched_keys"]):
+            raise ValueError(
+                f"model: {name} holds {key} of shape {tuple(there)}, where {type(model).__name__} "
+                f"as its config.json has it takes {tuple(taken)}"
             )
         if not found["missing_keys"]:
             _check_all_used(name, model, found["unexpected_keys"])
@@ -292,6 +309,16 @@ def _check_all_used(name: str, model: nn.Module, unused: Iterable[str]) -> None:
             f"{type(model).__name__} does not use, such as {left[0]}: its config.json is another "
             "model's, or something is not merged into it"
         )
+
+
+def _check_weights(name: str, model: nn.Module) -> None:
+    """Raise ValueError for a weight that is NaN or infinite: what lies behind would be too."""
+    for key, value in model.named_parameters():
+        # Extremes and no mask, which would be as large as the weights; float8 has none.
+        if not (value.numel() and value.is_floating_point() and value.dtype.itemsize > 1):
+            continue
+        if not all(bool(torch.isfinite(end)) for end in value.detach().aminmax()):
+            raise ValueError(f"model: {name} holds NaN or infinity in {key}")
 
 
 @contextmanager

@@ -64,6 +64,8 @@ def open_text(
         return _bytes()
     if tokenizer is None:
         check_name(name)
+    elif not tokenizer.strip():
+        raise ValueError(f"tokenizer: got {tokenizer!r}, takes a folder or a name on the hub")
     with quiet():
         return _text(name, _load_tokenizer(name, tokenizer, trust_remote_code), bos)
 
@@ -118,7 +120,7 @@ def _text(name: str, tokenizer: Any, bos: bool | None) -> Text:
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         if len(ids) == 1 and ids[0] != tokenizer.unk_token_id:
             return ids[0]
-        if text.isdecimal():
+        if _is_id(text):
             if int(text) not in set(known.values()):
                 raise ValueError(f"replace_with: the tokenizer has no token {text}")
             return int(text)
@@ -132,13 +134,18 @@ def _text(name: str, tokenizer: Any, bos: bool | None) -> Text:
     )
 
 
+def _is_id(text: str) -> bool:
+    # int() refuses thousands of digits in words of its own.
+    return text.isdecimal() and len(text) < 20
+
+
 def _bytes() -> Text:
     def encode(text: str) -> list[int]:
         return typeseg.encode(text).tolist()
 
     def find(text: str) -> int:
         ids = encode(text)
-        if len(ids) != 1 and text.isdecimal():
+        if len(ids) != 1 and _is_id(text):
             ids = [int(text)]
         if len(ids) != 1 or ids[0] > typeseg.PLACEHOLDER:
             raise ValueError(f"replace_with: got {text!r}, takes one ASCII character or its code")

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tokensphere.door import flag, number, optional, takes, whole
 from tokensphere.sinks.mixers import find
 from tokensphere.sinks.report import check_layers, check_options, measure_model, page, sources
 from tokensphere.sinks.report.inputs import check_ablate
@@ -26,6 +27,16 @@ MANY_LAYERS = 64
 """Of a model that does not say how many it has before it is loaded."""
 
 
+@takes(
+    bos=optional(flag()),
+    channels=optional(whole(1)),
+    seed=whole(0),
+    threshold=number(),
+    max_length=whole(2),
+    batch_size=whole(1),
+    ablate=flag(),
+    trust_remote_code=flag(),
+)
 def write_report(
     model: str,
     prompts: str | os.PathLike[str],
@@ -87,8 +98,10 @@ def write_report(
     }
     check_options(channels=channels, seed=seed, threshold=threshold, batch_size=batch_size)
     sources.check_dtype(dtype)
-    place = sources.device_of(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    lines = read_prompts(prompts)
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    place = sources.device_of(device)
+    lines = _read(prompts)
     code = {"trust_remote_code": trust_remote_code}
     with sources.quiet():
         size = sources.vocabulary(model, **code)
@@ -135,6 +148,15 @@ def write_report(
             device=place,
         )
     return Path(out) / "index.html"
+
+
+def _read(prompts: str | os.PathLike[str]) -> list[tuple[int, str]]:
+    try:
+        return read_prompts(prompts)
+    except RecursionError:
+        raise ValueError(
+            f"prompts: {os.fspath(prompts)} holds a line of JSON that is nested too deeply"
+        ) from None
 
 
 def _room(encoded: Encoded, layers: int) -> int:

@@ -11,12 +11,11 @@ import builtins
 import contextlib
 import difflib
 import os
-import platform
-import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tokensphere import records
 from tokensphere.paper.ledger import ROOT
 
 if TYPE_CHECKING:
@@ -100,7 +99,8 @@ def run(
     kernel = kernel or notebook.metadata.get("kernelspec", {}).get("name", "python3")
     values = checked(parameters, declared(notebook), source.stem)
 
-    draft = draft_of(target)
+    records.clear_drafts(target, ".ipynb")
+    draft = records.draft_of(target, ".ipynb")
     failed = target.with_name(f"{target.stem}.failed.ipynb")
     try:
         executed = papermill.execute_notebook(
@@ -156,16 +156,6 @@ def _refuse_exits(notebook: nbformat.NotebookNode) -> None:
                     evalue=output.evalue,
                     traceback=output.traceback,
                 )
-
-
-def draft_of(path: Path) -> Path:
-    """Where a file is written before it takes its name: beside it, hidden, and nobody else's.
-
-    Beside it, because a rename is atomic only within one file system. The process id alone would
-    not do: on a shared disk two machines have the same ones.
-    """
-    own = f"{platform.node()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
-    return path.with_name(f".{path.stem}.{own}{path.suffix}")
 
 
 def book_folder() -> Path:

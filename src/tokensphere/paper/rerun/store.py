@@ -30,7 +30,6 @@ from typing import Any
 import filelock
 
 from tokensphere import records
-from tokensphere.paper import chapters
 from tokensphere.paper.rerun import cells
 
 PASSED, FAILED, RUNNING, INTERRUPTED = "passed", "failed", "running", "interrupted"
@@ -98,7 +97,9 @@ class Store:
     def prepare(self) -> None:
         """Make the folder; OSError where nothing can be written to it."""
         (self.folder / ".locks").mkdir(parents=True, exist_ok=True)
-        probe = chapters.draft_of(self.folder / ".locks" / "probe")
+        place = self.folder / ".locks" / "probe"
+        records.clear_drafts(place)
+        probe = records.draft_of(place)
         try:
             probe.write_text("x")
         finally:

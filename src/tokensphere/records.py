@@ -397,7 +397,12 @@ def read(path: str | os.PathLike[str]) -> Record:
         datetime.fromisoformat(content["date"])
     except ValueError:
         raise ValueError(f"{path}: not a record: date is {content['date']!r}") from None
-    check_content(path, content)
+    try:
+        same = content_digest(content) == content["digest"]
+    except ValueError:  # NaN or infinity, which no record has
+        same = False
+    if not same:
+        raise ValueError(f"{path}: its digest is not that of its content: it was changed by hand")
     record = Record(**{name: value for name, value in content.items() if name != "digest"})
     for name, kept in record.files.items():
         file = path.parent / name
@@ -406,16 +411,6 @@ def read(path: str | os.PathLike[str]) -> Record:
         if _file_digest(file) != kept:
             raise ValueError(f"{path}: {file} is not the file that was made with it")
     return record
-
-
-def check_content(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
-    """Raise ValueError where a record's content, as JSON has it, is not that of its digest."""
-    try:
-        same = content_digest(content) == content["digest"]
-    except ValueError:  # NaN or infinity, which no record has
-        same = False
-    if not same:
-        raise ValueError(f"{path}: its digest is not that of its content: it was changed by hand")
 
 
 def content_digest(content: Mapping[str, Any]) -> str:

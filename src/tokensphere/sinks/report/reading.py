@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tokensphere import records
 from tokensphere.sinks.report.template import KINDS
 from tokensphere.sinks.scores import VARIANTS
 
@@ -48,7 +49,8 @@ there is one at least; else a type, or several."""
 def read_report(report: str | os.PathLike[str]) -> dict[str, Any]:
     """The document of a report's folder, or of its sinks.json: data of `report.measure_model`.
 
-    The code that wrote it may be older than this: what is read are its numbers.
+    The code that wrote it may be older than this: what is read are its numbers. Where it has a
+    digest of its content, as every record has by now, that is checked.
 
     Raises:
         FileNotFoundError; ValueError for what is no such document, or lacks what is compared.
@@ -57,10 +59,14 @@ def read_report(report: str | os.PathLike[str]) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"reports: no such report: {path}")
     try:
-        data = json.loads(path.read_text("utf-8"), parse_constant=_no_constant)["data"]
+        content = json.loads(path.read_text("utf-8"), parse_constant=_no_constant)
+        data = content["data"]
+        # Reports of earlier versions have none, and measuring them again may take a day.
+        if "digest" in content and content["digest"] != records.content_digest(content):
+            raise _Damage("its digest is not that of its content, which was changed by hand")
         _check(data, _TAKES, "data")
         _check_whole(data)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         why = ""
         if type(error) is KeyError:
             why = f", or of an earlier version: it lacks {error}"

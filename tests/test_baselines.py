@@ -1,6 +1,9 @@
 """Every chapter has an executed notebook that runs the chapter's own code."""
 
+import random
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import baselines
@@ -97,6 +100,39 @@ def test_a_damaged_file_of_seconds_is_named(tmp_path, monkeypatch, text):
     (tmp_path / "seconds.json").write_text(text)
     with pytest.raises(ValueError, match=r"seconds\.json: "):
         notebooks.longest_first(PAGES)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+import nbformat
+import baselines, notebooks
+
+notebooks.BASELINES, page = Path(sys.argv[1]), sys.argv[2]
+print("begun", flush=True)
+for n in range(10_000):
+    cells = [nbformat.v4.new_markdown_cell(str(n)) for _ in range(2000)]
+    baselines.execute = lambda *_: nbformat.v4.new_notebook(
+        cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    )
+    baselines.run(page, [])
+"""
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_baseline_killed_while_it_is_written_is_the_last_whole_one(tmp_path, monkeypatch, seed):
+    monkeypatch.setattr(notebooks, "BASELINES", tmp_path)
+    command = [sys.executable, "-c", KILLED, str(tmp_path), "a"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parent)
+    process.stdout.readline()
+    time.sleep(random.Random(seed).uniform(0, 0.5))
+    process.kill()
+    process.communicate()
+    if (found := notebooks.read_baseline("a")) is not None:
+        assert len(found.cells) == 2000 and len({cell.source for cell in found.cells}) == 1
+    monkeypatch.setattr(baselines, "execute", lambda *_: nbformat.v4.new_notebook())
+    baselines.run("a", [])
+    assert [path.name for path in tmp_path.iterdir()] == ["a.ipynb"]
 
 
 def test_a_full_disk_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys):

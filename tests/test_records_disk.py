@@ -1,5 +1,6 @@
 """Records and files on the disk: whole, as they were saved, and nothing left by killed writers."""
 
+import errno
 import hashlib
 import json
 import os
@@ -118,15 +119,28 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 def test_a_folder_that_takes_no_files_is_said_by_the_file_s_name(tmp_path, monkeypatch):
-    def refused(self, mode):
-        raise PermissionError(30, "Read-only file system", str(self))
+    """As on a read-only file system, which does not even let go of what is not there."""
+
+    def refused(self, *mode):
+        raise OSError(errno.EROFS, "Read-only file system", str(self))
 
     monkeypatch.setattr(records.Path, "open", refused)
+    monkeypatch.setattr(records.Path, "unlink", refused)
     with (
         pytest.raises(OSError, match=r"Read-only file system: '.*/file'$"),
         records.write_whole(tmp_path / "file"),
     ):
         pass
+
+
+def test_an_error_of_something_else_keeps_its_name(tmp_path):
+    with pytest.raises(FileNotFoundError, match="other"), records.write_whole(tmp_path / "file"):
+        (tmp_path / "other").read_bytes()
+    with (
+        pytest.raises(OSError, match=r"\[Errno 12\] Cannot allocate memory$"),
+        records.write_whole(tmp_path / "file"),
+    ):
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
 
 def test_drafts_of_dead_processes_of_this_machine_go_with_the_next_writing(tmp_path):

@@ -98,6 +98,14 @@ def test_files_mount_points_and_the_working_folder_are_refused(tmp_path, monkeyp
     assert names(tmp_path) == ["file", "out"]
 
 
+def test_a_disk_that_others_fill_meanwhile_is_said_and_the_former_stays(tmp_path):
+    out = tmp_path / "out"
+    write(out, "former")
+    with pytest.raises(OSError, match=r"No space left on device: '.*/out'$"), replacing(out):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as a write does: without a name
+    assert (out / "key").read_text() == "former" and names(tmp_path) == ["out"]
+
+
 @pytest.mark.parametrize(
     ("where", "code"),
     [

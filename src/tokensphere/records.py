@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import errno
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -41,6 +42,8 @@ ENGINES = (f"{PACKAGE}.s6",)
 """Modules that compute a function that is specified to rounding, each on several ways of which the
 fastest is taken. Tests hold all ways to one reference, on a GPU as records of their own; a faster
 way then voids no record but those that name the engine."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Errors of a write that the system refuses halfway."""
 LIBRARIES = ("numpy", "scipy", "torch", "torchdiffeq", PACKAGE)
 
 
@@ -454,21 +457,33 @@ def write_whole(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    clear_drafts(path)
-    draft = draft_of(path)
-    try:
+    with drafted(path) as draft:
         with draft.open("wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(draft, path)
+
+
+@contextlib.contextmanager
+def drafted(path: Path, suffix: str = ".tmp") -> Iterator[Path]:
+    """A place for the draft of a file, of which nothing stays behind, now or from killed processes.
+
+    Raises OSError of what is written there, which names the file.
+    """
+    clear_drafts(path, suffix)
+    draft = draft_of(path, suffix)
+    try:
+        yield draft
     except OSError as error:
         # Of a full disk the system tells no name, of a folder that takes no files the draft's.
-        if error.errno and error.filename in (None, draft, os.fspath(draft)):
+        nameless = error.filename is None and error.errno in FULL
+        if nameless or error.filename in (draft, os.fspath(draft)):
             raise OSError(error.errno, error.strerror, os.fspath(path)) from None
         raise
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not there, or not to be removed: the error is above
+            draft.unlink()
 
 
 def draft_of(path: Path, suffix: str = ".tmp") -> Path:

@@ -99,45 +99,42 @@ def run(
     kernel = kernel or notebook.metadata.get("kernelspec", {}).get("name", "python3")
     values = checked(parameters, declared(notebook), source.stem)
 
-    records.clear_drafts(target, ".ipynb")
-    draft = records.draft_of(target, ".ipynb")
     failed = target.with_name(f"{target.stem}.failed.ipynb")
-    try:
-        executed = papermill.execute_notebook(
-            notebook,
-            # papermill fills in {name}s in a path.
-            str(draft).replace("{", "{{").replace("}", "}}"),
-            parameters=values,
-            kernel_name=kernel,
-            language="python",
-            progress_bar=not log,
-            log_output=log,
-            cwd=source.parent,
-            kernel_manager_class=AsyncSocketKernelManager,
-        )
-        _refuse_exits(executed)
-        if confirm is not None:
-            confirm()
-        _sign(draft, source, target)
-        os.replace(draft, target)
-        failed.unlink(missing_ok=True)
-    except NoSuchKernel:
-        raise ChapterError(f"no Jupyter kernel {kernel!r} is installed") from None
-    except papermill.PapermillExecutionError as error:
-        _sign(draft, source, failed)
-        os.replace(draft, failed)
-        what = f"{error.ename}: {error.evalue}".strip().splitlines()[0]
-        raise ChapterFailed(
-            f"{source.stem}: cell [{error.exec_count}] raised {what} (see {failed.name})"
-        ) from None
-    except DeadKernelError:
-        _sign(draft, source, failed)
-        os.replace(draft, failed)
-        raise ChapterFailed(
-            f"{source.stem}: the kernel died: memory was short, or a cell ended it"
-        ) from None
-    finally:
-        draft.unlink(missing_ok=True)
+    with records.drafted(target, ".ipynb") as draft:
+        try:
+            executed = papermill.execute_notebook(
+                notebook,
+                # papermill fills in {name}s in a path.
+                str(draft).replace("{", "{{").replace("}", "}}"),
+                parameters=values,
+                kernel_name=kernel,
+                language="python",
+                progress_bar=not log,
+                log_output=log,
+                cwd=source.parent,
+                kernel_manager_class=AsyncSocketKernelManager,
+            )
+            _refuse_exits(executed)
+            if confirm is not None:
+                confirm()
+            _sign(draft, source, target)
+            os.replace(draft, target)
+            failed.unlink(missing_ok=True)
+        except NoSuchKernel:
+            raise ChapterError(f"no Jupyter kernel {kernel!r} is installed") from None
+        except papermill.PapermillExecutionError as error:
+            _sign(draft, source, failed)
+            os.replace(draft, failed)
+            what = f"{error.ename}: {error.evalue}".strip().splitlines()[0]
+            raise ChapterFailed(
+                f"{source.stem}: cell [{error.exec_count}] raised {what} (see {failed.name})"
+            ) from None
+        except DeadKernelError:
+            _sign(draft, source, failed)
+            os.replace(draft, failed)
+            raise ChapterFailed(
+                f"{source.stem}: the kernel died: memory was short, or a cell ended it"
+            ) from None
     return target
 
 

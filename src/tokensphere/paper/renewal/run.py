@@ -154,7 +154,8 @@ def _prepare(renewal: Renewal, folder: Path) -> None:
                 return
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    stamp.write_text(made, "utf-8")
+    with records.write_whole(stamp) as stream:
+        stream.write(made.encode())
 
 
 def _code(renewal: Renewal) -> dict[str, str] | None:

@@ -97,13 +97,8 @@ class Store:
     def prepare(self) -> None:
         """Make the folder; OSError where nothing can be written to it."""
         (self.folder / ".locks").mkdir(parents=True, exist_ok=True)
-        place = self.folder / ".locks" / "probe"
-        records.clear_drafts(place)
-        probe = records.draft_of(place)
-        try:
+        with records.drafted(self.folder / ".locks" / "probe") as probe:
             probe.write_text("x")
-        finally:
-            probe.unlink(missing_ok=True)
         if not self._tokens():
             (self.folder / ".locks" / f"{uuid.uuid4().hex}.folder").touch()
 

@@ -47,7 +47,8 @@ def replacing(
     Raises:
         ValueError: `out` is a file, a mount point, the folder that the process works in, or a
             folder with other files; another run is writing it.
-        OSError: the folder that `out` is in is not there or cannot be written.
+        OSError: the folder that `out` is in is not there or cannot be written; the disk was full
+            before the end, which names `out`.
     """
     out = Path(out).resolve()
     _check(out, files, key)
@@ -59,6 +60,10 @@ def replacing(
             _check(out, files, key)  # hours may have passed
             _sync(draft / "new")
             _move(draft, out)
+        except OSError as error:
+            if error.filename is None and error.errno in records.FULL:
+                raise OSError(error.errno, error.strerror, os.fspath(out)) from None
+            raise
         finally:
             shutil.rmtree(draft, ignore_errors=True)
             lock.release()

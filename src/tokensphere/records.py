@@ -42,8 +42,6 @@ ENGINES = (f"{PACKAGE}.s6",)
 """Modules that compute a function that is specified to rounding, each on several ways of which the
 fastest is taken. Tests hold all ways to one reference, on a GPU as records of their own; a faster
 way then voids no record but those that name the engine."""
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""Errors of a write that the system refuses halfway."""
 LIBRARIES = ("numpy", "scipy", "torch", "torchdiffeq", PACKAGE)
 
 
@@ -446,6 +444,10 @@ def _plain(value: Any, where: str) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
     raise TypeError(f"{where} is a {type(value).__name__}: JSON has no such thing")
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Errors of a write that the system refuses halfway."""
 
 
 @contextlib.contextmanager

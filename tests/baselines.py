@@ -62,6 +62,15 @@ def renew(page: str, prose: notebook_prose.Prose) -> None:
                 _write(PICTURE[2], base64.b64decode(cell.outputs[0].data["image/png"]))
 
 
+def run(page: str, prose: notebook_prose.Prose) -> None:
+    """`renew` in a process of its own, which ends with 2 where a file cannot be written."""
+    try:
+        renew(page, prose)
+    except OSError as error:
+        print(f"baselines: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
 def _write(path: Path, content: bytes) -> None:
     with write_whole(path) as stream:
         stream.write(content)
@@ -70,9 +79,12 @@ def _write(path: Path, content: bytes) -> None:
 def renew_prose(page: str, prose: notebook_prose.Prose) -> str:
     """Writes the text of one baseline again; what happened, in a word."""
     path = notebooks.baseline(page)
-    if not path.exists():
+    try:
+        notebook = notebooks.read_baseline(page)
+    except ValueError:
+        return "damaged"
+    if notebook is None:
         return "missing"
-    notebook = nbformat.read(path, as_version=4)
     if not notebooks.same_code(page, notebook):
         return "outdated"
     text = nbformat.writes(notebooks.with_prose(page, notebook, prose)) + "\n"
@@ -88,7 +100,7 @@ def keep_seconds(page: str, taken: float) -> None:
     Only what changed by half: their order matters, not the second.
     """
     path = notebooks.BASELINES / "seconds.json"
-    kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    kept = notebooks.seconds() if path.exists() else {}
     if not 2 / 3 < taken / kept.get(page, math.inf) < 3 / 2:
         kept[page] = round(taken)
         _write(path, (json.dumps(kept, indent=1, sort_keys=True) + "\n").encode())
@@ -110,23 +122,25 @@ def main() -> int:
         outcomes = {page: renew_prose(page, prose[page]) for page in pages}
         for page, outcome in outcomes.items():
             print(outcome, page)
-        return 1 if {"missing", "outdated"} & set(outcomes.values()) else 0
-    failed = 0
+        return 1 if {"missing", "outdated", "damaged"} & set(outcomes.values()) else 0
+    codes = set()
     for page in pages:
         start = time.perf_counter()
-        process = multiprocessing.get_context("spawn").Process(
-            target=renew, args=(page, prose[page])
-        )
+        process = multiprocessing.get_context("spawn").Process(target=run, args=(page, prose[page]))
         process.start()
         process.join()
-        failed += bool(process.exitcode)
+        codes.add(process.exitcode)
         outcome = "failed" if process.exitcode else "written"
         taken = time.perf_counter() - start
         if not process.exitcode:
             keep_seconds(page, taken)
         print(f"{outcome} {page} ({taken:.1f} s)", flush=True)
-    return 1 if failed else 0
+    return 2 if 2 in codes else 1 if codes - {0} else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except (ValueError, OSError) as error:  # a file that cannot be read or written, by its name
+        print(f"baselines: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -6,9 +6,12 @@ python tests/skeleton.py claim thm-heads --chapter other-tokens/heads --verdict 
 
 import argparse
 import ast
+import contextlib
 import re
 import sys
 from pathlib import Path
+
+from tokensphere.records import write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
 TODO = "TO BE FILLED"
@@ -150,10 +153,9 @@ def chapter(name: str, root: Path = ROOT) -> list[Path]:
     if there := [path for path in (page, statements, checks) if path.exists()]:
         raise Refused(f"NAME: {there[0].relative_to(root)} is there already")
     title = last.replace("_", " ").capitalize()
-    page.write_text(CHAPTER.format(title=title, todo=TODO), "utf-8")
     indent = re.match(r"\s*", lines[places[-1]])[0]
     lines.insert(places[-1] + 1, f"{indent}- file: {name}\n")
-    toc.write_text("".join(lines), "utf-8")
+    _write({toc: "".join(lines), page: CHAPTER.format(title=title, todo=TODO)})
     return [page, toc]
 
 
@@ -197,13 +199,20 @@ def claim(id: str, name: str, verdict: str, root: Path = ROOT) -> list[Path]:
     entry = CLAIM.format(id=id, todo=TODO, verdict=verdict, texts=texts, checks=roles)
     head = statements.read_text("utf-8") if statements.exists() else STATEMENTS.format(page=name)
     body = CHECK.format(name=function, id=id, todo=TODO)
-    for path, text in (
-        (statements, f"{head.rstrip()}\n{entry}"),
-        (checks, f"{old.rstrip()}\n{body}"),
-    ):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8")
+    _write({statements: f"{head.rstrip()}\n{entry}", checks: f"{old.rstrip()}\n{body}"})
     return [statements, checks]
+
+
+def _write(texts: dict[Path, str]) -> None:
+    """Writes files, all of them or none: half of a skeleton could be neither filled nor redone.
+
+    The last takes its name first: what names another file comes after it.
+    """
+    with contextlib.ExitStack() as stack:
+        for path, text in texts.items():
+            stream = stack.enter_context(write_whole(path))
+            stream.write(text.encode())
+            stream.flush()  # a full disk shows before the first takes its name
 
 
 def gaps(root: Path = ROOT) -> list[str]:

@@ -1,8 +1,12 @@
 """Every chapter has an executed notebook that runs the chapter's own code."""
 
+import random
+import subprocess
 import sys
+import time
 from pathlib import Path
 
+import baselines
 import nbformat
 import pytest
 
@@ -63,3 +67,88 @@ def test_a_changed_cell_is_noticed():
     assert notebooks.same_code(page, notebook)
     notebook.cells[-1] = nbformat.v4.new_code_cell("1 + 1")
     assert not notebooks.same_code(page, notebook)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: text + text,
+        lambda text: "",
+        lambda _: "[]",
+    ],
+)
+def test_a_damaged_baseline_is_named(tmp_path, monkeypatch, damage):
+    text = nbformat.writes(notebooks.to_notebook(PAGES[0], prose=[]))
+    monkeypatch.setattr(notebooks, "BASELINES", tmp_path)
+    file = notebooks.baseline(PAGES[0])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    assert notebooks.same_code(PAGES[0], notebooks.read_baseline(PAGES[0]))
+    file.write_text(damage(text))
+    for read in (notebooks.read_baseline, lambda page: notebooks.to_download(page, [])):
+        with pytest.raises(ValueError, match=f"{file}: no whole notebook: python tests/baselines"):
+            read(PAGES[0])
+    assert baselines.renew_prose(PAGES[0], []) == "damaged"
+    file.unlink()
+    assert baselines.renew_prose(PAGES[0], []) == "missing"
+
+
+@pytest.mark.parametrize("text", ['{"a": 1', "", "[]"])
+def test_a_damaged_file_of_seconds_is_named(tmp_path, monkeypatch, text):
+    monkeypatch.setattr(notebooks, "BASELINES", tmp_path)
+    (tmp_path / "seconds.json").write_text(text)
+    with pytest.raises(ValueError, match=r"seconds\.json: "):
+        notebooks.longest_first(PAGES)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+import nbformat
+import baselines, notebooks
+
+notebooks.BASELINES, page = Path(sys.argv[1]), sys.argv[2]
+print("begun", flush=True)
+for n in range(10_000):
+    cells = [nbformat.v4.new_markdown_cell(str(n)) for _ in range(2000)]
+    baselines.execute = lambda *_: nbformat.v4.new_notebook(
+        cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    )
+    baselines.run(page, [])
+"""
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_baseline_killed_while_it_is_written_is_the_last_whole_one(tmp_path, monkeypatch, seed):
+    monkeypatch.setattr(notebooks, "BASELINES", tmp_path)
+    command = [sys.executable, "-c", KILLED, str(tmp_path), "a"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parent)
+    process.stdout.readline()
+    time.sleep(random.Random(seed).uniform(0, 0.5))
+    process.kill()
+    process.communicate()
+    if (found := notebooks.read_baseline("a")) is not None:
+        assert len(found.cells) == 2000 and len({cell.source for cell in found.cells}) == 1
+    monkeypatch.setattr(baselines, "execute", lambda *_: nbformat.v4.new_notebook())
+    baselines.run("a", [])
+    assert [path.name for path in tmp_path.iterdir()] == ["a.ipynb"]
+
+
+def test_a_full_disk_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(notebooks, "BASELINES", tmp_path)
+    file = notebooks.baseline(PAGES[0])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("former")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(baselines, "execute", lambda page, prose: nbformat.v4.new_notebook())
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(SystemExit) as stopped:
+        baselines.run(PAGES[0], [])
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert said == f"baselines: [Errno 28] No space left on device: '{file}'\n"
+    assert file.read_text() == "former"

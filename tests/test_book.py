@@ -137,6 +137,62 @@ def test_a_build_that_broke_or_warned_reads_every_page_again(build, exception, w
     assert not build.pickle.exists() and build.cache.exists()
 
 
+@pytest.fixture
+def cached(build):
+    """The cache of that build with two chapters in it, by their code."""
+    cache = fresh_outputs.get_cache(str(build.cache))
+    kernel = {"name": "python3", "display_name": "Python 3"}
+    for code in ("1", "2"):
+        cell = nbformat.v4.new_code_cell(code, outputs=[], execution_count=1)
+        notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel})
+        bundle = parallel_execution.CacheBundleIn(notebook, f"page{code}.md", data={})
+        cache.cache_notebook_bundle(bundle, check_validity=False)
+
+    def found():
+        cache = fresh_outputs.get_cache(str(build.cache))
+        kept = [cache.get_cache_bundle(record.pk) for record in cache.list_cache_records()]
+        return sorted(bundle.nb.cells[0].source for bundle in kept)
+
+    return SimpleNamespace(build=build, found=found, folder=build.cache)
+
+
+def notebook_of(cached, code):
+    files = (cached.folder / "executed").glob("*/base.ipynb")
+    return next(file for file in files if nbformat.read(file, 4).cells[0].source == code)
+
+
+DAMAGES = {
+    "cut": lambda content: content[: len(content) // 2],
+    "doubled": lambda content: content + content,
+    "empty": lambda content: b"",
+}
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES.values(), lambda content: b"[]"])
+def test_a_chapter_damaged_in_the_cache_is_executed_again(cached, damage):
+    cached.build.begin()
+    assert cached.found() == ["1", "2"]
+    file = notebook_of(cached, "2")
+    file.write_bytes(damage(file.read_bytes()))
+    cached.build.begin()
+    assert cached.found() == ["1"]
+
+
+def test_a_chapter_that_was_noted_and_not_written_is_executed_again(cached):
+    """Of a build that was killed between the two."""
+    notebook_of(cached, "1").unlink()
+    cached.build.begin()
+    assert cached.found() == ["2"]
+
+
+@pytest.mark.parametrize("damage", [DAMAGES["cut"], DAMAGES["empty"], lambda content: b"x" * 9999])
+def test_of_a_cache_without_its_database_nothing_is_kept(cached, damage):
+    file = cached.folder / "global.db"
+    file.write_bytes(damage(file.read_bytes()))
+    cached.build.begin()
+    assert cached.found() == []
+
+
 # Chapters executed side by side.
 
 

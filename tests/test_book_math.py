@@ -1,5 +1,6 @@
 """Formulas that the build sets, and the style sheet that goes with them."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -47,6 +48,27 @@ def test_what_was_set_is_kept_for_the_next_build_of_the_same_macros(setter, tmp_
     other = static_math.Setter("no such program", {}, tmp_path / "formulas.json")
     with pytest.raises(FileNotFoundError):
         other.html("x^2", display=False)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: text + text,
+        lambda text: "",
+        lambda text: "[]",
+        lambda text: text.replace('"set": {', '"set": [{').replace("}}", "}]}"),
+        lambda text: '{"set": {}}',
+    ],
+)
+def test_a_damaged_memory_is_none(tmp_path, damage):
+    memory = tmp_path / "formulas.json"
+    whole = static_math.Setter("no such program", MACROS)
+    text = json.dumps({"key": whole.key, "set": {"inline x": "<x>"}})
+    memory.write_text(text)
+    assert static_math.Setter("no such program", MACROS, memory).html("x", display=False) == "<x>"
+    memory.write_text(damage(text))
+    assert static_math.Setter("no such program", MACROS, memory).known == {}
 
 
 @needs_node

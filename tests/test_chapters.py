@@ -1,6 +1,9 @@
 """Finding a chapter by name, and running one with parameters of one's own."""
 
 import json
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,6 +113,15 @@ def test_a_chapter_runs_with_the_injected_parameter_in_its_own_folder(book, tmp_
     recorded = json.loads(output.read_text())["metadata"]["papermill"]
     assert (recorded["input_path"], recorded["output_path"]) == ("tiny.md", "out.ipynb")
     assert recorded["parameters"] == {"n": 6, "start": 2.0}
+
+
+def test_the_draft_of_a_killed_run_goes_with_the_next(book, tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (tmp_path / f".out.ipynb.{platform.node()}.{dead.pid}.0123abcd.ipynb").touch()
+    with pytest.raises(chapters.ChapterError, match="no Jupyter kernel 'none'"):
+        chapters.run("tiny", {}, tmp_path / "out.ipynb", kernel="none")
+    assert names(tmp_path) == ["book"]
 
 
 def test_a_failing_chapter_leaves_no_output_but_what_it_did(book, tmp_path):

@@ -194,6 +194,20 @@ def test_damaged_reports_are_named(reports, documents, capsys, damage, said):
     assert not (reports / "both").exists()
 
 
+def test_a_report_changed_by_hand_is_named(reports, documents, capsys):
+    file = reports / "mamba" / "sinks.json"
+    made = records.save(
+        file, documents["mamba"], parameters={}, code=["tokensphere.sinks.report"], seconds=0.0
+    )
+    assert run_compare("mamba", "falcon", "--out", "both") == 0
+    file.write_text(file.read_text().replace('"threshold": 0.3', '"threshold": 0.2'))
+    capsys.readouterr()
+    assert run_compare("mamba", "falcon", "--out", "both") == 2
+    _, err = capsys.readouterr()
+    assert "mamba/sinks.json is no sinks.json of a report: its digest is not that of its" in err
+    assert err.count("\n") == 1 and made.data["threshold"] == 0.3
+
+
 def test_checkpoints_of_one_model_are_told_apart(reports, documents):
     for name, revision in {"a": None, "b": "0123456789abcdef", "c": "fedcba9876543210"}.items():
         data = copy.deepcopy(documents["mamba"])

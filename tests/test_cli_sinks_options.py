@@ -183,6 +183,13 @@ def test_prompts_from_the_standard_input(models, place, slight, monkeypatch, cap
     refused(capsys, place, [models["mamba"]], *said, prompts="-")
 
 
+def test_json_lines_that_were_cut_are_no_plain_text(models, place, capsys):
+    lines = [json.dumps({"prompt": f"w{i} w{i + 1} w{i + 2}"}) for i in range(6)]
+    (place / "cut.txt").write_text("\n".join(lines)[:-5])
+    said = "prompts: line 6 is no JSON object with a prompt, where others are: was it cut?"
+    refused(capsys, place, [models["mamba"]], said, prompts="cut.txt")
+
+
 def test_layers_are_chosen_by_number_or_name(models, place, slight):
     name = "backbone.layers.1.mixer"
     for given in (name, f"1-1, {name}"):

@@ -141,6 +141,14 @@ def test_a_link_to_nothing_is_refused(site):
         one_page.whole(site, PARTS, ABOUT, "../html")
 
 
+@pytest.mark.parametrize("damage", [lambda text: text[:-20], lambda text: text * 2, lambda _: ""])
+def test_what_is_no_whole_page_is_named(site, damage):
+    page = site / "part" / "two.html"
+    page.write_text(damage(page.read_text("utf-8")), "utf-8")
+    with pytest.raises(ValueError, match=r"part/two\.html is no whole page: make clean book"):
+        one_page.whole(site, PARTS, ABOUT, "../html")
+
+
 def test_a_page_that_is_not_built_is_named(site):
     (site / "part" / "two.html").unlink()
     with pytest.raises(ValueError, match=r"part/two.html .*make book"):

@@ -5,7 +5,6 @@ import json
 import math
 import os
 import platform
-import re
 import shutil
 import subprocess
 import time
@@ -429,27 +428,6 @@ def test_the_environment_may_name_the_commit_that_was_copied(tmp_path, monkeypat
     assert (kept.commit, kept.dirty) == ("0123abc", None)
     monkeypatch.delenv("TOKENSPHERE_COMMIT")
     assert records.save(tmp_path / "b.json", 1, **options).commit != "0123abc"
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    file = tmp_path / "new" / "file"
-    with records.write_whole(file) as stream:
-        stream.write(b"old")
-        (draft,) = file.parent.iterdir()
-        # Of two writers, be they on two machines, neither has the other's.
-        assert re.fullmatch(rf"\.file\.{os.getpid()}-[0-9a-f]{{8}}\.tmp", draft.name)
-    with pytest.raises(KeyError), records.write_whole(file) as stream:
-        stream.write(b"half")
-        raise KeyError
-
-    def full(descriptor):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(records.os, "fsync", full)
-    said = r"No space left on device: '.*/new/file'"
-    with pytest.raises(OSError, match=said), records.write_whole(file) as stream:
-        stream.write(b"new")
-    assert [(one.name, one.read_bytes()) for one in file.parent.iterdir()] == [("file", b"old")]
 
 
 def test_versions_are_of_what_is_asked_for():

@@ -93,8 +93,10 @@ def test_a_parameter_that_the_book_asks_for_otherwise_is_named(checkout):
 
 
 def rewrite(name, **changes):
+    """A record as another machine, or another day, would have made it."""
     file = records.path(name)
-    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    content = json.loads(file.read_text()) | changes
+    file.write_text(json.dumps(content | {"digest": records.content_digest(content)}))
 
 
 def test_other_versions_are_told_and_make_no_record_stale(checkout):
@@ -188,6 +190,40 @@ def test_a_renewed_record_comes_with_its_files_and_leaves_no_draft(checkout, new
     assert not records.path(".renewing/first").exists()
     shown = capfd.readouterr().out
     assert shown.index("first: python make.py") < shown.index("at work") < shown.index("renewed in")
+
+
+def test_a_renewed_record_knows_the_files_that_came_with_it(checkout, new):
+    assert renew(new, checkout) == []
+    assert one("first").state == "fresh"
+    weights = records.path("model/weights")
+    weights.write_text("newer")
+    found = one("first")
+    assert found.state == "damaged"
+    assert "model/weights is not the file that was made with it" in found.reasons[0]
+    weights.unlink()
+    assert "it was made with model/weights, and there is no " in one("first").reasons[0]
+
+
+def test_a_renewal_killed_between_its_files_is_said_and_goes_on(checkout, new, monkeypatch):
+    assert renew(new, checkout) == []
+    newer = new.replace("'new'", "'newer'")
+    replace = os.replace
+
+    def killed(source, target):
+        if target == records.path("first.json"):
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(run.os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        renew(newer, checkout)
+    monkeypatch.undo()
+    monkeypatch.setattr(records, "ROOT", checkout / "src" / "tokensphere")
+    monkeypatch.setattr(table, "FILE", checkout / "renewals.toml")
+    assert "model/weights is not the file" in one("first").reasons[0]
+    assert renew(newer, checkout) == []
+    assert kept() == (2, "newer")
+    assert not records.path(".renewing/first").exists()
 
 
 @pytest.mark.parametrize(

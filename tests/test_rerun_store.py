@@ -5,8 +5,10 @@ import json
 import math
 import multiprocessing
 import os
+import platform
 import re
 import signal
+import subprocess
 import sys
 from html.parser import HTMLParser
 
@@ -212,6 +214,15 @@ def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError):
         Store(tmp_path / "file").prepare()
+
+
+def test_a_probe_of_a_killed_process_goes_with_the_next(folder):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    places = folder.folder / ".locks"
+    (places / f".probe.{platform.node()}.{dead.pid}.0123abcd.tmp").touch()
+    folder.prepare()
+    assert [path.suffix for path in places.iterdir()] == [".folder"]
 
 
 def test_listing_opens_no_notebook_of_a_described_cell(folder):

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -97,12 +98,20 @@ def test_files_mount_points_and_the_working_folder_are_refused(tmp_path, monkeyp
     assert names(tmp_path) == ["file", "out"]
 
 
+def test_a_disk_that_others_fill_meanwhile_is_said_and_the_former_stays(tmp_path):
+    out = tmp_path / "out"
+    write(out, "former")
+    with pytest.raises(OSError, match=r"No space left on device: '.*/out'$"), replacing(out):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as a write does: without a name
+    assert (out / "key").read_text() == "former" and names(tmp_path) == ["out"]
+
+
 @pytest.mark.parametrize(
     ("where", "code"),
     [
         ("os.fsync", errno.ENOSPC),  # a full disk, of which some systems tell no sooner
         ("os.rename", errno.EXDEV),
-        ("tempfile.mkdtemp", errno.EROFS),
+        ("Path.mkdir", errno.EROFS),
     ],
 )
 def test_what_cannot_be_written_shows_before_the_work(tmp_path, monkeypatch, where, code):
@@ -184,6 +193,11 @@ def test_what_a_killed_process_leaves_is_cleaned_and_a_running_one_is_not(tmp_pa
 
 def test_a_former_report_that_a_killed_process_had_moved_away_comes_back(tmp_path):
     out = tmp_path / "out"
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    # Of one that was killed before its draft had a lock.
+    start = tmp_path / f".out.{platform.node()}.{dead.pid}.0123abcd.start"
+    (start / "new").mkdir(parents=True)
     draft = tmp_path / ".out.abcd_123.draft"
     (draft / "former").mkdir(parents=True)
     (draft / "former" / "key").write_text("former")

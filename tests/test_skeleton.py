@@ -1,5 +1,6 @@
 """Skeletons of chapters and claims: they fail until they are filled, and pass then."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -130,6 +131,35 @@ def test_what_cannot_be_written_is_refused_and_nothing_changes(tree, capsys, arg
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
     assert content() == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["chapter", "other-tokens/heads"],
+        ["claim", "thm-new", "--chapter", "setting/s6_layer"],
+    ],
+)
+@pytest.mark.parametrize("fits", [0, 1])
+def test_a_full_disk_leaves_no_half_of_a_skeleton(tree, capsys, monkeypatch, arguments, fits):
+    """Whichever of the two files no longer fits."""
+    before = {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()}
+    written = []
+
+    @contextlib.contextmanager
+    def full(path, write_whole=skeleton.write_whole):
+        with write_whole(path) as stream:
+            written.append(path)
+            if len(written) > fits:
+                raise OSError(28, "No space left on device")
+            yield stream
+
+    monkeypatch.setattr(skeleton, "write_whole", full)
+    assert skeleton.main(arguments, tree) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("skeleton: [Errno 28] No space left on device: '")
+    assert str(written[-1]) in error and error.count("\n") == 1
+    assert {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()} == before
 
 
 def test_make_passes_on_what_it_is_given():

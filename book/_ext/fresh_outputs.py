@@ -9,6 +9,10 @@ import hashlib
 import shutil
 from pathlib import Path
 
+from jupyter_cache import get_cache
+from jupyter_cache.cache.db import NbCacheRecord
+from sqlalchemy.exc import DatabaseError
+
 ROOT = Path(__file__).resolve().parents[2]
 INPUTS = ("src/tokensphere", "results", "book/_ext", "requirements.txt")
 
@@ -39,6 +43,7 @@ def key_cache(app, config):
     for old in caches.glob("*"):
         if old != cache:
             shutil.rmtree(old) if old.is_dir() else old.unlink()
+    drop_damaged(cache)
 
     # A build that was cut off, or that warned, must not count as done: Sphinx would take its
     # half-written pages for new, and would pass next time without repeating the warning.
@@ -47,6 +52,26 @@ def key_cache(app, config):
         (Path(app.doctreedir) / "environment.pickle").unlink(missing_ok=True)
     unfinished.parent.mkdir(parents=True, exist_ok=True)
     unfinished.touch()
+
+
+def drop_damaged(cache: Path):
+    """Drops chapters that cannot be read from a cache; all of them where its database cannot.
+
+    jupyter_cache notes a notebook first and then writes it: a build that is killed, or out of
+    space, leaves half of one, and the next would break off at it.
+    """
+    if not (cache / "global.db").exists():
+        return
+    kept = get_cache(str(cache))
+    try:
+        for record in kept.list_cache_records():
+            try:
+                kept.get_cache_bundle(record.pk).nb.cells  # noqa: B018
+            except (ValueError, LookupError, TypeError, AttributeError):
+                shutil.rmtree(cache / "executed" / record.hashkey, ignore_errors=True)
+                NbCacheRecord.remove_record(record.pk, kept.db)
+    except (RuntimeError, DatabaseError):
+        shutil.rmtree(cache)
 
 
 def finish(app, exception):

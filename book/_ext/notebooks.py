@@ -146,14 +146,39 @@ def chapters() -> list[str]:
 
 def longest_first(pages: Iterable[str]) -> list[str]:
     """Pages by the seconds that their baselines took, so that no long one is left for the end."""
-    seconds = json.loads((BASELINES / "seconds.json").read_text(encoding="utf-8"))
+    taken = seconds()
     # One that has no baseline yet may be long.
-    return sorted(pages, key=lambda page: (-seconds.get(page, math.inf), page))
+    return sorted(pages, key=lambda page: (-taken.get(page, math.inf), page))
+
+
+def seconds() -> dict[str, int]:
+    """Page -> how long its baseline took; ValueError for a file that says no such thing."""
+    path = BASELINES / "seconds.json"
+    try:
+        taken = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not whole: {error}") from None
+    if not isinstance(taken, dict):
+        raise ValueError(f"{path}: holds a {type(taken).__name__}, takes an object")
+    return taken
 
 
 def baseline(page: str) -> Path:
     """Where the executed notebook of a chapter is kept."""
     return BASELINES / f"{page}.ipynb"
+
+
+def read_baseline(page: str) -> nbformat.NotebookNode | None:
+    """The executed notebook of a chapter, None where there is none; ValueError for half of one."""
+    path = baseline(page)
+    if not path.exists():
+        return None
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        notebook.metadata.kernelspec.name, notebook.cells  # noqa: B018
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise ValueError(f"{path}: no whole notebook: python tests/baselines.py {page}") from None
+    return notebook
 
 
 def code(notebook: nbformat.NotebookNode) -> list[tuple[str, list[str]]]:
@@ -227,8 +252,7 @@ def to_download(page: str, prose: Prose) -> str:
     Its prose is the page's, which may be newer than the baseline's; its set-up cell fetches the
     version that the book is built from.
     """
-    path = baseline(page)
-    notebook = nbformat.read(path, as_version=4) if path.exists() else None
+    notebook = read_baseline(page)
     if notebook is not None and same_code(page, notebook):
         notebook = with_prose(page, notebook, prose)
     else:

@@ -6,6 +6,7 @@ style sheet and fonts alone. A formula that it cannot set is a warning. Where th
 pages set their formulas themselves, as Sphinx has it.
 """
 
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -17,6 +18,8 @@ from pathlib import Path
 from docutils import nodes
 from sphinx.util import logging
 from sphinx.util.math import get_node_equation_number
+
+from tokensphere.records import write_whole
 
 LOG = logging.getLogger(__name__)
 PROGRAM = Path(__file__).with_suffix(".js")
@@ -52,8 +55,10 @@ class Setter:
         self.key = hashlib.sha256(b"".join([*parts, json.dumps(macros).encode()])).hexdigest()
         self.memory, self.process, self.known = memory, None, {}
         if memory and memory.exists():
-            kept = json.loads(memory.read_text("utf-8"))
-            self.known = kept["set"] if kept["key"] == self.key else {}
+            # Of one that is damaged nothing is known, and all is set again.
+            with contextlib.suppress(ValueError, LookupError, TypeError):
+                kept = json.loads(memory.read_text("utf-8"))
+                self.known = dict(kept["set"]) if kept["key"] == self.key else {}
 
     def ask(self, **question) -> dict:
         """The program's answer.
@@ -99,7 +104,8 @@ class Setter:
             self.process = None
             if self.memory:
                 text = json.dumps({"key": self.key, "set": self.known})
-                self.memory.write_text(text, encoding="utf-8")
+                with write_whole(self.memory) as stream:
+                    stream.write(text.encode())
 
 
 def _set(translator, node: nodes.Node, tex: str, display: bool) -> str:

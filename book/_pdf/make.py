@@ -22,6 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 import notebooks  # noqa: E402
 
+from tokensphere.records import write_whole  # noqa: E402
+
 SITE = ROOT / "book" / "_build" / "html"
 OUT = ROOT / "book" / "_build" / "pdf"
 NAME = "tokensphere.pdf"
@@ -163,18 +165,17 @@ def print_page(page: Path) -> bytes:
 
 
 def main() -> int:
-    OUT.mkdir(parents=True, exist_ok=True)
     try:
+        OUT.mkdir(parents=True, exist_ok=True)
         html = one_page.whole(SITE, parts(), about(), os.path.relpath(SITE, OUT))
         (OUT / "book.html").write_text(html, encoding="utf-8")
         shutil.copy2(Path(__file__).with_name("print.css"), OUT)
         pdf = print_page(OUT / "book.html")
-    except (ValueError, RuntimeError) as error:
+        with write_whole(OUT / NAME) as stream:
+            stream.write(pdf)
+    except (ValueError, RuntimeError, OSError) as error:
         print(f"make pdf: {error}", file=sys.stderr)
         return 2
-    draft = OUT / f".{NAME}"
-    draft.write_bytes(pdf)
-    os.replace(draft, OUT / NAME)
     with pikepdf.open(OUT / NAME) as document:
         count = len(document.pages)
     print(f"{(OUT / NAME).relative_to(ROOT)}: {count} pages, {len(pdf) / 1e6:.1f} MB")

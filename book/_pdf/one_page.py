@@ -135,7 +135,8 @@ def whole(folder: Path, parts: list[Part], about: dict[str, str], root: str) -> 
     folder: the built site. root: the way to it from where the page will lie.
     about: title, author, site, and `made`, a line on what this is made from.
 
-    Raises ValueError for a page that is not built, and for a link within the book to nothing.
+    Raises ValueError for a page that is not built or not whole, and for a link within the book to
+    nothing.
     """
     pages = {page for part in parts for page in part.pages}
     contents, bodies, styles, heads = [], [], [], []
@@ -148,7 +149,10 @@ def whole(folder: Path, parts: list[Part], about: dict[str, str], root: str) -> 
             file = folder / f"{page}.html"
             if not file.exists():
                 raise ValueError(f"{page}.html is not in {folder}: make book")
-            soup = BeautifulSoup(file.read_text("utf-8"), "html.parser")
+            text = file.read_text("utf-8")
+            if text.count("</html>") != 1 or not text.rstrip().endswith("</html>"):
+                raise ValueError(f"{file} is no whole page: make clean book")
+            soup = BeautifulSoup(text, "html.parser")
             body = article(soup, page, pages, about["site"], root)
             demote(body)
             entries = headings(body)

@@ -3,7 +3,7 @@
 A chapter shows numbers that took hours to compute from a record instead of computing them again.
 That is honest only while the record still describes the code beside it, so a record holds a digest
 of every module that its numbers depend on, and `load` refuses one whose code or parameters no
-longer match.
+longer match. It holds a digest of its own content too, and one that was changed since is refused.
 
 Of ENGINES a record depends on what they compute and not on how, as it depends on torch's matmul.
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import errno
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -22,12 +23,14 @@ import json
 import math
 import os
 import platform
+import re
 import secrets
+import shutil
 import subprocess
 import time
 import tokenize
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -76,6 +79,7 @@ class Record:
     dirty: whether the package's files differed from that commit, None where there is none.
     code: digest of every module the numbers depend on; None for one edited during the run.
     data: what was saved, as plain JSON values.
+    files: name, from the record's folder -> SHA-256, of files that were made with it.
     """
 
     parameters: dict[str, Any]
@@ -88,6 +92,12 @@ class Record:
     dirty: bool | None
     code: dict[str, str | None]
     data: Any
+    files: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """:func:`content_digest` of the other fields: what its file holds under this name."""
+        return content_digest({each.name: getattr(self, each.name) for each in fields(self)})
 
     def provenance(self) -> str:
         """One line of Markdown for a chapter: date, device, wall time, versions, commit."""
@@ -147,14 +157,33 @@ def save(
         dirty=dirty,
         code=_digests(code, since=time.time() - seconds),
     )
+    _write(path, record)
+    return record
+
+
+def name_files(path: str | os.PathLike[str], names: Iterable[str]) -> Record:
+    """Note the digests of files that were made with the record at `path`, and return it.
+
+    names: paths from the record's folder. From then on `read` refuses the record without them, or
+    with others in their place.
+
+    Raises FileNotFoundError for a file that is not there; as `read`.
+    """
+    path = Path(path)
+    found = {name: _file_digest(path.parent / name) for name in names}
+    record = replace(read(path), files=found)
+    _write(path, record)
+    return record
+
+
+def _write(path: Path, record: Record) -> None:
     # One field a line: a new record then shows in a diff which of them changed.
     lines = [
-        f"{json.dumps(f.name)}: {json.dumps(getattr(record, f.name), allow_nan=False)}"
-        for f in fields(Record)
+        f"{json.dumps(name)}: {json.dumps(getattr(record, name), allow_nan=False)}"
+        for name in (*(each.name for each in fields(Record)), "digest")
     ]
     with write_whole(path) as stream:
         stream.write(("{\n" + ",\n".join(lines) + "\n}\n").encode())
-    return record
 
 
 def load(path: str | os.PathLike[str], *, parameters: Mapping[str, Any] | None = None) -> Record:
@@ -162,8 +191,8 @@ def load(path: str | os.PathLike[str], *, parameters: Mapping[str, Any] | None =
 
     parameters: what the caller would run with now; None leaves the recorded ones unchecked.
 
-    Raises FileNotFoundError; ValueError for a file that is not a whole record; StaleRecord, a
-    ValueError, naming each module whose code changed and each parameter that differs.
+    Raises as `read`; StaleRecord, a ValueError, naming each module whose code changed and each
+    parameter that differs.
     """
     record = read(path)
     reasons = staleness(record, parameters)
@@ -369,20 +398,23 @@ def _difference(name: str, recorded: Mapping[str, Any], asked: Mapping[str, Any]
 def read(path: str | os.PathLike[str]) -> Record:
     """A record as it was saved, whether or not it still matches.
 
-    Raises FileNotFoundError; ValueError for a file that is not a whole record.
+    Raises FileNotFoundError; ValueError for a file that is not a whole record, one whose content is
+    not what was saved, as after an edit by hand, and one whose `files` are not those that were made
+    with it.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such record")
     try:
         content = json.loads(path.read_text("utf-8"))
-    except ValueError as error:  # of JSON, or of UTF-8
+    except (ValueError, RecursionError) as error:  # of JSON, or of UTF-8
         raise ValueError(f"{path}: not a whole record: {error}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path}: not a record: holds a {type(content).__name__}, takes an object")
+    known = {*(each.name for each in fields(Record)), "digest"}
     for kind, names in {
-        "missing": [f.name for f in fields(Record) if f.name not in content],
-        "unknown": sorted(content.keys() - {f.name for f in fields(Record)}),
+        "missing": sorted(known - content.keys()),
+        "unknown": sorted(content.keys() - known),
     }.items():
         if names:
             raise ValueError(f"{path}: not a whole record: {kind} {', '.join(names)}")
@@ -394,6 +426,7 @@ def read(path: str | os.PathLike[str]) -> Record:
         "date": (str,),
         "commit": (str, type(None)),
         "code": (dict,),
+        "files": (dict,),
     }
     for name, types in takes.items():
         if not isinstance(content[name], types):
@@ -404,7 +437,32 @@ def read(path: str | os.PathLike[str]) -> Record:
         datetime.fromisoformat(content["date"])
     except ValueError:
         raise ValueError(f"{path}: not a record: date is {content['date']!r}") from None
-    return Record(**content)
+    try:
+        same = content_digest(content) == content["digest"]
+    except ValueError:  # NaN or infinity, which no record has
+        same = False
+    if not same:
+        raise ValueError(f"{path}: its digest is not that of its content: it was changed by hand")
+    record = Record(**{name: value for name, value in content.items() if name != "digest"})
+    for name, kept in record.files.items():
+        file = path.parent / name
+        if not file.is_file():
+            raise ValueError(f"{path}: it was made with {name}, and there is no {file}")
+        if _file_digest(file) != kept:
+            raise ValueError(f"{path}: {file} is not the file that was made with it")
+    return record
+
+
+def content_digest(content: Mapping[str, Any]) -> str:
+    """SHA-256 of a record's content, less its digest: of the values, however they are set out."""
+    rest = {name: value for name, value in content.items() if name != "digest"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _plain(value: Any, where: str) -> Any:
@@ -427,6 +485,10 @@ def _plain(value: Any, where: str) -> Any:
     raise TypeError(f"{where} is a {type(value).__name__}: JSON has no such thing")
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Errors of a write that the system refuses halfway."""
+
+
 @contextlib.contextmanager
 def write_whole(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A stream whose bytes become the file `path` at the end of the block, or nothing does.
@@ -436,20 +498,69 @@ def write_whole(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder, because a rename is atomic only within one file system.
-    draft = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
+    with drafted(path) as draft:
         with draft.open("wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(draft, path)
+
+
+@contextlib.contextmanager
+def drafted(path: Path, suffix: str = ".tmp") -> Iterator[Path]:
+    """A place for the draft of a file, of which nothing stays behind, now or from killed processes.
+
+    Raises OSError of what is written there, which names the file.
+    """
+    clear_drafts(path, suffix)
+    draft = draft_of(path, suffix)
+    try:
+        yield draft
     except OSError as error:
-        if error.errno and not error.filename:  # a full disk, say: the system tells no name
-            error.filename = os.fspath(path)
+        # Of a full disk the system tells no name, of a folder that takes no files the draft's.
+        nameless = error.filename is None and error.errno in FULL
+        if nameless or error.filename in (draft, os.fspath(draft)):
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from None
         raise
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not there, or not to be removed: the error is above
+            draft.unlink()
+
+
+def draft_of(path: Path, suffix: str = ".tmp") -> Path:
+    """Where a file is written before it takes its name: beside it, hidden, and nobody else's.
+
+    Beside it, because a rename is atomic only within one file system. The process id alone would
+    not do: on a shared disk two machines have the same ones.
+    """
+    own = f"{platform.node()}.{os.getpid()}.{secrets.token_hex(4)}"
+    return path.with_name(f".{path.name}.{own}{suffix}")
+
+
+def clear_drafts(path: Path, suffix: str = ".tmp") -> None:
+    """Remove the drafts of a file, or folder, that killed processes of this machine have left."""
+    own = rf"\.{re.escape(f'{path.name}.{platform.node()}')}\.(\d+)\.[0-9a-f]{{8}}"
+    name = re.compile(own + re.escape(suffix))
+    for each in os.listdir(path.parent):
+        if (found := name.fullmatch(each)) and not _alive(int(found[1])):
+            draft = path.parent / each
+            if draft.is_dir():
+                shutil.rmtree(draft, ignore_errors=True)
+            else:
+                draft.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    """Whether there is a process of this number; True where the system does not tell."""
+    if os.name != "posix":  # there the call below would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's; a number that none has
+        return True
+    return True
 
 
 def versions(names: Iterable[str]) -> dict[str, str | None]:

@@ -12,12 +12,11 @@ import contextlib
 import difflib
 import json
 import os
-import platform
-import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tokensphere import records
 from tokensphere.paper import Refusal
 from tokensphere.paper.ledger import ROOT
 
@@ -103,41 +102,39 @@ def run(
     _check_kernel(kernel)
     values = checked(parameters, declared(notebook), source.stem)
 
-    draft = draft_of(target)
-    try:
-        executed = papermill.execute_notebook(
-            notebook,
-            # papermill fills in {name}s in a path.
-            str(draft).replace("{", "{{").replace("}", "}}"),
-            parameters=values,
-            kernel_name=kernel,
-            language="python",
-            progress_bar=not log,
-            log_output=log,
-            cwd=source.parent,
-            kernel_manager_class=AsyncSocketKernelManager,
-        )
-        _refuse_exits(executed)
-        if confirm is not None:
-            confirm()
-        _sign(draft, source, target)
-        os.replace(draft, target)
-        failed.unlink(missing_ok=True)
-    except papermill.PapermillExecutionError as error:
-        _sign(draft, source, failed)
-        os.replace(draft, failed)
-        what = f"{error.ename}: {error.evalue}".strip().splitlines()[0]
-        raise ChapterFailed(
-            f"{source.stem}: cell [{error.exec_count}] raised {what} (see {failed.name})"
-        ) from None
-    except DeadKernelError:
-        _sign(draft, source, failed)
-        os.replace(draft, failed)
-        raise ChapterFailed(
-            f"{source.stem}: the kernel died: memory was short, or a cell ended it"
-        ) from None
-    finally:
-        draft.unlink(missing_ok=True)
+    with records.drafted(target, ".ipynb") as draft:
+        try:
+            executed = papermill.execute_notebook(
+                notebook,
+                # papermill fills in {name}s in a path.
+                str(draft).replace("{", "{{").replace("}", "}}"),
+                parameters=values,
+                kernel_name=kernel,
+                language="python",
+                progress_bar=not log,
+                log_output=log,
+                cwd=source.parent,
+                kernel_manager_class=AsyncSocketKernelManager,
+            )
+            _refuse_exits(executed)
+            if confirm is not None:
+                confirm()
+            _sign(draft, source, target)
+            os.replace(draft, target)
+            failed.unlink(missing_ok=True)
+        except papermill.PapermillExecutionError as error:
+            _sign(draft, source, failed)
+            os.replace(draft, failed)
+            what = f"{error.ename}: {error.evalue}".strip().splitlines()[0]
+            raise ChapterFailed(
+                f"{source.stem}: cell [{error.exec_count}] raised {what} (see {failed.name})"
+            ) from None
+        except DeadKernelError:
+            _sign(draft, source, failed)
+            os.replace(draft, failed)
+            raise ChapterFailed(
+                f"{source.stem}: the kernel died: memory was short, or a cell ended it"
+            ) from None
     return target
 
 
@@ -172,16 +169,6 @@ def _refuse_exits(notebook: nbformat.NotebookNode) -> None:
                 )
 
 
-def draft_of(path: Path) -> Path:
-    """Where a file is written before it takes its name: beside it, hidden, and nobody else's.
-
-    Beside it, because a rename is atomic only within one file system. The process id alone would
-    not do: on a shared disk two machines have the same ones.
-    """
-    own = f"{platform.node()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
-    return path.with_name(f".{path.stem}.{own}{path.suffix}")
-
-
 def check_place(path: Path, what: str) -> None:
     """Raise ChapterError where a file cannot be written, before the work on what it will hold.
 
@@ -191,14 +178,11 @@ def check_place(path: Path, what: str) -> None:
         raise ChapterError(f"{what} folder {path.parent} does not exist")
     if path.is_dir():
         raise ChapterError(f"{what} {path} is a folder, takes a file")
-    draft = draft_of(path)
     try:
-        draft.touch()
+        with records.drafted(path) as draft:
+            draft.touch()
     except OSError as error:
         raise ChapterError(f"{what} {path} cannot be written: {error.strerror}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
 
 
 def book_folder() -> Path:

@@ -130,6 +130,8 @@ def _run(renewal: Renewal, data: Path, folder: Path) -> list[str]:
         return [f"{renewal.name}: its command left no {missing[0]}"]
     if reason := _unfit(renewal, draft):
         return [f"{renewal.name}: what it made, {draft}, is not kept: {reason}"]
+    if renewal.beside:
+        records.name_files(draft, renewal.beside)
     # The record last: it says that the others are there.
     for name in (*renewal.beside, draft.name):
         target = records.path(name) if name in renewal.beside else renewal.path
@@ -152,7 +154,8 @@ def _prepare(renewal: Renewal, folder: Path) -> None:
                 return
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    stamp.write_text(made, "utf-8")
+    with records.write_whole(stamp) as stream:
+        stream.write(made.encode())
 
 
 def _code(renewal: Renewal) -> dict[str, str] | None:

@@ -30,7 +30,6 @@ from typing import Any
 import filelock
 
 from tokensphere import records
-from tokensphere.paper import chapters
 from tokensphere.paper.rerun import cells
 
 PASSED, FAILED, RUNNING, INTERRUPTED = "passed", "failed", "running", "interrupted"
@@ -98,11 +97,8 @@ class Store:
     def prepare(self) -> None:
         """Make the folder; OSError where nothing can be written to it."""
         (self.folder / ".locks").mkdir(parents=True, exist_ok=True)
-        probe = chapters.draft_of(self.folder / ".locks" / "probe")
-        try:
+        with records.drafted(self.folder / ".locks" / "probe") as probe:
             probe.write_text("x")
-        finally:
-            probe.unlink(missing_ok=True)
         if not self._tokens():
             (self.folder / ".locks" / f"{uuid.uuid4().hex}.folder").touch()
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import errno
 import os
 import re
+import secrets
 import shutil
 import signal
 import stat
-import tempfile
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import filelock  # torch needs it too
+
+from tokensphere import records
 
 __all__ = ["ROOM", "replacing"]
 
@@ -45,7 +47,8 @@ def replacing(
     Raises:
         ValueError: `out` is a file, a mount point, the folder that the process works in, or a
             folder with other files; another run is writing it.
-        OSError: the folder that `out` is in is not there or cannot be written.
+        OSError: the folder that `out` is in is not there or cannot be written; the disk was full
+            before the end, which names `out`.
     """
     out = Path(os.path.realpath(out))
     _check(out, files, key)
@@ -57,6 +60,10 @@ def replacing(
             _check(out, files, key)  # hours may have passed
             _sync(draft / "new")
             _move(draft, out)
+        except OSError as error:
+            if error.filename is None and error.errno in records.FULL:
+                raise OSError(error.errno, error.strerror, os.fspath(out)) from None
+            raise
         finally:
             shutil.rmtree(draft, ignore_errors=True)
             lock.release()
@@ -89,6 +96,7 @@ def _check(out: Path, files: Collection[str], key: str) -> None:
 
 def _clean(out: Path) -> None:
     """Remove what killed runs have left, and put back what one had just moved away."""
+    records.clear_drafts(out, ".start")
     name = re.compile(rf"\.{re.escape(out.name)}\.\w{{8}}\.draft")
     for draft in out.parent.iterdir():
         if not name.fullmatch(draft.name):
@@ -111,12 +119,14 @@ def _draft(out: Path, room: int) -> tuple[Path, Any]:
     """A draft with its lock; what cannot be created, filled or renamed there shows now."""
     made = None
     try:
-        made = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".start", dir=out.parent))
+        start = records.draft_of(out, ".start")
+        start.mkdir(mode=0o700)
+        made = start
         lock = filelock.FileLock(made / "lock", timeout=0)
         lock.acquire()
         # Under a draft's name from now on, when the lock is held: not before, or a run that starts
         # beside this one would take it for a leftover.
-        draft = made.with_suffix(".draft")
+        draft = out.with_name(f".{out.name}.{secrets.token_hex(4)}.draft")
         os.rename(made, draft)
         made = draft
         (draft / "new").mkdir()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tokensphere import records
 from tokensphere.sinks.report.template import KINDS
 from tokensphere.sinks.scores import VARIANTS
 
@@ -50,7 +51,8 @@ there is one at least; else a type, or several."""
 def read_report(report: str | os.PathLike[str]) -> dict[str, Any]:
     """The document of a report's folder, or of its sinks.json: data of `report.measure_model`.
 
-    The code that wrote it may be older than this: what is read are its numbers.
+    The code that wrote it may be older than this: what is read are its numbers. Where it has a
+    digest of its content, as every record has by now, that is checked.
 
     Raises:
         FileNotFoundError; ValueError for what is no such document, or lacks what is compared.
@@ -60,7 +62,11 @@ def read_report(report: str | os.PathLike[str]) -> dict[str, Any]:
         raise FileNotFoundError(f"reports: no such report: {path}")
     try:
         text = path.read_text("utf-8")
-        data = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)["data"]
+        content = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)
+        data = content["data"]
+        # Reports of earlier versions have none, and measuring them again may take a day.
+        if "digest" in content and content["digest"] != records.content_digest(content):
+            raise _Damage("its digest is not that of its content, which was changed by hand")
         _check(data, _TAKES, "data")
         _check_whole(data)
     except (ValueError, KeyError, TypeError, RecursionError) as error:

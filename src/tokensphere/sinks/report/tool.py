@@ -17,7 +17,13 @@ from tokensphere.sinks.mixers import find
 from tokensphere.sinks.report import check_layers, check_options, measure_model, page, sources
 from tokensphere.sinks.report.inputs import check_ablate
 from tokensphere.sinks.report.places import replacing
-from tokensphere.sinks.report.prompts import Encoded, encode_prompts, first_of_each, read_prompts
+from tokensphere.sinks.report.prompts import (
+    Encoded,
+    _is_object,
+    encode_prompts,
+    first_of_each,
+    read_prompts,
+)
 from tokensphere.sinks.report.text import Text, open_text
 from tokensphere.sinks.walk import find_mixers
 
@@ -102,6 +108,7 @@ def write_report(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     place = sources.device_of(device)
     lines = _read(prompts)
+    _check_whole(lines)
     code = {"trust_remote_code": trust_remote_code}
     with sources.quiet():
         size = sources.vocabulary(model, **code)
@@ -164,6 +171,17 @@ def _room(encoded: Encoded, layers: int) -> int:
     or two lines of the table for each prompt; the page and its figures take the rest."""
     positions = max(map(len, encoded.ids))
     return 2 * 2**20 + layers * (250 * positions + 250 * len(encoded.ids) + 6000)
+
+
+def _check_whole(lines: Sequence[tuple[int, str]]) -> None:
+    """Raise ValueError where some lines are objects with a prompt and one is not: JSON lines of
+    which the last was cut would all be read as plain text."""
+    objects = [_is_object(text) for _, text in lines]
+    if any(objects) and not all(objects):
+        number = lines[objects.index(False)][0]
+        raise ValueError(
+            f"prompts: line {number} is no JSON object with a prompt, where others are: was it cut?"
+        )
 
 
 def _check_tokens(encoded: Encoded, text: Text, size: int | None) -> None:

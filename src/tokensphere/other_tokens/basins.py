@@ -109,9 +109,9 @@ def near_consensus(
 
 
 def growth_bound(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> Tensor:
-    """Eq (27): a lower bound (...) of d/dt U_L1^2 where |U_L1| <= gamma/2, gamma = <x_1, S_BC x_1>.
+    """Eq (27) with sharp constants: a lower bound (...) of d/dt U_L1^2, gamma = <x_1, S_BC x_1>.
 
-        gamma sum_{j<L} a_Lj U_L1^2 - 8 |S_BC|^3 sum_{1<j<L} a_Lj |x_j - s_j x_1|
+        2 |U_L1| (sum_{j<L} a_Lj (gamma - |U_L1|) |U_L1| - |S_BC|^2 sum_{1<j<L} a_Lj |x_j - s_j x_1|)
 
     Args:
         x: (..., L, D), one first token for all.
@@ -119,7 +119,20 @@ def growth_bound(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> Tensor:
     """
     x1 = x[(0,) * (x.ndim - 1)]
     form, total, far, norm = _near(flow, x, signs)
-    return (x1 @ flow.S_BC @ x1) * total * form**2 - 8 * norm**3 * far
+    size = form.abs()
+    return 2 * size * (total * (x1 @ flow.S_BC @ x1 - size) * size - norm**2 * far)
+
+
+def strip_bound(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> Tensor:
+    """What is left of :func:`growth_bound` where |U_L1| <= gamma/2, (...): eq (27) as it is used.
+
+        gamma (sum_{j<L} a_Lj U_L1^2 - |S_BC|^2 sum_{1<j<L} a_Lj |x_j - s_j x_1|)
+
+    Arguments as :func:`growth_bound`.
+    """
+    x1 = x[(0,) * (x.ndim - 1)]
+    form, total, far, norm = _near(flow, x, signs)
+    return (x1 @ flow.S_BC @ x1) * (total * form**2 - norm**2 * far)
 
 
 def speed_bound(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> Tensor:

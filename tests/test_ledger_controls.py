@@ -116,11 +116,11 @@ def test_a_bound_that_is_off_is_refuted(monkeypatch, id, role, where, name, fact
     assert not given(id, role).passed
 
 
-def test_half_the_share_of_tokens_that_diverge_together_is_refuted(monkeypatch):
-    """Of 40 sequences a share of 0.6 is known to 0.08: nothing nearer can be told so surely."""
-    test = regimes.binomtest
-    monkeypatch.setattr(regimes, "binomtest", lambda k, n, p, sides: test(k, n, p / 2, sides))
-    assert "L = 2, a drawn: p-value of the count" in unmet(given("line-share", "stated"))
+@pytest.mark.parametrize("factor", [0.9, 1.1])
+def test_another_share_of_tokens_that_diverge_together_is_refuted(monkeypatch, factor):
+    share = regimes.share_together
+    monkeypatch.setattr(regimes, "share_together", lambda length: factor * share(length))
+    assert not given("line-share", "stated").passed
 
 
 def test_the_constant_of_the_decay_of_tokens_is_sharp(monkeypatch):

@@ -107,10 +107,15 @@ def smaller_vanishes(generator: Generator, ratio_to_one: bool) -> Evidence:
     return Evidence(criteria, {"pairs": 12, "least ratio at t = 0": float(ratio[0].min())})
 
 
-def ratio_speed_is_between(generator: Generator, lower: float) -> Evidence:
-    """lower * l_m (y_i - y_j) <= d/dt ln(y_i/y_j) <= l_M (y_i - y_j) at random points."""
+def ratio_speed_is_between(
+    generator: Generator, lower: float, upper: float = 1 / (1 + math.exp(-1 / math.sqrt(2)))
+) -> Evidence:
+    """lower * l_m (y_i - y_j) <= d/dt ln(y_i/y_j) <= upper * l_M (y_i - y_j) at random points, and
+    at one where the upper bound is sharp to 1%."""
     S_BC, y = _start(generator, 4000, 3)
     y[:, :2] = y[:, :2].abs().sort(-1).values
+    S_BC[0] = torch.tensor([[2.0, 1, 0], [1, 2, 0], [0, 0, 1]], dtype=torch.float64)
+    y[0] = tools.unit(torch.tensor([0.95, 1.05, 0], dtype=torch.float64))
     field = FirstTokenFlow(S_BC, torch.diag_embed(y.sign()))(y.unsqueeze(1))[:, 0]
     speed = field[:, 1] / y[:, 1] - field[:, 0] / y[:, 0]
     values = alignment.form_eigenvalues(S_BC)
@@ -118,7 +123,7 @@ def ratio_speed_is_between(generator: Generator, lower: float) -> Evidence:
     # Divided by y_j, which may be small, rounding is far below 1e-9 except within 1e-6 of zero.
     kept = y[:, 0] > 1e-5
     over = (speed - lower * values[:, 0] * gap)[kept]
-    under = (values[:, -1] * gap - speed)[kept]
+    under = (upper * values[:, -1] * gap - speed)[kept]
     second = (y[:, 0] * (c**2 - c) / (c * gap) - 1)[kept & (c > 1.001)]  # 0/0 at c = 1
     criteria = [
         above("least excess over the lower bound", over.min(), -1e-9),

@@ -108,6 +108,18 @@ def near_consensus(
     return x, signs
 
 
+def hardest_push() -> tuple[SharedStepFlow, Tensor, Tensor]:
+    """A flow, three tokens (1, 3, 3) and the second's sign where bounds are sharp to 1%.
+
+    The second token pushes the third towards U_31 = 0 as hard as |S_BC| allows: |S_BC| = 1,
+    S_BC x_1 = x_1, and S_BC^T x_3 is of length 1 and nearly along x_1 - x_2.
+    """
+    S_BC = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, 0, 0]], dtype=torch.float64)
+    x = torch.tensor([[1, 0, 0], [1, 0, -0.1], [1e-4, 1, 0]], dtype=torch.float64)
+    flow = SharedStepFlow(S_BC, torch.zeros(3, dtype=torch.float64), 0.5)
+    return flow, unit(x)[None], torch.ones(1, 1)
+
+
 def growth_bound(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> Tensor:
     """Eq (27) with sharp constants: a lower bound (...) of d/dt U_L1^2, gamma = <x_1, S_BC x_1>.
 
@@ -138,13 +150,13 @@ def strip_bound(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> Tensor:
 def speed_bound(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> Tensor:
     """An upper bound (...) of |dx_L/dt|, of any last token behind tokens near +-x_1.
 
-        sum_{j<L} a_Lj |U_L1| + 2 |S_BC| sum_{1<j<L} a_Lj |x_j - s_j x_1|
+        sum_{j<L} a_Lj |U_L1| + |S_BC| sum_{1<j<L} a_Lj |x_j - s_j x_1|
 
-    So x_L converges if U_L1 and the distances decay exponentially. Arguments as
-    :func:`growth_bound`.
+    So x_L converges if U_L1 and the distances decay exponentially. Both constants are sharp.
+    Arguments as :func:`growth_bound`.
     """
     form, total, far, norm = _near(flow, x, signs)
-    return total * form.abs() + 2 * norm * far
+    return total * form.abs() + norm * far
 
 
 def _near(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> tuple[Tensor, ...]:

@@ -204,7 +204,7 @@ def growth(generator: torch.Generator, strip: float) -> Evidence:
     x, signs = basins.near_consensus(generator, x1, 4000, 4)
     x[:2000, -1] = unit(x1 + 0.3 * x[:2000, -1])  # some where U is large
     everywhere, inside = [], []
-    for case in ((flow, x, signs), _least_push(), _steep_form(generator, strip)):
+    for case in ((flow, x, signs), basins.hardest_push(), _steep_form(generator, strip)):
         flow, x, signs = case
         U = interactions(x, flow.S_BC)[1][:, -1, 0]
         speed = 2 * U * interaction_speeds(flow, x, flow.S_BC)[1][:, -1, 0]
@@ -218,15 +218,6 @@ def growth(generator: torch.Generator, strip: float) -> Evidence:
     ]
     numbers = {"configurations": len(torch.cat(everywhere)), "in the strip": len(torch.cat(inside))}
     return Evidence(criteria, numbers)
-
-
-def _least_push() -> tuple[SharedStepFlow, Tensor, Tensor]:
-    """A state where the second token pushes the third towards U_31 = 0, to 1% as hard as it can:
-    |S| = 1, S x_1 = x_1, and S^T x_3 is across x_1 and of length 1."""
-    S = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, 0, 0]], dtype=torch.float64)
-    x = torch.tensor([[1, 0, 0], [1, 0, -0.1], [1e-4, 1, 0]], dtype=torch.float64)
-    flow = SharedStepFlow(S, torch.zeros(3, dtype=torch.float64), 0.5)
-    return flow, unit(x)[None], torch.ones(1, 1)
 
 
 def _steep_form(

@@ -1,6 +1,7 @@
 """The ledger's checks tell a constant from one near it, and each of their criteria decides."""
 
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch
 from tokensphere import refine
 from tokensphere.first_token import alignment
 from tokensphere.flow import SharedStepFlow, random_tokens
-from tokensphere.other_tokens import basins, positive_angles
+from tokensphere.other_tokens import basins, cosines, positive_angles
 from tokensphere.paper import ledger
 from tokensphere.paper.checks.first_token import alignment as first_token
 from tokensphere.paper.checks.one_dimension import higher_dimension, regimes
@@ -18,6 +19,8 @@ from tokensphere.paper.checks.other_tokens.positive_angles import displays
 from tokensphere.reorder import collapse
 
 LEDGER = ledger.ledger()
+CHECKS = "paper.checks."
+RATE = (1.0, 1.1)  # of a pair of a limit and its rate, the rate
 SEED = 1  # as in test_ledger.py, so that the checks as they are pass
 
 FAR = {
@@ -117,6 +120,63 @@ def test_a_bound_that_is_off_is_refuted(monkeypatch, id, role, where, name, fact
     scale, right = times(factor), getattr(where, name)
     monkeypatch.setattr(where, name, lambda *arguments: scale(right, *arguments))
     assert not given(id, role).passed
+
+
+@pytest.mark.parametrize(
+    ("id", "role", "where", "name", "factor"),
+    [
+        ("eq-28", "corrected", "other_tokens.basins", "speed_bound", 0.9),
+        ("thm-B.16-lesssim", "stated", "other_tokens.cosines", "arriving_bound", 1.1),
+        ("thm-3.5-rate", "stated", "other_tokens.resonance", "shared_step_decay_rates", 1.1),
+        ("prop-B.9-universal", "corrected", "other_tokens.approach", "aligned_rate", 1.1),
+        ("thm-3.5-zero", "corrected", "other_tokens.basins", "second_constant", 1.1),
+        ("abs-rates-first", "corrected", CHECKS + "first_token.alignment", "diagonal_limit", RATE),
+        ("thm-3.2-negative", "corrected", CHECKS + "first_token.alignment", "diagonal_limit", RATE),
+        ("prenorm-zero-rate", "stated", "other_tokens.residual_stream", "zero_rate", 1.1),
+        *(
+            (f"prenorm-{kind}-exponents", "stated", "other_tokens.residual_stream", name, 1.1)
+            for kind, name in (("vertex", "vertex_exponents"), ("later", "vertex_exponents"))
+        ),
+        ("hd-zero", "stated", CHECKS + "one_dimension.higher_dimension", "form", 1.1),
+        ("hd-cone", "stated", CHECKS + "one_dimension.higher_dimension", "cone_exponent", 1.1),
+        ("hd-slow", "stated", CHECKS + "one_dimension.higher_dimension", "slow_rates", 1.1),
+        ("line-decay-constants", "stated", "one_dimension.decay", "limits", 1.1),
+        ("line-decay-later", "stated", "one_dimension.decay", "first_corrections", 1.1),
+        ("line-decay-resonance", "stated", "one_dimension.next_order", "resonant_corrections", 1.1),
+        (
+            "line-decay-first",
+            "stated",
+            "one_dimension.next_order",
+            "expansion_of_first",
+            (1, 1.1, 1),
+        ),
+        (
+            "line-decay-first",
+            "stated",
+            "one_dimension.next_order",
+            "expansion_of_first",
+            (1, 1, 1.1),
+        ),
+        ("line-blowup-first", "stated", "one_dimension.last_growth", "near_end", RATE),
+        ("line-blowup-powers", "stated", "one_dimension.blowup", "powers", 1.1),
+        ("line-slow-first", "stated", "one_dimension.growth", "first_token", 1.1),
+        ("claim-4.2-varies-two", "stated", "reorder.theory", "two_token_spread", 1.1),
+        ("claim-4.2-slow", "stated", "reorder.theory", "slow_switching_rate", 1.1),
+    ],
+)
+def test_a_prediction_that_is_a_tenth_off_is_refuted(monkeypatch, id, role, where, name, factor):
+    module = import_module(f"tokensphere.{where}")
+    scale, right = times(factor), getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *arguments: scale(right, *arguments))
+    assert not given(id, role).passed
+
+
+def test_the_decay_of_a_second_token_is_told_to_a_tenth(monkeypatch):
+    bound = cosines.second_token_bound
+    monkeypatch.setattr(cosines, "second_token_bound", lambda f, a, t: bound(f, 1.1 * a, t))
+    assert unmet(given("thm-B.16-lesssim", "stated")) == [
+        "excess of 1 - f over our bound, relative"
+    ]
 
 
 @pytest.mark.parametrize("factor", [0.9, 1.1])

@@ -123,7 +123,9 @@ def hardest_push() -> tuple[SharedStepFlow, Tensor, Tensor]:
 def growth_bound(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> Tensor:
     """Eq (27) with sharp constants: a lower bound (...) of d/dt U_L1^2, gamma = <x_1, S_BC x_1>.
 
-        2 |U_L1| (sum_{j<L} a_Lj (gamma - |U_L1|) |U_L1| - |S_BC|^2 sum_{1<j<L} a_Lj |x_j - s_j x_1|)
+        2 |U_L1| (A (gamma - |U_L1|) |U_L1| - |S_BC|^2 sum_{1<j<L} a_Lj |x_j - s_j x_1|)
+
+    with A = sum_{j<L} a_Lj.
 
     Args:
         x: (..., L, D), one first token for all.

@@ -220,9 +220,7 @@ def growth(generator: torch.Generator, strip: float) -> Evidence:
     return Evidence(criteria, numbers)
 
 
-def _steep_form(
-    generator: torch.Generator, strip: float
-) -> tuple[SharedStepFlow, Tensor, Tensor]:
+def _steep_form(generator: torch.Generator, strip: float) -> tuple[SharedStepFlow, Tensor, Tensor]:
     """Tokens at x_1 but for the last, which is near it at the edge of the strip: |S x_1| is a
     hundred times gamma."""
     flow, x1 = basins.random_problem(generator, 3, symmetric=False)

@@ -134,7 +134,9 @@ def explicit(generator: torch.Generator, speed: float) -> Evidence:
     room = bounds.distance(at, 3)[:, 1:].log() + (1 - speed) * bounds.p * at[:, None]
     room -= (axis_distance(path) ** 2 / 2).log()  # 1 - X_i1, without cancellation
     near = at_least("near the first token: least ln of bound over 1 - X_i1", room.min(), 0)
-    return Evidence([*random.criteria, near], {**random.numbers, "at t = 200, tokens 2 and 3": room[-1]})
+    return Evidence(
+        [*random.criteria, near], {**random.numbers, "at t = 200, tokens 2 and 3": room[-1]}
+    )
 
 
 def second_token(generator: torch.Generator, speed: float = 1.0, factor: float = 1.0) -> Evidence:

@@ -108,27 +108,13 @@ def near_consensus(
     return x, signs
 
 
-def hardest_push() -> tuple[SharedStepFlow, Tensor, Tensor]:
-    """A flow, three tokens (1, 3, 3) and the second's sign where bounds are sharp to 1%.
-
-    The second token pushes the third towards U_31 = 0 as hard as |S_BC| allows: |S_BC| = 1,
-    S_BC x_1 = x_1, and S_BC^T x_3 is of length 1 and nearly along x_1 - x_2.
-    """
-    S_BC = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, 0, 0]], dtype=torch.float64)
-    x = torch.tensor([[1, 0, 0], [1, 0, -0.1], [1e-4, 1, 0]], dtype=torch.float64)
-    flow = SharedStepFlow(S_BC, torch.zeros(3, dtype=torch.float64), 0.5)
-    return flow, unit(x)[None], torch.ones(1, 1)
-
-
 def growth_bound(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> Tensor:
     """Eq (27) with sharp constants: a lower bound (...) of d/dt U_L1^2, gamma = <x_1, S_BC x_1>.
 
         2 |U_L1| (A (gamma - |U_L1|) |U_L1| - |S_BC|^2 sum_{1<j<L} a_Lj |x_j - s_j x_1|)
 
-    with A = sum_{j<L} a_Lj.
-
     Args:
-        x: (..., L, D), one first token for all.
+        x: (..., L, D), one first token for all; A is the sum of its a_Lj over j < L.
         signs: (..., L-2), the s_j of tokens 2 to L - 1.
     """
     x1 = x[(0,) * (x.ndim - 1)]
@@ -138,12 +124,7 @@ def growth_bound(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> Tensor:
 
 
 def strip_bound(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> Tensor:
-    """What is left of :func:`growth_bound` where |U_L1| <= gamma/2, (...): eq (27) as it is used.
-
-        gamma (sum_{j<L} a_Lj U_L1^2 - |S_BC|^2 sum_{1<j<L} a_Lj |x_j - s_j x_1|)
-
-    Arguments as :func:`growth_bound`.
-    """
+    """gamma (A U_L1^2 - |S_BC|^2 sum ...): at most :func:`growth_bound` where |U_L1| <= gamma/2."""
     x1 = x[(0,) * (x.ndim - 1)]
     form, total, far, norm = _near(flow, x, signs)
     return (x1 @ flow.S_BC @ x1) * (total * form**2 - norm**2 * far)

@@ -21,7 +21,7 @@ from tokensphere.other_tokens import (
     interactions,
     weights,
 )
-from tokensphere.paper.checks.tools import agree, ends, largest, times
+from tokensphere.paper.checks.tools import agree, ends, hardest_push, largest, times
 from tokensphere.paper.ledger import Evidence, above, at_least, at_most, below, between, equal
 from tokensphere.rates import fit_exponential
 
@@ -204,7 +204,7 @@ def growth(generator: torch.Generator, strip: float) -> Evidence:
     x, signs = basins.near_consensus(generator, x1, 4000, 4)
     x[:2000, -1] = unit(x1 + 0.3 * x[:2000, -1])  # some where U is large
     everywhere, inside = [], []
-    for case in ((flow, x, signs), basins.hardest_push(), _steep_form(generator, strip)):
+    for case in ((flow, x, signs), hardest_push(), _steep_form(generator, strip)):
         flow, x, signs = case
         U = interactions(x, flow.S_BC)[1][:, -1, 0]
         speed = 2 * U * interaction_speeds(flow, x, flow.S_BC)[1][:, -1, 0]

@@ -11,7 +11,7 @@ from tokensphere.flow import simulate
 from tokensphere.other_tokens import basins, exceptional_spectrum, tangent_jacobian, weights
 from tokensphere.other_tokens import exceptional_points as points
 from tokensphere.other_tokens.interactions import interaction_speeds, interactions
-from tokensphere.paper.checks.tools import agree, largest, normal, times, uniform
+from tokensphere.paper.checks.tools import agree, hardest_push, largest, normal, times, uniform
 from tokensphere.paper.ledger import Evidence, at_least, at_most, below, equal
 
 
@@ -208,7 +208,7 @@ def integrable_speed(generator: torch.Generator) -> Evidence:
     flow, x1 = basins.random_problem(generator, 3, symmetric=False)
     cases = {
         "near consensus": (flow, *basins.near_consensus(generator, x1, 4000, 4)),
-        "where it is sharp": basins.hardest_push(),
+        "where it is sharp": hardest_push(),
     }
     criteria = []
     for where, (flow, x, signs) in cases.items():

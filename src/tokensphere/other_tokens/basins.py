@@ -119,8 +119,7 @@ def growth_bound(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> Tensor:
     """
     x1 = x[(0,) * (x.ndim - 1)]
     form, total, far, norm = _near(flow, x, signs)
-    size = form.abs()
-    return 2 * size * (total * (x1 @ flow.S_BC @ x1 - size) * size - norm**2 * far)
+    return 2 * form.abs() * (total * (x1 @ flow.S_BC @ x1 - form.abs()) * form.abs() - norm**2 * far)
 
 
 def strip_bound(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> Tensor:

@@ -118,8 +118,8 @@ def growth_bound(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> Tensor:
         signs: (..., L-2), the s_j of tokens 2 to L - 1.
     """
     x1 = x[(0,) * (x.ndim - 1)]
-    form, total, far, norm = _near(flow, x, signs)
-    return 2 * form.abs() * (total * (x1 @ flow.S_BC @ x1 - form.abs()) * form.abs() - norm**2 * far)
+    U, total, far, norm = _near(flow, x, signs)
+    return 2 * U.abs() * (total * (x1 @ flow.S_BC @ x1 - U.abs()) * U.abs() - norm**2 * far)
 
 
 def strip_bound(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> Tensor:

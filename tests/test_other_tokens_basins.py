@@ -109,15 +109,17 @@ def test_tied_attractors(generator):
     assert torch.allclose(x[:, :3], x0[:, :3])
 
 
-def test_growth_bound_in_the_strip_and_only_there(generator):
+def test_growth_bound_everywhere_and_what_is_left_of_it_in_the_strip(generator):
     flow, x1 = basins.random_problem(generator, 3, symmetric=False)
     x, signs = basins.near_consensus(generator, x1, 3000, 4)
     assert (x[:, 1:3] * x1).sum(-1).sign().eq(signs).double().mean() > 0.7
     U = interactions(x, flow.S_BC)[1][:, -1, 0]
     speed = 2 * U * interaction_speeds(flow, x, flow.S_BC)[1][:, -1, 0]
-    slack = speed - basins.growth_bound(flow, x, signs)
+    sharp, left = basins.growth_bound(flow, x, signs), basins.strip_bound(flow, x, signs)
     strip = U.abs() <= 1.0
-    assert slack[strip].min() > -1e-12 > slack[~strip].min()
+    assert (speed - sharp).min() > -1e-12
+    assert (sharp - left)[strip].min() > -1e-12
+    assert (speed - left)[strip].min() > -1e-12 > (speed - left)[~strip].min()
 
 
 def test_with_form(generator):

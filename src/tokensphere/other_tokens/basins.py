@@ -150,17 +150,24 @@ def near_consensus(
     signs=tensor("...", "J", alike=False),
 )
 def growth_bound(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> Tensor:
-    """Eq (27): a lower bound (...) of d/dt U_L1^2 where |U_L1| <= gamma/2, gamma = <x_1, S_BC x_1>.
+    """Eq (27) with sharp constants: a lower bound (...) of d/dt U_L1^2, gamma = <x_1, S_BC x_1>.
 
-        gamma sum_{j<L} a_Lj U_L1^2 - 8 |S_BC|^3 sum_{1<j<L} a_Lj |x_j - s_j x_1|
+        2 |U_L1| (A (gamma - |U_L1|) |U_L1| - |S_BC|^2 sum_{1<j<L} a_Lj |x_j - s_j x_1|)
 
     Args:
-        x: (..., L, D), one first token for all.
+        x: (..., L, D), one first token for all; A is the sum of its a_Lj over j < L.
         signs: (..., L-2), the s_j of tokens 2 to L - 1.
     """
     x1 = x[(0,) * (x.ndim - 1)]
+    U, total, far, norm = _near(flow, x, signs)
+    return 2 * U.abs() * (total * (x1 @ flow.S_BC @ x1 - U.abs()) * U.abs() - norm**2 * far)
+
+
+def strip_bound(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> Tensor:
+    """gamma (A U_L1^2 - |S_BC|^2 sum ...): at most :func:`growth_bound` where |U_L1| <= gamma/2."""
+    x1 = x[(0,) * (x.ndim - 1)]
     form, total, far, norm = _near(flow, x, signs)
-    return (x1 @ flow.S_BC @ x1) * total * form**2 - 8 * norm**3 * far
+    return (x1 @ flow.S_BC @ x1) * (total * form**2 - norm**2 * far)
 
 
 @takes(
@@ -171,13 +178,13 @@ def growth_bound(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> Tensor:
 def speed_bound(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> Tensor:
     """An upper bound (...) of |dx_L/dt|, of any last token behind tokens near +-x_1.
 
-        sum_{j<L} a_Lj |U_L1| + 2 |S_BC| sum_{1<j<L} a_Lj |x_j - s_j x_1|
+        sum_{j<L} a_Lj |U_L1| + |S_BC| sum_{1<j<L} a_Lj |x_j - s_j x_1|
 
-    So x_L converges if U_L1 and the distances decay exponentially. Arguments as
-    :func:`growth_bound`.
+    So x_L converges if U_L1 and the distances decay exponentially. Both constants are sharp.
+    Arguments as :func:`growth_bound`.
     """
     form, total, far, norm = _near(flow, x, signs)
-    return total * form.abs() + 2 * norm * far
+    return total * form.abs() + norm * far
 
 
 def _near(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> tuple[Tensor, ...]:

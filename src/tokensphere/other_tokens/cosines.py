@@ -4,8 +4,9 @@ With A_i = sum_{j<i} a_ij and e_i = max_{j<i} |x_j - x_1|,
 
     f_i' = a_i1 (1 - f_i^2) + sum_{1<j<i} a_ij (f_j - <x_i, x_j> f_i),
 
-and each bound below takes the tokens before token i to be within e_i of the first: in place of the
-displays of the proof of Theorem B.16 it has explicit constants.
+so that f_i' >= sum_{j<i} a_ij (f_j - |f_i|). Each bound below takes the tokens before token i to be
+within e_i of the first: in place of the displays of the proof of Theorem B.16 it has explicit
+constants, which are sharp.
 """
 
 from typing import NamedTuple
@@ -60,14 +61,14 @@ def speed_bound(at: Cosines) -> Tensor:
 
 @takes(at=instance(Cosines))
 def leaving_bound(at: Cosines) -> Tensor:
-    """A_i (1 + f_i)/2 - A_i e_i^2/2: at most (1 + f_i)' wherever f_i <= 0, (..., L)."""
-    return at.total * (1 + at.f - at.ahead**2) / 2
+    """A_i (1 + f_i - e_i^2/2): at most (1 + f_i)' wherever f_i <= 0, (..., L)."""
+    return at.total * (1 + at.f - at.ahead**2 / 2)
 
 
 @takes(at=instance(Cosines))
 def arriving_bound(at: Cosines) -> Tensor:
-    """-a_i1 (1 - f_i) + A_i e_i^2/2: at least (1 - f_i)' wherever f_i >= 0, (..., L)."""
-    return -at.weights[..., 0] * (1 - at.f) + at.total * at.ahead**2 / 2
+    """A_i (f_i - 1 + e_i^2/2): at least (1 - f_i)' wherever f_i >= 0, (..., L)."""
+    return at.total * (at.f - 1 + at.ahead**2 / 2)
 
 
 @takes(

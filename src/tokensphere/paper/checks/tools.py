@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tokensphere.flow import FirstTokenFlow, simulate
+from tokensphere.flow import FirstTokenFlow, SharedStepFlow, simulate
 from tokensphere.paper.ledger import Criterion, below
 
 
@@ -56,6 +56,18 @@ def agree(bound: float, differences: Mapping[str, Any]) -> list[Criterion]:
         below(f"largest difference for {name}", largest(values), bound)
         for name, values in differences.items()
     ]
+
+
+def hardest_push() -> tuple[SharedStepFlow, Tensor, Tensor]:
+    """A flow, three tokens (1, 3, 3) and the second's sign where bounds are sharp to 1%.
+
+    The second token pushes the third towards U_31 = 0 as hard as |S_BC| allows: |S_BC| = 1,
+    S_BC x_1 = x_1, and S_BC^T x_3 is of length 1 and nearly along x_1 - x_2.
+    """
+    S_BC = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, 0, 0]], dtype=torch.float64)
+    x = torch.tensor([[1, 0, 0], [1, 0, -0.1], [1e-4, 1, 0]], dtype=torch.float64)
+    flow = SharedStepFlow(S_BC, torch.zeros(3, dtype=torch.float64), 0.5)
+    return flow, unit(x)[None], torch.ones(1, 1)
 
 
 def s6_layout(x: Tensor, delta: Tensor, a: Tensor, S_B: Tensor, S_C: Tensor) -> tuple[Tensor, ...]:

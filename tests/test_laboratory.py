@@ -1,5 +1,6 @@
 """The laboratory's presets and its one program: complete, current, small, and the same Python."""
 
+import ast
 import contextlib
 import io
 import json
@@ -8,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
@@ -153,6 +155,38 @@ def test_addresses_lead_back_and_wrong_ones_say_so():
     for said, expected in zip(found, wrong.values(), strict=True):
         assert expected in said["error"]
     assert evaluate(parsed=["", "the-sphere"])["parsed"] == [None, None]
+
+
+@needs_node
+def test_an_address_brings_nothing_but_numbers_into_the_lines_of_python():
+    """Whoever sends the address of a state must not write what its reader copies and runs."""
+    evil = '__import__("os").system("id")'
+    line = {"mu": "1", "s": "1", "a": "1", "x0": "1,2", "until": "5"}
+    identity = "1,0,0;0,1,0;0,0,1"
+    sphere = {"S_BC": identity, "S_Delta": identity, "a": "1,1,1", "x": "1,0,0", "alone": "false"}
+    sphere |= {"until": "5", "clock": "linear"}
+    states = []
+    for bench, fine in {"line": line, "sphere": sphere}.items():
+        for key, value in fine.items():
+            for text in (
+                evil,
+                f"{value}\n{evil}",
+                f"{value};{evil}",
+                f"{value},{evil}",
+                f"{value}#",
+            ):
+                states.append({"bench": bench, **fine, key: text})
+    asked = [*states, {"bench": evil}, {"bench": "line", "preset": evil}, {"bench": "__proto__"}]
+    for found in evaluate(parsed=[urlencode(one) for one in asked])["parsed"]:
+        assert "error" in found
+    # What no bench has is left out, and other ways of writing numbers end as numbers.
+    passes = [{"bench": "line", **line, "extra": evil}, {"bench": "line", **line, "mu": " 0x10"}]
+    for found in evaluate(parsed=[urlencode(one) for one in passes])["parsed"]:
+        (answer,) = evaluate(python=[{"bench": found["bench"], "state": found["state"]}])["python"]
+        tree = ast.walk(ast.parse(answer["text"]))
+        called = {ast.unparse(node.func) for node in tree if isinstance(node, ast.Call)}
+        assert called <= {"math.log", "predict", "print", "simulate", "torch.linspace"}
+    assert "mu, s, a = 16, 1, 1" in answer["text"]
 
 
 @needs_node

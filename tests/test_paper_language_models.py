@@ -121,6 +121,7 @@ def windows(tokens, config, step, bos, own=language_model.windows):
     return own(tokens, config, step, bos)
 
 language_model.windows = windows
+language_model.records.digests = lambda modules: {}
 language_model.PATIENCE = 0.0
 language_models.PROMPTS, language_models.LENGTHS = 8, (16,)
 language_models.MODELS = {"first": language_model.Config(**CONFIG)}
@@ -135,8 +136,10 @@ def test_a_killed_run_goes_on(tiny, texts, tmp_path, monkeypatch):
     command = [sys.executable, "-c", code, "--model", "first", "--out", str(tmp_path)]
     command += ["--text", str(texts[0]), "--heldout", str(texts[1]), "--device", "cpu"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, stderr=subprocess.DEVNULL, check=False)
-    assert done.returncode == -signal.SIGKILL
+    # Another code is no matter here: minutes may lie between the two halves where much else runs.
+    monkeypatch.setattr(records, "digests", lambda modules: {})
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
     folder = tmp_path / "first"
     assert checkpoint.load(folder / "checkpoint.pt")["history"] == lm.read_history(folder)
     assert lm.read_history(folder)["step"] == 100

@@ -285,23 +285,27 @@ def test_what_ends_a_renewal_ends_its_command_and_waits_for_it(checkout, new):
         "import signal, time\n"
         "def end(*_):\n    pathlib.Path('ended').touch()\n    sys.exit(0)\n"
         "signal.signal(signal.SIGTERM, end)\n"
-        "pathlib.Path('started').touch()\ntime.sleep(60)\n"
+        "pathlib.Path('started').touch()\ntime.sleep(600)\n"
     )
 
+    over = threading.Event()
+
     def end():
-        for _ in range(600):
+        while not over.wait(0.05):
             if (checkout / "started").exists():
-                break
-            time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
 
     thread = threading.Thread(target=end)
     thread.start()
     former = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Ended) as ended:
-        renew(how, checkout)
+    try:
+        with pytest.raises(Ended) as ended:
+            renew(how, checkout)
+    finally:
+        over.set()
+        thread.join()
     assert ended.value.number == signal.SIGTERM
-    thread.join()
     assert (checkout / "ended").exists()
     assert signal.getsignal(signal.SIGTERM) == former
     assert kept() == (1, "old")

@@ -6,10 +6,8 @@ import math
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -488,38 +486,41 @@ def command(config, out):
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads()), "TQDM_DISABLE": "1"}
 
 
+KILLED = """
+import os, signal, sys
+from tokensphere.reorder import training
+
+def step(run, *arguments, own=training.Run.step):
+    if run.done == 15:
+        os.kill(os.getpid(), signal.SIGKILL)
+    own(run, *arguments)
+
+training.Run.step = step
+sys.exit(training.main())
+"""
+
+
 def test_a_killed_run_ends_as_one_that_was_not(whole, tmp_path):
-    """SIGKILL at some moment after the first checkpoint, as a scheduler does it."""
+    """SIGKILL, as a scheduler does it, between two checkpoints; by the run itself, as whoever waits
+    for a checkpoint may come when all is over."""
     out = tmp_path / "out"
-    run = subprocess.Popen(command(tmp_path / "c.json", out), env=ENVIRONMENT)
-    limit = time.monotonic() + 60
-    while not (out / "checkpoint.pt").is_file() and time.monotonic() < limit:
-        time.sleep(0.01)
-    run.send_signal(signal.SIGKILL)
-    assert run.wait() == -signal.SIGKILL
-    assert 0 < checkpoint.load(out / "checkpoint.pt")["done"] < 44
+    _, _, _, *arguments = command(tmp_path / "c.json", out)
+    done = subprocess.run([sys.executable, "-c", KILLED, *arguments], env=ENVIRONMENT, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert checkpoint.load(out / "checkpoint.pt")["done"] == 12
     training.train(SMALL, out, device="cpu")
     assert_same_runs(whole[0], out)
 
 
 def test_two_processes_train_as_one(whole, tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = ENVIRONMENT | {
-        "CUDA_VISIBLE_DEVICES": "",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": "2",
-    }
-    runs = [
-        subprocess.Popen(
-            command(tmp_path / f"{rank}" / "c.json", tmp_path / "out"),
-            env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
-        for rank in range(2)
-    ]
-    assert [run.wait(timeout=100) for run in runs] == [0, 0]
+    # It takes a port that it keeps, and ends both processes when one fails: no limit of time.
+    torchrun = ["torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
+    python, *run = command(tmp_path / "c.json", tmp_path / "out")
+    subprocess.run(
+        [python, "-m", *torchrun, "--nproc-per-node=2", *run],
+        env=ENVIRONMENT | {"CUDA_VISIBLE_DEVICES": ""},
+        check=True,
+    )
     pairs = list(zip(lines(whole[0]), lines(tmp_path / "out"), strict=True))
     for one, two in pairs:
         assert one.keys() == two.keys()

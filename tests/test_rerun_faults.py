@@ -15,8 +15,9 @@ from rerun_book import command, entries, environment, kernels, leftovers, runs, 
 
 pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="reads /proc")
 
-PATIENCE = 300
-"""Seconds after which what must come did not: it takes up to 20, and 60 where much else runs."""
+PATIENCE = 1200
+"""Seconds after which what must come did not: it takes up to 20, and many times that where much
+else runs."""
 
 
 def ended(process, timeout=PATIENCE):
@@ -25,8 +26,8 @@ def ended(process, timeout=PATIENCE):
     return process.returncode, out, err
 
 
-def until(condition, batch=None, patience=PATIENCE):
-    end = time.monotonic() + patience
+def until(condition, batch=None):
+    end = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < end, "it never came"
         assert batch is None or batch.poll() is None, batch.communicate()
@@ -43,7 +44,6 @@ def notebooks(folder, pattern="*.ipynb"):
 
 FATES = {
     "fails": "raise ValueError('no <such> thing')",
-    "hangs": "time.sleep(600)",
     "exhausts_its_memory": (
         "import resource\n"
         "resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))\n"
@@ -74,16 +74,15 @@ def test_a_cell_s_fate_is_its_own(tmp_path):
         write(tmp_path, name, code)
     (tmp_path / "grid.yml").write_text(GRID)
     out = tmp_path / "out"
-    arguments = ("--grid", "grid.yml", "--out", "out", "--workers", 2, "--timeout", 12)
+    arguments = ("--grid", "grid.yml", "--out", "out", "--workers", 2)
     code, said, complained = ended(command(tmp_path, *arguments))
     assert code == 1, complained
-    assert "3 of 9 cells passed, 6 failed" in said
+    assert "3 of 8 cells passed, 5 failed" in said
     errors = {line.split()[2].rstrip(":"): line for line in complained.splitlines()}
     tried_twice = {"kills_its_worker", "kills_its_process"}
-    assert set(errors) == {"fails", "hangs", "exhausts_its_memory", "starves"} | tried_twice
+    assert set(errors) == {"fails", "exhausts_its_memory", "starves"} | tried_twice
     assert "MemoryError" in errors["exhausts_its_memory"]
     assert "ValueError: no <such> thing" in errors["fails"]
-    assert "took longer than 12 s" in errors["hangs"]
     assert "the kernel died: memory was short, or a cell ended it" in errors["starves"]
     assert "its worker died, 2 times" in errors["kills_its_worker"]
     assert "its process died of SIGKILL, 2 times" in errors["kills_its_process"]
@@ -97,8 +96,20 @@ def test_a_cell_s_fate_is_its_own(tmp_path):
     passed = {"good-0", "good-1", "kills_a_worker_once-0"}
     assert {label for label, state in states.items() if state == "passed"} == passed
     assert {state for label, state in states.items() if label not in passed} == {"failed"}
-    assert len(notebooks(out, "*.failed.ipynb")) == 4  # of those whose process lived on
-    assert len(notebooks(out)) == 3 + 4
+    assert len(notebooks(out, "*.failed.ipynb")) == 3  # of those whose process lived on
+    assert len(notebooks(out)) == 3 + 3
+
+
+def test_a_cell_that_takes_too_long_is_ended(tmp_path):
+    """By itself: where much else runs, 12 seconds are too few for any other cell."""
+    write(tmp_path, "hangs", "time.sleep(600)")
+    (tmp_path / "grid.yml").write_text("hangs: {}\n")
+    arguments = ("--grid", "grid.yml", "--out", "out", "--workers", 1, "--timeout", 12)
+    code, _, complained = ended(command(tmp_path, *arguments))
+    assert code == 1 and "took longer than 12 s" in complained
+    assert [entry["state"] for entry in entries(tmp_path / "out").values()] == ["failed"]
+    assert alive(kernels(tmp_path)) == []
+    assert leftovers(tmp_path / "out") == []
 
 
 def test_a_batch_that_is_broken_off_goes_on_from_there(tmp_path):
@@ -174,8 +185,7 @@ def test_a_cluster_whose_scheduler_is_killed(tmp_path):
         scheduler.kill()
         code, _, complained = ended(batch)
         assert code == 1 and "the scheduler is lost" in complained, complained
-        # By itself Dask waits half a minute for a worker's thread.
-        until(lambda: not alive(kernels(tmp_path)), patience=20)
+        until(lambda: not alive(kernels(tmp_path)))
         until(lambda: not leftovers(tmp_path / "out"))
     finally:
         for process in (scheduler, workers):

@@ -100,7 +100,10 @@ def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path, monkeypatch):
         records.load(path, parameters={**resumed.parameters, "draws": 31})
 
 
-def test_processes_do_not_change_the_counts(tmp_path):
+def test_processes_do_not_change_the_counts(tmp_path, monkeypatch):
+    # A record is refused if its code was edited while the run went on, which under load is long.
+    monkeypatch.setattr(records, "_digests", lambda modules, since: {"tokensphere.survey": "x"})
+    monkeypatch.setattr(records, "_staleness", lambda module, recorded: None)
     alone = survey.run(tmp_path / "one.json", **SMALL)
     shared = survey.run(tmp_path / "two.json", workers=2, **SMALL)
     assert shared.data == alone.data

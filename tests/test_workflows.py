@@ -194,7 +194,7 @@ def test_a_release_is_published_only_of_a_tag_and_in_turn():
 
 
 def test_weekly_runs_are_weekly():
-    for name in ("links.yml", "gpu.yml"):
+    for name in ("links.yml", "audit.yml", "gpu.yml"):
         (one,) = on(parsed(ROOT / ".github" / "workflows" / name))["schedule"]
         assert re.fullmatch(r"\d+ \d+ \* \* [0-6]", one["cron"])
 

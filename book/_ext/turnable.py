@@ -22,7 +22,9 @@ JSON = "application/vnd.plotly.v1+json"
 
 def specification(plot: dict) -> str:
     """A plot's JSON as an element that no browser shows or runs."""
-    text = json.dumps(plot, separators=(",", ":"), ensure_ascii=False).replace("</", "<\\/")
+    text = json.dumps(plot, separators=(",", ":"), ensure_ascii=False)
+    # Neither </script> nor <!--<script, after which the element would not end where it should.
+    text = text.replace("<", "\\u003c")
     return f'<script type="application/json" class="turnable">{text}</script>'
 
 

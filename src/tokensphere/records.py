@@ -609,7 +609,10 @@ def _commit() -> tuple[str | None, bool | None]:
 
     def git(*arguments: str) -> str:
         return subprocess.run(
-            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
+            ["git", "-C", str(ROOT), *arguments],  # noqa: S607  the user's own git, wherever it is
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout.strip()
 
     try:

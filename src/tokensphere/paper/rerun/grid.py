@@ -136,7 +136,7 @@ def _expanded(where: str, points: Any) -> Iterator[dict[str, Any]]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         with path.open(encoding="utf-8") as stream:
-            content = yaml.load(stream, _Loader)
+            content = yaml.load(stream, _Loader)  # noqa: S506  a SafeLoader that takes less
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"--grid: {path} cannot be read: {error}") from None
     except yaml.MarkedYAMLError as error:

@@ -23,7 +23,7 @@ COMPARISON = (
 <h1>Attention sinks in {{ models | length }} models</h1>
 <ul>
 {% for model in models %}
-<li>{{ model.label }}: a sink in {{ model.verdicts.position + model.verdicts.token
+<li><bdi>{{ model.label }}</bdi>: a sink in {{ model.verdicts.position + model.verdicts.token
 + model.verdicts.undetermined }} of {{ model.layers }} layers
 {%- if model.measured < model.mixers %} measured{% endif %},
 {{ model.verdicts.undecided }} not decided</li>

@@ -58,7 +58,7 @@ def sinks_by_layer(data: Mapping[str, Any], quantity: str) -> Figure:
             key = "score" if quantity == "score" else "after_threshold"
             _null(ax, x, [layer["nulls"][name][variant][key]["mean"] for layer in layers], name)
         every = -(-len(x) // MOST_TICKS)
-        ax.set_xticks(x[::every], [short[index] for index in x[::every]])
+        ax.set_xticks(x[::every], [short[index] for index in x[::every]], parse_math=False)
 
     names = {layer["index"]: layer["name"] for layer in data["layers"]}
     pattern, short = short_names(names)
@@ -128,7 +128,7 @@ def attention_maps(data: Mapping[str, Any], variant: str = "absolute") -> Figure
         )
         ax.grid(False)
         title = found["name"] + (", backward" if found["reverse"] else "")
-        ax.set_title(title, fontsize=8)
+        ax.set_title(title, fontsize=8, parse_math=False)
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     for ax in array.flat[len(maps) :]:
@@ -233,7 +233,7 @@ def _panels(
             row[0].set_ylim(0, 1.08 * max(ax.dataLim.ymax for ax in row))
         row[0].set_ylabel(QUANTITIES[quantity])
     for ax in array[-1]:
-        ax.set_xlabel(x)
+        ax.set_xlabel(x, parse_math=False)
     handles, labels = array[0, 0].get_legend_handles_labels()
     figure.legend(
         handles,

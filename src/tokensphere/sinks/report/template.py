@@ -64,6 +64,7 @@ figure svg { display: block; width: 100%; min-width: 31rem; height: auto; }
 figcaption { margin-top: .5rem; max-width: 44rem; }
 dt { font-weight: 600; margin-top: .8rem; }
 dd { margin: 0; }
+code, bdi { unicode-bidi: isolate; }
 code { font-size: .9em; }
 .next { border-left: .25rem solid var(--accent); padding-left: .8rem; }
 .next code { white-space: nowrap; }

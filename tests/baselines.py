@@ -18,7 +18,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
-from tokensphere.paper.kernels import AsyncSocketKernelManager
+from tokensphere.paper.kernels import START_SECONDS, AsyncSocketKernelManager
 from tokensphere.records import write_whole
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book" / "_ext"))
@@ -33,6 +33,7 @@ def execute(page: str, prose: notebook_prose.Prose) -> nbformat.NotebookNode:
         client = NotebookClient(
             notebook,
             timeout=600,
+            startup_timeout=START_SECONDS,
             kernel_name=notebook.metadata["kernelspec"]["name"],
             resources={"metadata": {"path": folder}},
             record_timing=False,

@@ -19,7 +19,7 @@ from myst_nb.core.read import myst_nb_reader_plugin
 from sphinx.util import logging
 
 from tokensphere import records
-from tokensphere.paper.kernels import AsyncSocketKernelManager
+from tokensphere.paper.kernels import START_SECONDS, AsyncSocketKernelManager
 
 LOG = logging.getLogger(__name__)
 
@@ -94,6 +94,7 @@ def execute(path: str, timeout: int):
         notebook,
         cwd=str(Path(path).parent),
         timeout=timeout,
+        startup_timeout=START_SECONDS,
         allow_errors=False,
         kernel_manager_class=Measured,
     )

@@ -88,7 +88,7 @@ def run(
     import papermill
     from nbclient.exceptions import DeadKernelError
 
-    from tokensphere.paper.kernels import AsyncSocketKernelManager
+    from tokensphere.paper.kernels import START_SECONDS, AsyncSocketKernelManager
 
     source = find(chapter)
     if Path(output).suffix != ".ipynb":
@@ -110,6 +110,7 @@ def run(
                 str(draft).replace("{", "{{").replace("}", "}}"),
                 parameters=values,
                 kernel_name=kernel,
+                start_timeout=START_SECONDS,
                 language="python",
                 progress_bar=not log,
                 log_output=log,

@@ -20,10 +20,13 @@ from typing import Any
 
 from jupyter_client.manager import AsyncKernelManager, KernelManager
 
-__all__ = ["AsyncSocketKernelManager", "SocketKernelManager"]
+__all__ = ["START_SECONDS", "AsyncSocketKernelManager", "SocketKernelManager"]
 
 LONGEST = 100
 """Bytes that the path of a Unix socket may have: 107 on Linux, 103 on macOS."""
+START_SECONDS = 600
+"""How long a kernel may take to start: on a machine with much other work a minute, which is what
+libraries give it, is not enough."""
 HIDE = "__import__('sys').modules.update(mamba_ssm=None, causal_conv1d=None)"
 """Run before a chapter's first cell: what is None there can neither be imported nor found."""
 

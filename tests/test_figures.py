@@ -53,7 +53,7 @@ def test_a_portrait_shows_what_is_not_isolated():
 
 
 def test_a_portrait_is_of_dimension_three():
-    with pytest.raises(ValueError, match="S_Delta"):
+    with pytest.raises(ValueError, match="S_BC"):
         figures.portrait(torch.eye(2).double(), torch.eye(2).double(), "name")
 
 

@@ -79,6 +79,7 @@ EXAMPLES = {
     basins.with_form: {"x": x, "direction": x1, "value": 0.5},
     basins.near_consensus: DRAW | {"x1": x1, "count": 2, "length": 3},
     basins.growth_bound: FLOW | {"signs": signs[:1]},
+    basins.strip_bound: FLOW | {"signs": signs[:1]},
     basins.speed_bound: FLOW | {"signs": signs[:1]},
     basins.tied_attractors: DRAW | {"count": 1},
     basins.token_matrices: FLOW,

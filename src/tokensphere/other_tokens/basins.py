@@ -163,6 +163,11 @@ def growth_bound(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> Tensor:
     return 2 * U.abs() * (total * (x1 @ flow.S_BC @ x1 - U.abs()) * U.abs() - norm**2 * far)
 
 
+@takes(
+    flow=instance(SharedStepFlow),
+    x=tensor("...", "L", "D", dtype="float64", unit=True),
+    signs=tensor("...", "J", alike=False),
+)
 def strip_bound(flow: SharedStepFlow, x: Tensor, signs: Tensor) -> Tensor:
     """gamma (A U_L1^2 - |S_BC|^2 sum ...): at most :func:`growth_bound` where |U_L1| <= gamma/2."""
     x1 = x[(0,) * (x.ndim - 1)]

@@ -29,6 +29,7 @@ ELSEWHERE = {
     "first-token/equilibria#fig-equilibria-count": HIGHER,
     "first-token/stability#fig-stab-counts": HIGHER,
     "one-dimension/rates#thm-line-undamped": "a = 0: the bench takes a positive a",
+    "other-tokens/attraction#prop-attract-27": "an inequality at every state",
     "other-tokens/attraction#prop-attract-moves": "a sentence about all null sets",
     "other-tokens/attraction#rem-attract-after": "a sentence about all later tokens, by words",
     "other-tokens/attraction#rem-attract-b8": "what a theorem's words say",

@@ -48,7 +48,7 @@ def test_a_tensor_comes_back_to_the_bit(tmp_path, name):
 
 def test_what_is_shared_stays_so_and_other_values_keep_their_types(tmp_path):
     base = torch.arange(6.0)
-    plain = [True, 1, 1.0, 2**70, 5e-324, None, "ä\0\n", b"\x00\xff", (1, [2]), {3: {"x": ()}}]
+    plain = [True, 1, 1.0, 2**70, 5e-324, None, "ä\0\n", (1, [2]), {3: {"x": ()}}]
     checkpoint.save(tmp_path / "last.pt", {"whole": base, "part": base[2:4], "plain": plain})
     found = checkpoint.load(tmp_path / "last.pt")
     found["whole"][3] = 7.0

@@ -242,7 +242,8 @@ def digest(source: str) -> str:
             within[first:last] = [True] * (last - first)
     # A comment ends its line, so cutting it moved no column before it. Last docstring first:
     # cutting one moves only what follows it.
-    cut = [*_docstrings(text), *_door(text)]
+    tree = ast.parse(text)
+    cut = [*_docstrings(tree), *_door(tree)]
     for node in sorted(cut, key=lambda n: (n.lineno, n.col_offset), reverse=True):
         first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
         # ast counts columns in bytes of UTF-8.
@@ -288,20 +289,19 @@ def _within(module: str, room: str) -> bool:
     return module == room or module.startswith(f"{room}.")
 
 
-def _docstrings(source: str) -> list[ast.expr]:
+def _docstrings(tree: ast.Module) -> list[ast.expr]:
     """Strings that stand as statements: docstrings, and those under an attribute."""
     return [
         node.value
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(tree)
         if isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)
         and isinstance(node.value.value, str)
     ]
 
 
-def _door(source: str) -> list[ast.expr | ast.stmt]:
+def _door(tree: ast.Module) -> list[ast.expr | ast.stmt]:
     """Imports of the door, and the decorators that they bring in."""
-    tree = ast.parse(source)
     imported = [
         node
         for node in tree.body
